@@ -1,0 +1,164 @@
+"""One attempt from spec to result: what every kind gets to work with, and what becomes of its failure."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import importlib
+import importlib.metadata
+import os
+import platform
+import resource
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from training.engine import rundir
+from training.engine.errors import Cancelled, EngineError, InputError
+from training.engine.spec import Spec
+
+PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers", "safetensors", "numpy")
+OFFLINE = {
+    "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a kind hands back. ``items`` names a file in ``output/``; ``model`` says that ``output/`` is a model."""
+
+    metrics: dict[str, Any] = field(default_factory=dict)
+    items: str | None = None
+    model: bool = False
+
+
+class Attempt:
+    """The folder, the spec, the events and the stop flag of the running attempt."""
+
+    def __init__(self, folder: Path, spec: Spec, events: rundir.Events) -> None:
+        self.folder, self.spec, self.events = folder, spec, events
+        self.inputs, self.output = folder / rundir.INPUTS, folder / rundir.OUTPUT
+        self.stopping = False
+
+    def check(self) -> None:
+        """Raises ``Cancelled`` once SIGTERM has come; called between steps, where nothing is half done."""
+        if self.stopping:
+            raise Cancelled("stopped on request")
+
+    def rows(self, name: str, **fields: type) -> list[dict[str, Any]]:
+        """The rows of one input file. Raises ``InputError`` when it is missing, empty or malformed."""
+        rows = list(rundir.read_jsonl(self.inputs / name, fields))
+        if not rows:
+            raise InputError(f"inputs/{name} has no rows")
+        return rows
+
+    def write_items(self, rows: Iterable[Mapping[str, Any]]) -> str:
+        self.output.mkdir(exist_ok=True)
+        rundir.write_jsonl(self.output / "items.jsonl", rows)
+        return "items.jsonl"
+
+
+def prepare_environment(threads: int | None) -> None:
+    """Offline and quiet unless the parent decided otherwise; before anything heavy is imported."""
+    for name, value in OFFLINE.items():
+        os.environ.setdefault(name, value)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads or 1))
+
+
+def main(folder: Path) -> int:
+    """Run the attempt in ``folder``. Returns the exit code: 0 done, 1 failed, 143 cancelled."""
+    started = time.monotonic()
+    result: dict[str, Any]
+    try:
+        spec = rundir.read_spec(folder)
+    except EngineError as problem:
+        prepare_environment(None)
+        rundir.write_result(folder, _failure(problem, kind=None, started=started))
+        return 1
+    prepare_environment(spec.threads)
+    with rundir.Events(folder) as events:
+        attempt = Attempt(folder, spec, events)
+        _stop_on_sigterm(attempt)
+        events.progress("preparing", 0, 1)
+        try:
+            outcome = _run(attempt)
+            attempt.check()
+            result = {
+                "schema": 1, "ok": True, "kind": spec.kind, "output": rundir.OUTPUT if outcome.model else None,
+                "items": outcome.items, "metrics": outcome.metrics, **_measures(started),
+            }  # fmt: skip
+            rundir.write_result(folder, result)
+        except EngineError as problem:
+            result = _failure(problem, kind=spec.kind, started=started)
+            rundir.write_result(folder, result)
+        except Exception as problem:
+            result = _failure(_known(problem), kind=spec.kind, started=started)
+            rundir.write_result(folder, result)
+    if result["ok"]:
+        return 0
+    return 143 if result["error"]["code"] == Cancelled.code else 1
+
+
+def _run(attempt: Attempt) -> Outcome:
+    # Each kind is a module that imports only what it needs: merging must not wait for transformers.
+    module = importlib.import_module(f"training.engine.kinds.{attempt.spec.kind.replace('-', '_')}")
+    attempt.check()
+    gc.freeze()  # a million library objects that never die; collecting around them slows every step
+    outcome: Outcome = module.run(attempt)
+    return outcome
+
+
+def _stop_on_sigterm(attempt: Attempt) -> None:
+    def stop(signum: int, frame: FrameType | None) -> None:
+        attempt.stopping = True
+
+    signal.signal(signal.SIGTERM, stop)
+
+
+def _known(problem: Exception) -> EngineError:
+    """An unexpected exception as a result. Its own message stays out: it may quote a text."""
+    where = traceback.extract_tb(problem.__traceback__)
+    for frame in where:
+        print(f"  {frame.filename}:{frame.lineno} in {frame.name}", file=sys.stderr)
+    print(type(problem).__name__, file=sys.stderr)
+    if isinstance(problem, MemoryError) or type(problem).__name__ == "OutOfMemoryError":
+        return EngineError("out of memory", code="out_of_memory", retryable=True)
+    if isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT):
+        return EngineError("the disk is full", code="disk_full", retryable=True)
+    last = where[-1] if where else None
+    place = f" at {Path(last.filename).name}:{last.lineno}" if last else ""
+    return EngineError(f"{type(problem).__name__}{place}", code="internal")
+
+
+def _failure(problem: EngineError, *, kind: str | None, started: float) -> dict[str, Any]:
+    error = {"code": problem.code, "message": problem.message, "retryable": problem.retryable}
+    return {"schema": 1, "ok": False, "kind": kind, "error": error, **_measures(started)}
+
+
+def _measures(started: float) -> dict[str, Any]:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    spent = resource.getrusage(resource.RUSAGE_SELF)
+    return {
+        "environment": environment(),
+        "seconds": round(time.monotonic() - started, 3),
+        "cpu_seconds": round(spent.ru_utime + spent.ru_stime, 3),
+        "peak_rss_mb": round(peak / (1024 if sys.platform == "linux" else 1024 * 1024), 1),
+    }
+
+
+def environment() -> dict[str, str]:
+    """Versions of what computes, read from package metadata so that nothing is imported for it."""
+    versions = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,67 @@
+"""What can go wrong in an attempt, in words a result file can carry.
+
+A message names fields, lines, counts and limits, and never a clinical text.
+"""
+
+from __future__ import annotations
+
+
+class EngineError(Exception):
+    """An attempt failed. ``code`` is stable, ``retryable`` says whether the same spec may succeed later."""
+
+    code = "engine_error"
+    retryable = False
+
+    def __init__(self, message: str, *, code: str | None = None, retryable: bool | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        if code is not None:
+            self.code = code
+        if retryable is not None:
+            self.retryable = retryable
+
+
+class SpecError(EngineError):
+    """``spec.json`` is missing, malformed, or has an unknown, missing or mistyped field. ``field`` is its path."""
+
+    code = "bad_spec"
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+
+
+class InputError(EngineError):
+    """A file under ``inputs/`` cannot be used; the message names file, line and field."""
+
+    code = "bad_input"
+
+
+class TooFewPairs(EngineError):
+    """Fewer preference pairs than the run asks for."""
+
+    code = "too_few_pairs"
+
+
+class TooLong(EngineError):
+    """A row is longer than ``max_length`` or than the model's context; nothing is ever cut silently."""
+
+    code = "too_long"
+
+
+class BadModel(EngineError):
+    """A model folder is incomplete, not in safetensors, or does not fit the others."""
+
+    code = "bad_model"
+
+
+class ReferenceMismatch(EngineError):
+    """DPO's first loss is not ln 2: policy and reference are not the same model before the first step."""
+
+    code = "reference_mismatch"
+
+
+class Cancelled(EngineError):
+    """The attempt was asked to stop (SIGTERM) and stopped at the next step."""
+
+    code = "cancelled"

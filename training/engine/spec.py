@@ -1,0 +1,438 @@
+"""What an attempt is asked to do: the typed contents of ``spec.json``. Standard library only.
+
+Reading is strict. An unknown key, a missing key or a wrong type raises ``SpecError`` naming the field, because a
+parameter that is misspelt and silently ignored is a wrong experiment.
+
+>>> spec = parse({"schema": 1, "kind": "generate", "job": "j", "seed": 1, "threads": 1, "models": {"policy": "/m"},
+...               "params": {"temperature": 0.0, "max_new_tokens": 8}})
+>>> spec.params.top_p
+1.0
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from training.engine.errors import SpecError
+
+SCHEMA = 1
+Domain = Literal["pubmed", "clinical", "medcode", "guideline", "medwiki"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildBase:
+    """A tokenizer, a fresh Phi-3 and its first training on general text and a little of every domain."""
+
+    steps: int
+    learning_rate: float = 3e-3
+    batch_size: int = 8
+    block: int = 128
+    hidden_size: int = 128
+    layers: int = 4
+    heads: int = 4
+    intermediate_size: int = 384
+    vocab_size: int = 2700
+    tokenizer: Literal["build"] = "build"
+
+    def problem(self) -> tuple[str, str] | None:
+        if self.hidden_size % self.heads:
+            return "hidden_size", "must be a multiple of heads"
+        return _positive(self, "steps", "learning_rate", "batch_size", "block", "layers", "heads", "vocab_size")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrain:
+    """Plain language modelling on ``inputs/documents.jsonl`` ({"text"}), or on the toy corpus named in ``corpus``."""
+
+    steps: int
+    learning_rate: float
+    batch_size: int = 8
+    block: int = 128
+    corpus: Literal["base", "pubmed", "clinical", "medcode", "guideline", "medwiki"] | None = None
+
+    def problem(self) -> tuple[str, str] | None:
+        return _positive(self, "steps", "learning_rate", "batch_size", "block")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pit:
+    """Pre-instruction tuning (arXiv 2505.10717, 3.1.2): first the outputs of one task, then outputs and document.
+
+    ``replay`` is the share of sequences drawn from the base's own mixture. ``phase_one`` is the share of ``steps``
+    spent on outputs alone; its peak learning rate is a third of phase two's, as in the paper (1e-4 and 3e-4).
+    """
+
+    domain: Domain
+    steps: int
+    learning_rate: float
+    replay: float = 0.35
+    batch_size: int = 8
+    phase_one: float = 0.33
+    outputs: Literal["qa", "summary"] = "qa"
+    freeze_embeddings: bool = True
+
+    def problem(self) -> tuple[str, str] | None:
+        return _positive(self, "steps", "learning_rate", "batch_size") or _share(self, "replay", "phase_one")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slerp:
+    """SLERP of ``base`` (t = 0) and ``expert`` (t = 1). A list of t is searched on ``validation``'s questions."""
+
+    method: Literal["slerp"]
+    t: float | list[float]
+    validation: Domain | None = None
+    questions: int = 48
+
+    def problem(self) -> tuple[str, str] | None:
+        candidates = self.t if isinstance(self.t, list) else [self.t]
+        if not candidates or not all(0 <= t <= 1 for t in candidates):
+            return "t", "must be numbers from 0 to 1"
+        if len(candidates) > 1 and self.validation is None:
+            return "validation", "is needed to choose among several t"
+        return _positive(self, "questions")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BreadcrumbsTies:
+    """Breadcrumbs' magnitude mask, then TIES' sign vote, over every model except ``base``.
+
+    ``weight`` is one number for all, or one a model name. ``normalize`` divides by the agreeing weights.
+    """
+
+    method: Literal["breadcrumbs_ties"]
+    density: float = 0.9
+    gamma: float = 0.01
+    weight: float | dict[str, float] = 1.0
+    normalize: bool = False
+    lambda_: float = field(default=1.0, metadata={"key": "lambda"})
+
+    def problem(self) -> tuple[str, str] | None:
+        if not 0 < self.density <= 1:
+            return "density", "must be above 0 and at most 1"
+        return ("gamma", "must not be negative") if self.gamma < 0 else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sft:
+    """Supervised fine-tuning of all weights on ``inputs/train.jsonl`` ({"prompt", "completion"}: message lists), or on
+    the toy samples with ``corpus``; loss on the completion only. Give ``steps`` or ``epochs``, not both.
+
+    ``replay`` is the share of sequences drawn from what the model already learnt (facts and general text).
+    """
+
+    learning_rate: float
+    steps: int | None = None
+    epochs: float | None = None
+    batch_size: int = 8
+    replay: float = 0.0
+    corpus: Literal["toy"] | None = None
+    max_length: int | None = None
+    freeze_embeddings: bool = True
+
+    def problem(self) -> tuple[str, str] | None:
+        if (self.steps is None) == (self.epochs is None):
+            return "steps", "give steps or epochs, and not both"
+        if self.corpus is not None and self.steps is None:
+            return "steps", "is needed with a generated corpus, which has no end"
+        return _positive(self, "learning_rate", "batch_size", "steps", "epochs", "max_length") or _share(self, "replay")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lora:
+    r: int = 16
+    alpha: int = 32
+    dropout: float = 0.0
+
+    def problem(self) -> tuple[str, str] | None:
+        return _positive(self, "r", "alpha") or _share(self, "dropout")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dpo:
+    """Direct preference optimisation (arXiv 2305.18290) by TRL, on ``inputs/train.jsonl`` and, if there,
+    ``inputs/validation.jsonl``; rows {"prompt", "chosen", "rejected"} of message lists.
+
+    ``max_length`` null takes the longest pair; a pair above a given one is an error, never a cut.
+    ``nll_weight`` adds that much of the chosen answer's negative log likelihood per token. ``lora`` null trains all.
+    """
+
+    learning_rate: float
+    beta: float = 0.1
+    epochs: float = 1.0
+    max_steps: int | None = None
+    batch_size: int = 8
+    gradient_accumulation: int = 1
+    max_length: int | None = None
+    lora: Lora | None = field(default_factory=Lora)
+    warmup_steps: int = 0
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    nll_weight: float = 0.0
+    weight_decay: float = 0.0
+    gradient_checkpointing: bool = False
+    minimum_pairs: int = 8
+
+    def problem(self) -> tuple[str, str] | None:
+        if self.nll_weight < 0 or self.warmup_steps < 0:
+            return "nll_weight" if self.nll_weight < 0 else "warmup_steps", "must not be negative"
+        return _positive(
+            self, "learning_rate", "beta", "epochs", "max_steps", "batch_size", "gradient_accumulation", "max_length",
+            "minimum_pairs",
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generate:
+    """Completions of ``inputs/prompts.jsonl`` ({"id", "messages"}); ``temperature`` 0 is greedy, ``n`` a prompt."""
+
+    temperature: float
+    max_new_tokens: int
+    top_p: float = 1.0
+    batch_size: int = 32
+    n: int = 1
+
+    def problem(self) -> tuple[str, str] | None:
+        if self.temperature < 0:
+            return "temperature", "must not be negative"
+        if self.n > 1 and self.temperature == 0:
+            return "n", "several greedy completions of one prompt are one completion"
+        if not 0 < self.top_p <= 1:
+            return "top_p", "must be above 0 and at most 1"
+        return _positive(self, "max_new_tokens", "batch_size", "n")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Any of ``inputs/pairs.jsonl``, ``inputs/questions.jsonl``, ``inputs/prompts.jsonl`` (at least one).
+
+    ``beta`` scales the implicit reward, and no accuracy depends on it.
+    """
+
+    max_new_tokens: int = 32
+    batch_size: int = 32
+    bootstrap: int = 2000
+    beta: float = 0.1
+
+    def problem(self) -> tuple[str, str] | None:
+        return _positive(self, "max_new_tokens", "batch_size", "bootstrap", "beta")
+
+
+Merge = Slerp | BreadcrumbsTies
+Params = BuildBase | Pretrain | Pit | Slerp | BreadcrumbsTies | Sft | Dpo | Generate | Evaluate
+Kind = Literal["build-base", "pretrain", "pit", "merge", "sft", "dpo", "generate", "evaluate"]
+
+PARAMS: dict[str, type[Any]] = {
+    "build-base": BuildBase, "pretrain": Pretrain, "pit": Pit, "sft": Sft, "dpo": Dpo, "generate": Generate,
+    "evaluate": Evaluate,
+}  # fmt: skip
+MERGES: dict[str, type[Any]] = {"slerp": Slerp, "breadcrumbs_ties": BreadcrumbsTies}
+KINDS: tuple[str, ...] = ("build-base", "pretrain", "pit", "merge", "sft", "dpo", "generate", "evaluate")
+MAKES_MODEL = frozenset({"build-base", "pretrain", "pit", "merge", "sft", "dpo"})
+MODELS: dict[str, tuple[frozenset[str], frozenset[str]]] = {  # kind → references needed, references allowed besides
+    "build-base": (frozenset(), frozenset()),
+    "pretrain": (frozenset({"policy"}), frozenset()),
+    "pit": (frozenset({"policy"}), frozenset()),
+    "sft": (frozenset({"policy"}), frozenset()),
+    "dpo": (frozenset({"policy"}), frozenset()),
+    "generate": (frozenset({"policy"}), frozenset()),
+    "evaluate": (frozenset({"policy"}), frozenset({"reference"})),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """One attempt. ``models`` maps a reference name to an absolute folder; ``threads`` is torch's thread count."""
+
+    kind: Kind
+    job: str
+    seed: int
+    params: Params
+    models: dict[str, str]
+    threads: int = 1
+    schema: int = SCHEMA
+
+
+def parse(raw: object) -> Spec:
+    """``raw`` (decoded JSON) as a ``Spec``. Raises ``SpecError`` naming the first field that is wrong."""
+    if not isinstance(raw, dict):
+        raise SpecError("spec", "must be an object")
+    known = {"schema", "kind", "job", "seed", "threads", "models", "params"}
+    _exact_keys(raw, known, known, "")
+    if raw["schema"] != SCHEMA or isinstance(raw["schema"], bool):
+        raise SpecError("schema", f"must be {SCHEMA}")
+    if raw["kind"] not in KINDS:
+        raise SpecError("kind", f"must be one of {', '.join(KINDS)}")
+    kind: Kind = raw["kind"]
+    params = parse_params(kind, raw["params"])
+    models = _value(dict[str, str], raw["models"], "models")
+    _check_models(kind, params, models)
+    seed, threads = _value(int, raw["seed"], "seed"), _value(int, raw["threads"], "threads")
+    if not 0 <= seed < 2**32:
+        raise SpecError("seed", "must be from 0 to 4294967295")
+    if threads < 1:
+        raise SpecError("threads", "must be above 0")
+    return Spec(kind=kind, job=_value(str, raw["job"], "job"), seed=seed, threads=threads, models=models, params=params)
+
+
+def parse_params(kind: str, raw: object) -> Params:
+    """The ``params`` of one kind. Raises ``SpecError`` with a field such as ``params.lora.r``."""
+    if kind not in KINDS:
+        raise SpecError("kind", f"must be one of {', '.join(KINDS)}")
+    if not isinstance(raw, dict):
+        raise SpecError("params", "must be an object")
+    if kind == "merge":
+        if "method" not in raw:
+            raise SpecError("params.method", "is missing")
+        if not isinstance(raw["method"], str) or raw["method"] not in MERGES:
+            raise SpecError("params.method", f"must be one of {', '.join(MERGES)}")
+        shape = MERGES[raw["method"]]
+    else:
+        shape = PARAMS[kind]
+    params: Params = _value(shape, raw, "params")
+    return params
+
+
+def as_json(spec: Spec) -> dict[str, Any]:
+    """The exact object ``parse`` reads back."""
+    return {
+        "schema": spec.schema, "kind": spec.kind, "job": spec.job, "seed": spec.seed, "threads": spec.threads,
+        "models": dict(spec.models), "params": params_as_json(spec.params),
+    }  # fmt: skip
+
+
+def params_as_json(params: Any) -> dict[str, Any]:
+    """A params dataclass as plain JSON values, under the names of the file format."""
+    out: dict[str, Any] = {}
+    for entry in dataclasses.fields(params):
+        value = getattr(params, entry.name)
+        out[entry.metadata.get("key", entry.name)] = params_as_json(value) if dataclasses.is_dataclass(value) else value
+    return out
+
+
+def dumps(spec: Spec) -> str:
+    """Canonical text: sorted keys, so that equal specs have equal digests."""
+    return json.dumps(as_json(spec), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
+
+
+def _check_models(kind: str, params: Params, models: dict[str, str]) -> None:
+    if isinstance(params, BreadcrumbsTies):
+        experts = set(models) - {"base"}
+        if "base" not in models or not experts:
+            raise SpecError("models", "needs base and at least one expert")
+        if isinstance(params.weight, dict) and set(params.weight) != experts:
+            raise SpecError("params.weight", "must name exactly the experts in models")
+    else:
+        needed, optional = (frozenset({"base", "expert"}), frozenset[str]()) if kind == "merge" else MODELS[kind]
+        _exact_keys(models, set(needed | optional), set(needed), "models")
+    for name, folder in models.items():
+        if not folder.startswith("/"):
+            raise SpecError(f"models.{name}", "must be an absolute folder")
+
+
+def _exact_keys(raw: Mapping[str, object], known: set[str], needed: set[str], path: str) -> None:
+    def at(key: object) -> str:
+        return f"{path}.{key}" if path else str(key)
+
+    for key in raw:
+        if key not in known:
+            raise SpecError(at(key), "is unknown")
+    for key in sorted(needed):
+        if key not in raw:
+            raise SpecError(at(key), "is missing")
+
+
+def _value(shape: Any, raw: object, path: str) -> Any:
+    """``raw`` checked against the annotation ``shape``; whole numbers are welcome where a float is asked."""
+    origin = get_origin(shape)
+    if origin in (Union, types.UnionType):
+        return _union(get_args(shape), raw, path)
+    if origin is Literal:
+        if raw not in get_args(shape) or isinstance(raw, bool):
+            raise SpecError(path, f"must be one of {', '.join(map(str, get_args(shape)))}")
+        return raw
+    if origin is list:
+        if not isinstance(raw, list):
+            raise SpecError(path, "must be a list")
+        return [_value(get_args(shape)[0], item, f"{path}[{index}]") for index, item in enumerate(raw)]
+    if origin is dict:
+        if not isinstance(raw, dict):
+            raise SpecError(path, "must be an object")
+        return {str(key): _value(get_args(shape)[1], item, f"{path}.{key}") for key, item in raw.items()}
+    if dataclasses.is_dataclass(shape):
+        return _dataclass(shape, raw, path)
+    return _scalar(shape, raw, path)
+
+
+def _union(options: tuple[Any, ...], raw: object, path: str) -> Any:
+    if raw is None:
+        if type(None) in options:
+            return None
+        raise SpecError(path, "must not be null")
+    rest = [option for option in options if option is not type(None)]
+    problems = []
+    for option in rest:
+        try:
+            return _value(option, raw, path)
+        except SpecError as problem:
+            problems.append(problem)
+    # The most specific complaint is the one that got furthest into the value.
+    raise max(problems, key=lambda problem: len(problem.field))
+
+
+def _scalar(shape: Any, raw: object, path: str) -> Any:
+    if shape is bool:
+        if isinstance(raw, bool):
+            return raw
+        raise SpecError(path, "must be true or false")
+    if shape is int:
+        if isinstance(raw, int) and not isinstance(raw, bool):
+            return raw
+        raise SpecError(path, "must be a whole number")
+    if shape is float:
+        if isinstance(raw, int | float) and not isinstance(raw, bool) and math.isfinite(raw):
+            return float(raw)
+        raise SpecError(path, "must be a finite number")
+    if shape is str:
+        if isinstance(raw, str):
+            return raw
+        raise SpecError(path, "must be text")
+    raise AssertionError(f"no rule for {shape!r}")
+
+
+def _dataclass(shape: Any, raw: object, path: str) -> Any:
+    if not isinstance(raw, dict):
+        raise SpecError(path, "must be an object")
+    hints = get_type_hints(shape)
+    by_key = {entry.metadata.get("key", entry.name): entry for entry in dataclasses.fields(shape)}
+    needed = {
+        key for key, entry in by_key.items()
+        if entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING
+    }  # fmt: skip
+    _exact_keys(raw, set(by_key), needed, path)
+    made = shape(**{
+        by_key[key].name: _value(hints[by_key[key].name], item, f"{path}.{key}") for key, item in raw.items()
+    })  # fmt: skip
+    if problem := made.problem():
+        raise SpecError(f"{path}.{problem[0]}", problem[1])
+    return made
+
+
+def _positive(params: Any, *names: str) -> tuple[str, str] | None:
+    for name in names:
+        value = getattr(params, name)
+        if value is not None and value <= 0:
+            return name, "must be above 0"
+    return None
+
+
+def _share(params: Any, *names: str) -> tuple[str, str] | None:
+    for name in names:
+        if not 0 <= getattr(params, name) < 1:
+            return name, "must be from 0 up to, not including, 1"
+    return None

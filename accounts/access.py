@@ -1,0 +1,78 @@
+"""Who may call which view. Every view of ours starts with one of these decorators; a view without one is denied (see middleware)."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, cast
+
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponseBase
+
+from accounts.models import Role, User
+from web.htmx import HtmxRequest
+
+P = ParamSpec("P")
+View = Callable[Concatenate[HtmxRequest, P], HttpResponseBase]
+
+ALL_ROLES = tuple(Role.values)
+# A trainer's pages are an admin's too; nothing else is implied by anything.
+TRAINERS = (Role.TRAINER, Role.ADMIN)
+
+# Views of other packages, by the module their code lives in. Each has its own decision in tests/accounts/test_access.py.
+THIRD_PARTY = ("allauth.", "django.contrib.admin.", "drf_spectacular.", "django.contrib.staticfiles.", "django.views.static", "rest_framework.")
+
+
+class UserRequest(HtmxRequest):
+    """What a view behind `allow` receives: the user is signed in."""
+
+    user: User  # type: ignore[assignment]
+
+
+def public(view: View[P]) -> View[P]:
+    """Anyone, signed in or not."""
+    view.access = "public"  # type: ignore[attr-defined]
+    return view
+
+
+def allow(*roles: str) -> Callable[[Callable[Concatenate[UserRequest, P], HttpResponseBase]], View[P]]:
+    """Signed-in users holding any of `roles` (none named: any signed-in user). Others: the sign-in page, or 403."""
+
+    def decorate(view: Callable[Concatenate[UserRequest, P], HttpResponseBase]) -> View[P]:
+        @wraps(view)
+        def guarded(request: HtmxRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
+            if not request.user.is_authenticated:
+                return redirect_to_login(request.get_full_path())
+            require(request.user, *roles)
+            return view(cast(UserRequest, request), *args, **kwargs)
+
+        guarded.access = roles or ("signed in",)  # type: ignore[attr-defined]
+        return guarded
+
+    return decorate
+
+
+def require(user: Any, *roles: str) -> User:
+    """The user, if signed in and holding any of `roles` (none named: any signed-in user).
+
+    Raises PermissionDenied otherwise. For verbs and API views, which have no page to send people to.
+    """
+    if not isinstance(user, User) or not user.is_active:
+        raise PermissionDenied("Sign in first.")
+    if roles and not user.has_role(*roles):
+        raise PermissionDenied("Your roles do not include this page.")
+    return user
+
+
+def decision(view: Callable[..., Any]) -> str | tuple[str, ...] | None:
+    """What a view's decorator decided, or None for a view that decided nothing."""
+    found = getattr(view, "access", None)
+    if found is None:
+        found = getattr(getattr(view, "cls", None), "access", None)
+    return cast("str | tuple[str, ...] | None", found)
+
+
+def is_third_party(view: Callable[..., Any]) -> bool:
+    return getattr(view, "__module__", "").startswith(THIRD_PARTY) or getattr(getattr(view, "cls", None), "__module__", "").startswith(THIRD_PARTY)
+
+
+__all__ = ["ALL_ROLES", "TRAINERS", "HttpRequest", "UserRequest", "allow", "decision", "is_third_party", "public", "require"]

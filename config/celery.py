@@ -1,0 +1,27 @@
+"""The Celery app. Postgres holds the truth; a message only says "look at job N" (reliability: late acks and result backends are not used)."""
+
+import os
+
+from celery import Celery
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.dev")
+
+app = Celery("rounds")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.conf.update(
+    task_serializer="json",
+    accept_content=["json"],
+    task_ignore_result=True,
+    # Acknowledged on receipt: the lease in the database, not the broker, recovers lost work.
+    task_acks_late=False,
+    task_reject_on_worker_lost=False,
+    worker_prefetch_multiplier=1,
+    task_publish_retry=False,
+    task_default_queue="default",
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    broker_transport_options={"socket_timeout": 5, "socket_connect_timeout": 2, "health_check_interval": 10, "retry_on_timeout": True},
+    worker_soft_shutdown_timeout=0,
+    worker_send_task_events=False,
+)
+app.autodiscover_tasks()

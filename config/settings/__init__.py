@@ -1,0 +1,1 @@
+"""Settings by place: dev (the default of manage.py), test, prod; what they share is in base."""

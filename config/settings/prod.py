@@ -1,0 +1,14 @@
+"""Behind a TLS proxy: every secret and host must be named, cookies travel encrypted only."""
+
+from .base import *  # noqa: F403
+from .base import env
+
+SECRET_KEY = env.str("ROUNDS_SECRET_KEY")
+DEBUG = False
+ALLOWED_HOSTS = env.list("ROUNDS_ALLOWED_HOSTS")
+CSRF_TRUSTED_ORIGINS = env.list("ROUNDS_TRUSTED_ORIGINS", [])
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SECURE_SSL_REDIRECT = True
+SECURE_HSTS_SECONDS = 31_536_000
+SESSION_COOKIE_SECURE = True
+CSRF_COOKIE_SECURE = True

@@ -1,0 +1,127 @@
+"""What models exist, what they are made of, and which one is champion."""
+
+import uuid
+
+import pgtrigger
+from django.conf import settings
+from django.db import models
+from django.db.models.functions import Now
+
+
+class Artifact(models.Model):
+    """A content-addressed set of files: weights in safetensors, configuration as allow-listed text, nothing else.
+
+    `manifest` is a list of {"name", "size", "sha256"} sorted by name; `digest` is the SHA-256 of its canonical JSON.
+    """
+
+    digest = models.CharField(max_length=64, unique=True)
+    manifest = models.JSONField()
+    bytes = models.BigIntegerField()
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        triggers = [pgtrigger.Protect(name="immutable", operation=pgtrigger.Update)]
+
+    def __str__(self) -> str:
+        return self.digest[:12]
+
+
+class Kind(models.TextChoices):
+    BASE = "base", "Base"
+    EXPERT = "expert", "Expert"
+    MERGED = "merged", "Merged"
+    SFT = "sft", "SFT"
+    DPO = "dpo", "DPO"
+
+
+class ModelVersion(models.Model):
+    public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    name = models.CharField(max_length=80, unique=True)
+    kind = models.CharField(max_length=10, choices=Kind.choices)
+    artifact = models.ForeignKey(Artifact, on_delete=models.PROTECT, related_name="versions")
+    # The public id of the job that made it: at most one version a job, whatever happens to workers. No foreign key: a version outlives its job.
+    origin = models.CharField(max_length=64, null=True, blank=True, unique=True)
+    architecture = models.CharField(max_length=60, blank=True)
+    parameters = models.BigIntegerField(default=0)
+    tokenizer_digest = models.CharField(max_length=64, blank=True)
+    chat_template_digest = models.CharField(max_length=64, blank=True)
+    licence = models.CharField(max_length=60, blank=True)
+    toy = models.BooleanField(default=False, help_text="Trained on generated text on this machine: shows how it works, knows nothing.")
+    simulated = models.BooleanField(default=False, help_text="Trained on simulated raters' judgements.")
+    metrics = models.JSONField(default=dict)
+    notes = models.TextField(blank=True)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="model_versions")
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [models.CheckConstraint(condition=models.Q(kind__in=Kind.values), name="model_kind_is_known")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class LineageEdge(models.Model):
+    """Child version → parent version, or → something opaque with a kind and a digest (a snapshot, a corpus)."""
+
+    child = models.ForeignKey(ModelVersion, on_delete=models.CASCADE, related_name="parent_edges")
+    parent = models.ForeignKey(ModelVersion, null=True, blank=True, on_delete=models.PROTECT, related_name="child_edges")
+    source_kind = models.CharField(max_length=20, blank=True)
+    source_digest = models.CharField(max_length=64, blank=True)
+    source_label = models.CharField(max_length=120, blank=True)
+    role = models.CharField(max_length=40, help_text="base, expert:<domain>, policy, reference, preferences, corpus")
+
+    class Meta:
+        constraints = [
+            # A parent is older than its child: no cycle can be written.
+            models.CheckConstraint(condition=models.Q(parent__isnull=True) | models.Q(parent__lt=models.F("child")), name="parents_are_older"),
+            models.CheckConstraint(
+                condition=models.Q(parent__isnull=False, source_kind="", source_digest="")
+                | (models.Q(parent__isnull=True) & ~models.Q(source_kind="") & ~models.Q(source_digest="")),
+                name="an_edge_names_a_version_or_a_digest",
+            ),
+            models.UniqueConstraint(
+                fields=["child", "parent", "role", "source_kind", "source_digest"], name="edges_are_unique", nulls_distinct=False
+            ),
+        ]
+        triggers = [pgtrigger.Protect(name="immutable", operation=pgtrigger.Update | pgtrigger.Delete)]
+
+    def __str__(self) -> str:
+        return f"{self.child_id} ← {self.role}"
+
+
+class AliasName(models.TextChoices):
+    CHAMPION = "champion", "Champion"
+    CHALLENGER = "challenger", "Challenger"
+    SERVING = "serving", "Serving"
+
+
+class Alias(models.Model):
+    """A name that moves. `moves` counts its moves, so that a move can be a compare-and-set."""
+
+    name = models.CharField(max_length=20, choices=AliasName.choices, unique=True)
+    version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="aliases")
+    moves = models.PositiveIntegerField(default=1)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class AliasMove(models.Model):
+    """Where an alias has pointed, in order. Append-only: rolling back is one more move."""
+
+    alias = models.ForeignKey(Alias, on_delete=models.PROTECT, related_name="history")
+    number = models.PositiveIntegerField()
+    from_version = models.ForeignKey(ModelVersion, null=True, on_delete=models.PROTECT, related_name="+")
+    to_version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="+")
+    actor = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+    reason = models.CharField(max_length=200, blank=True)
+    at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [models.UniqueConstraint(fields=["alias", "number"], name="alias_moves_are_numbered")]
+        triggers = [pgtrigger.Protect(name="append_only", operation=pgtrigger.Update | pgtrigger.Delete)]
+
+    def __str__(self) -> str:
+        return f"{self.alias_id} → {self.to_version_id}"

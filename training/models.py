@@ -1,0 +1,108 @@
+"""Runs, what they measured, evaluations and promotions."""
+
+import uuid
+
+import pgtrigger
+from django.conf import settings
+from django.db import models
+from django.db.models.functions import Now
+
+from annotation.models import Snapshot
+from jobs.models import Job
+from modelhub.models import AliasName, ModelVersion
+
+
+class Run(models.Model):
+    """A training run: the recipe a job carries out, and what came of it."""
+
+    job = models.OneToOneField(Job, on_delete=models.PROTECT, related_name="run")
+    name = models.CharField(max_length=80, unique=True, help_text="The name its model version will have.")
+    preset = models.CharField(max_length=30, blank=True)
+    params = models.JSONField(default=dict)
+    seed = models.BigIntegerField(default=0)
+    policy = models.ForeignKey(ModelVersion, null=True, blank=True, on_delete=models.PROTECT, related_name="runs_from")
+    reference = models.ForeignKey(ModelVersion, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    snapshot = models.ForeignKey(Snapshot, null=True, blank=True, on_delete=models.PROTECT, related_name="runs")
+    output = models.OneToOneField(ModelVersion, null=True, blank=True, on_delete=models.PROTECT, related_name="run")
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class MetricPoint(models.Model):
+    """One point of a live curve. Unique per run, step and name: ingest may repeat."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="points")
+    step = models.PositiveIntegerField()
+    name = models.CharField(max_length=60)
+    value = models.FloatField(help_text="NaN is kept as it is: it is what a watchdog looks for.")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["run", "step", "name"], name="one_point_per_run_step_and_name")]
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.step}"
+
+
+class Evaluation(models.Model):
+    """Policy against reference on held-out prompts: preference accuracy, recall, before/after texts."""
+
+    public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    job = models.OneToOneField(Job, on_delete=models.PROTECT, related_name="evaluation")
+    policy = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="evaluations")
+    reference = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="evaluations_as_reference")
+    snapshot = models.ForeignKey(Snapshot, null=True, blank=True, on_delete=models.PROTECT, related_name="evaluations")
+    simulated = models.BooleanField(default=False, help_text="Its held-out labels come from a planted truth, not from clinicians.")
+    results = models.JSONField(default=dict, help_text="Empty until the job is done.")
+    created_at = models.DateTimeField(db_default=Now())
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.policy} vs {self.reference}"
+
+
+class EvaluationItem(models.Model):
+    """One held-out prompt before and after."""
+
+    evaluation = models.ForeignKey(Evaluation, on_delete=models.CASCADE, related_name="items")
+    position = models.PositiveIntegerField()
+    prompt = models.ForeignKey("annotation.Prompt", on_delete=models.PROTECT, related_name="+")
+    before = models.TextField()
+    after = models.TextField()
+
+    class Meta:
+        ordering = ["position"]
+        constraints = [models.UniqueConstraint(fields=["evaluation", "position"], name="evaluation_items_are_numbered")]
+
+    def __str__(self) -> str:
+        return f"item {self.position} of evaluation {self.evaluation_id}"
+
+
+class Promotion(models.Model):
+    """A decision about an alias, with the evidence it stood on. Append-only."""
+
+    public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    decision = models.CharField(max_length=12, choices=[("promoted", "Promoted"), ("refused", "Refused"), ("rolled_back", "Rolled back")])
+    alias = models.CharField(max_length=20, choices=AliasName.choices)
+    version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="promotions")
+    replaced = models.ForeignKey(ModelVersion, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    evaluation = models.ForeignKey(Evaluation, null=True, blank=True, on_delete=models.PROTECT, related_name="promotions")
+    gates = models.JSONField(default=list, help_text='[{"name", "passed", "value", "needed"}]')
+    simulated = models.BooleanField(default=False)
+    reason = models.CharField(max_length=500)
+    decided_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+    decided_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        ordering = ["-id"]
+        triggers = [pgtrigger.Protect(name="append_only", operation=pgtrigger.Update | pgtrigger.Delete)]
+
+    def __str__(self) -> str:
+        return f"{self.decision} {self.version}"

@@ -46,7 +46,9 @@ class Account:
                 timeout=seconds,
                 check=False,
                 umask=0o077,
-                **({} if self.is_us else {"user": self.uid, "group": self.gid, "extra_groups": []}),  # type: ignore[arg-type]
+                user=None if self.is_us else self.uid,
+                group=None if self.is_us else self.gid,
+                extra_groups=None if self.is_us else [],
             )
         except PermissionError as error:
             if self.is_us:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from . import processes
 from .errors import EmbeddedError
-from .places import Places
+from .places import POSTGRES_SOCKET, Places
 from .programs import POSTGRES_MAJOR, Programs
 
 USER = "rounds"
@@ -50,7 +50,6 @@ log_error_verbosity = terse
 log_parameter_max_length = 0
 log_parameter_max_length_on_error = 0
 log_checkpoints = off
-include_if_exists 'local.conf'
 """
 
 
@@ -152,10 +151,10 @@ def _create(places: Places, programs: Programs, *, throwaway: bool) -> None:
 
 def _configure(places: Places, *, throwaway: bool) -> None:
     account = places.account
-    account.write(
-        places.cluster / "postgresql.conf",
-        SETTINGS.format(run=_quoted(places.run), safe="off" if throwaway else "on"),
-    )
+    settings = SETTINGS.format(run=_quoted(places.run), safe="off" if throwaway else "on")
+    if (places.cluster / "local.conf").exists():
+        settings += "include 'local.conf'\n"
+    account.write(places.cluster / "postgresql.conf", settings)
     # The kernel says who is at the other end of a Unix socket: no password, and nobody but these two.
     account.write(places.cluster / "pg_hba.conf", "local all all peer map=rounds\n")
     names = dict.fromkeys([account.name, "root"])
@@ -185,8 +184,12 @@ def _create_database(places: Places, programs: Programs) -> None:
 
 
 def _pid_file(places: Places) -> list[str]:
+    return _lines(places.cluster / "postmaster.pid")
+
+
+def _lines(path: Path) -> list[str]:
     try:
-        return (places.cluster / "postmaster.pid").read_text(errors="replace").splitlines()
+        return path.read_text(errors="replace").splitlines()
     except OSError:
         return []
 
@@ -215,7 +218,7 @@ def _state(places: Places) -> str:
 
 
 def _clear_stale_pid_file(places: Places) -> None:
-    """Remove postmaster.pid when the pid in it is a zombie or somebody else's: PostgreSQL would take that for a running server.
+    """Remove a lock file of PostgreSQL's when the pid in it is a zombie or somebody else's: PostgreSQL would take that for a running server.
 
     Backends outlive a killed postmaster for a moment; two servers on one cluster would destroy it. So they go first.
     """
@@ -225,10 +228,13 @@ def _clear_stale_pid_file(places: Places) -> None:
             processes.send(pid, signal.SIGKILL)
         if left := processes.wait_gone(left, seconds=5):
             raise EmbeddedError(f"Processes {left} of an earlier PostgreSQL still hold {places.cluster} and do not end.")
-    lines = _pid_file(places)
-    # PostgreSQL judges a pid that is gone by itself, with its shared-memory interlock: leave that case to it.
-    if lines and lines[0].isdigit() and processes.exists(int(lines[0])) and _postmaster(places) is None:
-        places.account.run(["/bin/rm", "-f", str(places.cluster / "postmaster.pid")], home=places.home)
+    if _postmaster(places) is not None:
+        return
+    for path in (places.cluster / "postmaster.pid", places.run / f"{POSTGRES_SOCKET}.lock"):
+        lines = _lines(path)
+        # PostgreSQL judges a pid that is gone by itself, with its shared-memory interlock: leave that case to it.
+        if lines and lines[0].strip().isdigit() and processes.exists(int(lines[0])):
+            places.account.run(["/bin/rm", "-f", str(path)], home=places.home)
 
 
 def _answers(path: Path) -> bool:

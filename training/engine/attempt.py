@@ -59,6 +59,10 @@ class Attempt:
             raise InputError(f"inputs/{name} has no rows")
         return rows
 
+    def source(self, name: str) -> Path:
+        """The folder of one of the spec's models."""
+        return Path(self.spec.models[name])
+
     def write_items(self, rows: Iterable[Mapping[str, Any]]) -> str:
         self.output.mkdir(exist_ok=True)
         rundir.write_jsonl(self.output / "items.jsonl", rows)

@@ -1,0 +1,79 @@
+"""Merges of whole models. Only a search for SLERP's t, which has to ask the candidates questions, loads transformers."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training.engine.attempt import Attempt, Outcome
+from training.engine.merging import folders, operators
+from training.engine.spec import BreadcrumbsTies, Slerp
+
+
+def run(attempt: Attempt) -> Outcome:
+    torch.set_num_threads(attempt.spec.threads)
+    params = attempt.spec.params
+    if isinstance(params, Slerp):
+        return _slerp(attempt, params)
+    assert isinstance(params, BreadcrumbsTies)
+    return _breadcrumbs_ties(attempt, params)
+
+
+def _slerp(attempt: Attempt, params: Slerp) -> Outcome:
+    sources = {name: attempt.source(name) for name in ("base", "expert")}
+    candidates = params.t if isinstance(params.t, list) else [params.t]
+    if len(candidates) == 1:
+        count = _merge_slerp(attempt, sources, candidates[0], attempt.output)
+        return Outcome({"t": candidates[0], "tensors": count}, model=True)
+    from training.engine.kinds import questions  # transformers from here on
+
+    assert params.validation is not None
+    scores = {}
+    for t in candidates:
+        folder = attempt.folder / "candidates" / str(t)
+        count = _merge_slerp(attempt, sources, t, folder)
+        scores[t] = questions.validation_score(attempt, folder, params.validation, params.questions)
+        attempt.events.metric(len(scores), "validation", scores[t])
+    # Equal scores: the smaller t, which stays nearer to the base.
+    best = max(candidates, key=lambda t: (scores[t], -t))
+    shutil.move(attempt.folder / "candidates" / str(best), attempt.output)
+    shutil.rmtree(attempt.folder / "candidates")
+    return Outcome(
+        {"t": best, "validation": {str(t): score for t, score in scores.items()}, "tensors": count}, model=True
+    )
+
+
+def _merge_slerp(attempt: Attempt, sources: Mapping[str, Path], t: float, output: Path) -> int:
+    def combine(parts: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        return operators.slerp(t, parts["base"], parts["expert"])
+
+    return folders.merge(sources, output, combine, _watch(attempt))
+
+
+def _breadcrumbs_ties(attempt: Attempt, params: BreadcrumbsTies) -> Outcome:
+    names = ["base", *sorted(set(attempt.spec.models) - {"base"})]
+    sources = {name: attempt.source(name) for name in names}
+    experts = names[1:]
+    weights = [params.weight[name] if isinstance(params.weight, dict) else params.weight for name in experts]
+
+    def combine(parts: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        return operators.breadcrumbs_ties(
+            parts["base"], [parts[name] for name in experts], weights, density=params.density, gamma=params.gamma,
+            normalize=params.normalize, scale=params.lambda_,
+        )  # fmt: skip
+
+    count = folders.merge(sources, attempt.output, combine, _watch(attempt))
+    return Outcome({"tensors": count, "experts": len(experts)}, model=True)
+
+
+def _watch(attempt: Attempt) -> Any:
+    def on_tensor(done: int, total: int) -> None:
+        attempt.check()
+        if done == total or done % 10 == 0:
+            attempt.events.progress("merging", done, total)
+
+    return on_tensor

@@ -1,0 +1,88 @@
+"""Model folders: safetensors in, safetensors out, never remote code, never tied weights on disk."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, GenerationConfig, Phi3Config, Phi3ForCausalLM
+
+from training.engine import tokens
+from training.engine.errors import BadModel
+
+
+def fresh_phi3(*, tokenizer: Any, hidden: int, layers: int, heads: int, intermediate: int, seed: int) -> Any:
+    """An untrained Phi-3 for ``tokenizer``, its vocabulary rounded up to 64, input and output embeddings tied while it
+    trains (half the rows to learn at this size) and untied when saved."""
+    torch.manual_seed(seed)
+    config = Phi3Config(
+        vocab_size=(len(tokenizer) + 63) // 64 * 64, hidden_size=hidden, num_hidden_layers=layers,
+        num_attention_heads=heads, num_key_value_heads=heads, intermediate_size=intermediate,
+        max_position_embeddings=512, original_max_position_embeddings=512, tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+        attention_dropout=0.0, resid_pdrop=0.0, embd_pdrop=0.0, initializer_range=0.04,
+    )  # fmt: skip
+    return Phi3ForCausalLM(config)
+
+
+def load(folder: str) -> tuple[Any, Any]:
+    """(model, tokenizer) of a folder, in float32 on the CPU. Raises ``BadModel`` for anything but safetensors."""
+    path = Path(folder)
+    if not any(path.glob("*.safetensors")):
+        raise BadModel("the model folder has no safetensors weights")
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            path, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+        )
+    except (OSError, ValueError, RuntimeError) as problem:
+        raise BadModel(f"no causal language model can be loaded from the folder ({type(problem).__name__})") from None
+    model.eval()
+    return model, tokens.load(path)
+
+
+def context(model: Any) -> int:
+    """Longest sequence the model may see."""
+    return int(getattr(model.config, "max_position_embeddings", 2**31))
+
+
+def untie(model: Any) -> None:
+    """Give the output layer its own copy of the embedding: mergers compare tensors by name and expect both."""
+    if getattr(model.config, "tie_word_embeddings", False):
+        head = model.get_output_embeddings()
+        head.weight = torch.nn.Parameter(model.get_input_embeddings().weight.detach().clone())
+        model.config.tie_word_embeddings = False
+        model._tied_weights_keys = None
+        if hasattr(model, "all_tied_weights_keys"):
+            model.all_tied_weights_keys = {}
+
+
+def save(model: Any, tokenizer: Any, folder: Path) -> None:
+    """A complete folder: weights, configuration, generation settings, tokenizer and chat template."""
+    untie(model)
+    model.generation_config = GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id, pad_token_id=tokenizer.pad_token_id, eos_token_id=tokens.stop_ids(tokenizer)
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def copy_tokenizer(source: Path, target: Path) -> None:
+    """Carry a tokenizer over byte for byte, so that its digest stays the family's."""
+    for name in TOKENIZER_FILES:
+        if (source / name).exists():
+            shutil.copyfile(source / name, target / name)
+
+
+TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.model",
+    "chat_template.jinja",
+)  # fmt: skip
+
+
+def set_threads(threads: int, seed: int) -> None:
+    """Before any arithmetic: as many threads as the spec says, and every random choice from its seed."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)

@@ -74,7 +74,7 @@ def ensure(
     """
     if unknown := set(services) - set(SERVICES):
         raise ValueError(f"No such service: {', '.join(sorted(unknown))}")
-    ours = [name for name in SERVICES if name in services and not environ.get(OVERRIDES[name])]
+    ours = [name for name in SERVICES if name in services and _is_ours(name, data_dir, environ)]
     given = {name: environ.get(OVERRIDES[name], "") if name in services else "" for name in SERVICES}
     if ours:
         folder = _open_data_dir(data_dir)
@@ -88,7 +88,7 @@ def ensure(
                         postgres.start(found, tools, throwaway=throwaway)
                     else:
                         redis.start(found, tools, throwaway=throwaway)
-                given[name] = _url(name, found)
+                given[name] = _url(name, found.run)
     return Endpoints(database_url=given["postgres"], broker_url=given["redis"])
 
 
@@ -98,8 +98,8 @@ def provide(environ: MutableMapping[str, str] = os.environ, *, data_dir: Path | 
     Servers that `manage.py up` or another command still uses stay, and so do those of `manage.py services start`.
     Ends the process with the reason when they cannot be had.
     """
-    ours = [name for name in SERVICES if not environ.get(OVERRIDES[name])]
     data_dir = data_dir or data_dir_from(environ)
+    ours = [name for name in SERVICES if _is_ours(name, data_dir, environ)]
     try:
         endpoints = ensure(data_dir, throwaway=throwaway, environ=environ)
     except EmbeddedError as error:
@@ -112,14 +112,9 @@ def provide(environ: MutableMapping[str, str] = os.environ, *, data_dir: Path | 
 
 def name_endpoints(environ: MutableMapping[str, str] = os.environ) -> None:
     """Name in the environment where the services would listen, and start nothing: for commands that need settings, not data."""
-    folder = data_dir_from(environ).resolve()
-    try:
-        known = places.remembered(folder)
-    except EmbeddedError:
-        known = None
-    run = known.run if known else folder / "services" / "run"
-    environ["DATABASE_URL"] = environ.get("DATABASE_URL") or postgres.url(run)
-    environ["CELERY_BROKER_URL"] = environ.get("CELERY_BROKER_URL") or redis.url(run)
+    run = _socket_folders(data_dir_from(environ).resolve())[0]
+    for name in SERVICES:
+        environ[OVERRIDES[name]] = environ.get(OVERRIDES[name]) or _url(name, run)
 
 
 def release(data_dir: Path) -> None:
@@ -167,9 +162,7 @@ def status(data_dir: Path, environ: Mapping[str, str] = os.environ) -> list[Serv
     known = places.remembered(folder)
     answers = []
     for name in SERVICES:
-        where = _url(name, known) if known else ""
-        override = environ.get(OVERRIDES[name], "")
-        if override and override != where:
+        if not _is_ours(name, folder, environ):
             answers.append(ServiceStatus(name, f"not ours: {OVERRIDES[name]} names another", None, "", 0, None))
             continue
         pid = _pid(name, known) if known is not None and known.home.exists() else None
@@ -199,8 +192,24 @@ def _pid(name: str, found: places.Places) -> int | None:
     return postgres.running(found) if name == "postgres" else redis.running(found)
 
 
-def _url(name: str, found: places.Places) -> str:
-    return postgres.url(found.run) if name == "postgres" else redis.url(found.run)
+def _url(name: str, run: Path) -> str:
+    return postgres.url(run) if name == "postgres" else redis.url(run)
+
+
+def _socket_folders(folder: Path) -> list[Path]:
+    """Where this data folder's sockets lie, and where they would by default."""
+    usual = folder / "services" / "run"
+    try:
+        known = places.remembered(folder)
+    except EmbeddedError:
+        known = None
+    return [known.run, usual] if known else [usual]
+
+
+def _is_ours(name: str, data_dir: Path, environ: Mapping[str, str]) -> bool:
+    """Whether the environment leaves this service to us: it names none, or (inherited from a command of ours) our own."""
+    named = environ.get(OVERRIDES[name], "")
+    return not named or named in [_url(name, run) for run in _socket_folders(data_dir.resolve())]
 
 
 def _keep_file(folder: Path) -> Path:

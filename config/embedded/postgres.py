@@ -218,7 +218,7 @@ def _state(places: Places) -> str:
 
 
 def _clear_stale_pid_file(places: Places) -> None:
-    """Remove a lock file of PostgreSQL's when the pid in it is a zombie or somebody else's: PostgreSQL would take that for a running server.
+    """Remove a lock file of PostgreSQL's when the pid in it is a zombie or somebody else's: it would be taken for a running server.
 
     Backends outlive a killed postmaster for a moment; two servers on one cluster would destroy it. So they go first.
     """

@@ -142,6 +142,7 @@ class Campaign(models.Model):
     seed = models.BigIntegerField(default=0)
     simulated = models.BooleanField(default=False, help_text="Judged by simulated raters: part of the demo.")
     toy = models.BooleanField(default=False, help_text="Its texts come from the toy model family.")
+    counts = models.JSONField(default=dict, help_text='{"prompts": n, "pairs": n, "identical": n dropped, "single": n prompts with one text}')
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(db_default=Now())
     opened_at = models.DateTimeField(null=True)
@@ -202,11 +203,16 @@ class Slot(models.Model):
     position = models.PositiveIntegerField()
     # Counterbalanced over a pair's slots: clinicians favour the left.
     first_on_left = models.BooleanField()
+    # Nobody holds it. Kept by assignments.py beside every change of a holder, so that a claim reads one small index, however many
+    # slots are taken; that a slot has one holder is Assignment's constraint and does not rest on this.
+    open = models.BooleanField(default=True)
 
     class Meta:
         ordering = ["position", "number"]
         constraints = [models.UniqueConstraint(fields=["pair", "number"], name="slot_numbers_are_unique")]
-        indexes = [models.Index(fields=["campaign", "position", "number"], name="slot_in_order")]
+        indexes = [
+            models.Index(fields=["campaign", "position", "number"], condition=models.Q(open=True), name="open_slots_in_order"),
+        ]
 
     def __str__(self) -> str:
         return f"slot {self.pair_id}/{self.number}"
@@ -223,9 +229,7 @@ class AssignmentState(models.TextChoices):
 class AssignmentQuerySet(models.QuerySet["Assignment"]):
     def live(self) -> "AssignmentQuerySet":
         """Leases that still hold, by the database's clock."""
-        from django.db.models.functions import Now as DatabaseNow
-
-        return self.filter(state=AssignmentState.LEASED, expires_at__gt=DatabaseNow())
+        return self.filter(state=AssignmentState.LEASED, expires_at__gt=Now())
 
     def for_annotator(self, user: models.Model) -> "AssignmentQuerySet":
         return self.filter(annotator=user).select_related("campaign", "pair__prompt__sample", "pair__first", "pair__second")

@@ -77,6 +77,7 @@ class Migration(migrations.Migration):
                 ('seed', models.BigIntegerField(default=0)),
                 ('simulated', models.BooleanField(default=False, help_text='Judged by simulated raters: part of the demo.')),
                 ('toy', models.BooleanField(default=False, help_text='Its texts come from the toy model family.')),
+                ('counts', models.JSONField(default=dict, help_text='{"prompts": n, "pairs": n, "identical": n dropped, "single": n prompts with one text}')),
                 ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ('opened_at', models.DateTimeField(null=True)),
                 ('closed_at', models.DateTimeField(null=True)),
@@ -187,6 +188,7 @@ class Migration(migrations.Migration):
                 ('number', models.PositiveSmallIntegerField()),
                 ('position', models.PositiveIntegerField()),
                 ('first_on_left', models.BooleanField()),
+                ('open', models.BooleanField(default=True)),
                 ('campaign', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='slots', to='annotation.campaign')),
                 ('pair', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='slots', to='annotation.pair')),
             ],
@@ -295,7 +297,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='slot',
-            index=models.Index(fields=['campaign', 'position', 'number'], name='slot_in_order'),
+            index=models.Index(condition=models.Q(('open', True)), fields=['campaign', 'position', 'number'], name='open_slots_in_order'),
         ),
         migrations.AddConstraint(
             model_name='slot',

@@ -19,7 +19,14 @@ ALL_ROLES = tuple(Role.values)
 TRAINERS = (Role.TRAINER, Role.ADMIN)
 
 # Views of other packages, by the module their code lives in. Each has its own decision in tests/accounts/test_access.py.
-THIRD_PARTY = ("allauth.", "django.contrib.admin.", "drf_spectacular.", "django.contrib.staticfiles.", "django.views.static", "rest_framework.")
+THIRD_PARTY = (
+    "allauth.",
+    "django.contrib.admin.",
+    "drf_spectacular.",
+    "django.contrib.staticfiles.",
+    "django.views.static",
+    "rest_framework.",
+)
 
 
 class UserRequest(HtmxRequest):
@@ -72,7 +79,9 @@ def decision(view: Callable[..., Any]) -> str | tuple[str, ...] | None:
 
 
 def is_third_party(view: Callable[..., Any]) -> bool:
-    return getattr(view, "__module__", "").startswith(THIRD_PARTY) or getattr(getattr(view, "cls", None), "__module__", "").startswith(THIRD_PARTY)
+    return getattr(view, "__module__", "").startswith(THIRD_PARTY) or getattr(getattr(view, "cls", None), "__module__", "").startswith(
+        THIRD_PARTY
+    )
 
 
 __all__ = ["ALL_ROLES", "TRAINERS", "HttpRequest", "UserRequest", "allow", "decision", "is_third_party", "public", "require"]

@@ -1,0 +1,72 @@
+// What every page shares. Every page works without it.
+"use strict";
+
+const meta = (name) => document.querySelector(`meta[name="${name}"]`)?.content ?? "";
+
+// Light and dark: the switch shows itself only where it works.
+const isDark = () => {
+  const chosen = document.documentElement.dataset.theme;
+  return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+};
+for (const button of document.querySelectorAll("[data-theme-switch]")) {
+  button.hidden = false;
+  button.setAttribute("aria-pressed", String(isDark()));
+  button.addEventListener("click", () => {
+    const next = isDark() ? "light" : "dark";
+    document.documentElement.dataset.theme = next;
+    try {
+      localStorage.setItem("rounds-theme", next);
+    } catch {
+      // Holds for this page only.
+    }
+    button.setAttribute("aria-pressed", String(next === "dark"));
+  });
+}
+
+// Menus close on Escape and on a click elsewhere.
+const openMenus = () => document.querySelectorAll("details.menu[open]");
+document.addEventListener("click", (event) => {
+  for (const menu of openMenus()) if (!menu.contains(event.target)) menu.open = false;
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  for (const menu of openMenus()) {
+    menu.open = false;
+    menu.querySelector("summary").focus();
+  }
+});
+
+// <button class="copy" data-copy="…" hidden>: copies and says so.
+const showCopyButtons = (root) => {
+  if (navigator.clipboard) for (const button of root.querySelectorAll("[data-copy][hidden]")) button.hidden = false;
+};
+showCopyButtons(document);
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  await navigator.clipboard.writeText(button.dataset.copy);
+  const was = button.textContent;
+  button.textContent = "copied";
+  setTimeout(() => { button.textContent = was; }, 1200);
+});
+
+// htmx: our CSRF token on requests that change something, and a sentence when a request fails.
+const say = (text) => {
+  const place = document.getElementById("live-message");
+  if (place) {
+    place.textContent = text;
+    place.hidden = text === "";
+  }
+};
+document.addEventListener("htmx:configRequest", (event) => {
+  if (event.detail.verb !== "get") event.detail.headers["X-CSRFToken"] = meta("csrf-token");
+});
+document.addEventListener("htmx:afterRequest", (event) => { if (event.detail.successful) say(""); });
+document.addEventListener("htmx:sendError", () => say("The server cannot be reached. What you see may be out of date; it updates itself once the server is back."));
+document.addEventListener("htmx:responseError", (event) => {
+  const status = event.detail.xhr.status;
+  say(status === 403 || status === 401
+    ? "You are signed out or may not see this any more. Reload the page to sign in again."
+    : `The server answered with an error (${status}). Nothing was changed by this page; reload it to try again.`);
+});
+document.addEventListener("htmx:load", (event) => showCopyButtons(event.detail.elt.parentNode ?? document));

@@ -1,0 +1,80 @@
+"""The cast, and a real browser for the tests that need eyes and hands."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from accounts.models import User
+from tests.cast import (  # noqa: F401 (fixtures)
+    ada,
+    alice,
+    as_ada,
+    as_alice,
+    as_bob,
+    as_carol,
+    as_dan,
+    as_eve,
+    as_frank,
+    as_sam,
+    bob,
+    carol,
+    dan,
+    eve,
+    frank,
+    sam,
+    signed_in,
+)
+
+SYSTEM_CHROMIUM = Path("/usr/bin/chromium")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Headless Chromium: the system's when there is one, else the one `playwright install chromium` put in place."""
+    from playwright.sync_api import Error, sync_playwright
+
+    # Playwright's synchronous interface keeps an event loop in this thread; the database is used outside of it.
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+    options: dict[str, Any] = {"args": ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]}
+    if SYSTEM_CHROMIUM.exists():
+        options["executable_path"] = str(SYSTEM_CHROMIUM)
+    with sync_playwright() as playwright:
+        try:
+            chromium = playwright.chromium.launch(**options)
+        except Error as missing:
+            if os.environ.get("CI"):
+                raise
+            pytest.skip(f"no Chromium here: {missing.message.splitlines()[0]}")
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def open_page(browser: Any, live_server: Any) -> Iterator[Callable[..., Any]]:
+    """`open_page(user=None, **context options)`: a fresh browser page at our live server, signed in as `user`.
+
+    What the page complains about is kept on it: `page.complaints` lists console errors (policy violations are among them) and
+    uncaught exceptions, `page.strangers` requests to any other host.
+    """
+    contexts = []
+
+    def open_one(user: User | None = None, **options: Any) -> Any:
+        context = browser.new_context(base_url=live_server.url, **options)
+        contexts.append(context)
+        if user is not None:
+            session = signed_in(user).cookies["sessionid"].value
+            context.add_cookies([{"name": "sessionid", "value": session, "url": live_server.url}])
+        page = context.new_page()
+        page.complaints, page.strangers = [], []
+        page.on("console", lambda line: page.complaints.append(line.text) if line.type == "error" else None)
+        page.on("pageerror", lambda error: page.complaints.append(str(error)))
+        ours = (live_server.url, "data:", "blob:")
+        page.on("request", lambda request: None if request.url.startswith(ours) else page.strangers.append(request.url))
+        return page
+
+    yield open_one
+    for context in contexts:
+        context.close()

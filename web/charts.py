@@ -1,0 +1,235 @@
+"""Charts drawn by the server: SVG with classes and presentation attributes only, and the same numbers as a table one click away.
+
+A strict content security policy forbids inline style and script; clinics have no CDN and no Node. So a chart is markup.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
+
+MOST_SERIES = 4
+Point = tuple[float, float]
+# left, right, top, bottom room for labels, in user units (pixels at natural size)
+LEFT, RIGHT, TOP, BOTTOM = 52, 112, 12, 36
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line. `band` holds (x, low, high), the interval around it."""
+
+    name: str
+    points: Sequence[Point]
+    band: Sequence[tuple[float, float, float]] | None = None
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Maps [low, high] to [start, end] linearly."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        share = (value - self.low) / (self.high - self.low)
+        return round(self.start + share * (self.end - self.start), 2)
+
+
+def ticks(low: float, high: float, about: int = 5) -> list[float]:
+    """Round numbers covering [low, high]: the first is ≤ low, the last ≥ high; steps are 1, 2 or 5 times a power of ten."""
+    if not low < high:
+        room = abs(low) / 2 or 1.0
+        low, high = low - room, high + room
+    raw = (high - low) / max(about - 1, 1)
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
+    first = math.floor(low / step + 1e-9)
+    last = math.ceil(high / step - 1e-9)
+    return [round(n * step, 12) for n in range(first, last + 1)]
+
+
+def number(value: float) -> str:
+    """A figure for an axis or a table: at most four significant digits, thousands apart; "–" for what is no number."""
+    if not math.isfinite(value):
+        return "–"
+    if value == round(value) and abs(value) < 1e15:
+        return f"{int(value):,}"
+    if abs(value) >= 1e6 or abs(value) < 1e-3:
+        return f"{value:.2e}"
+    return f"{value:,.4g}"
+
+
+def _finite(series: Series) -> Series:
+    """Without the points a line cannot show (NaN, infinity); the table still lists them."""
+    band = [b for b in series.band if all(map(math.isfinite, b))] if series.band else None
+    return Series(series.name, [p for p in series.points if all(map(math.isfinite, p))], band)
+
+
+def line_chart(
+    series: Sequence[Series], *, title: str, x_label: str, y_label: str, width: int = 640, height: int = 240, y_from_zero: bool = False
+) -> SafeString:
+    """Lines with their names at their ends, bands for intervals, and a table. Raises ValueError above four series."""
+    if len(series) > MOST_SERIES:
+        raise ValueError(f"At most {MOST_SERIES} series a chart; {len(series)} were given.")
+    drawn = [_finite(s) for s in series]
+    xs = [x for s in drawn for x, _ in s.points]
+    ys = [y for s in drawn for _, y in s.points] + [v for s in drawn for b in s.band or () for v in b[1:]]
+    if not xs:
+        return format_html('<figure class="chart"><p class="muted">{}: no measurements yet.</p></figure>', title)
+    y_ticks = ticks(min(0.0, *ys) if y_from_zero else min(ys), max(ys))
+    x_ticks = ticks(min(xs), max(xs))
+    x_low, x_high = (min(xs), max(xs)) if min(xs) < max(xs) else (x_ticks[0], x_ticks[-1])
+    x = _Scale(x_low, x_high, LEFT, width - RIGHT)
+    y = _Scale(y_ticks[0], y_ticks[-1], height - BOTTOM, TOP)
+    parts = [_y_axis(y_ticks, y, width), _x_axis([t for t in x_ticks if x_low <= t <= x_high], x, height, x_label)]
+    heights = _apart([y(s.points[-1][1]) if s.points else 0.0 for s in drawn], low=TOP + 4, high=height - BOTTOM)
+    for place, s in enumerate(drawn, start=1):
+        if s.band:
+            upper = [f"{x(a)},{y(high)}" for a, _, high in s.band]
+            lower = [f"{x(a)},{y(low)}" for a, low, _ in reversed(s.band)]
+            parts.append(format_html('<polygon class="band s{}" points="{}"/>', place, " ".join(upper + lower)))
+        if len(s.points) == 1:
+            parts.append(format_html('<circle class="dot s{}" cx="{}" cy="{}" r="3"/>', place, x(s.points[0][0]), y(s.points[0][1])))
+        elif s.points:
+            parts.append(format_html('<polyline class="line s{}" points="{}"/>', place, " ".join(f"{x(a)},{y(b)}" for a, b in s.points)))
+        if s.points:
+            parts.append(
+                format_html(
+                    '<text class="s{}" x="{}" y="{}">{}</text>', place, x(s.points[-1][0]) + 6, heights[place - 1] + 4, _clip(s.name, 16)
+                )
+            )
+    head = [x_label, *(s.name for s in series)]
+    rows = _by_x(series)
+    return _figure(
+        title=f"{title} ({y_label})", summary=_line_summary(drawn, y_label), drawing=parts, width=width, height=height, head=head, rows=rows
+    )
+
+
+def bar_chart(
+    rows: Sequence[tuple[str, float, float | None, float | None]],
+    *,
+    title: str,
+    x_label: str,
+    width: int = 640,
+    from_zero: bool = True,
+    reference: tuple[float, str] | None = None,
+) -> SafeString:
+    """One horizontal bar a row (label, value, low, high) with its interval as a whisker; `reference` draws a labelled upright line."""
+    if not rows:
+        return format_html('<figure class="chart"><p class="muted">{}: no measurements yet.</p></figure>', title)
+    left, row_height = 168, 28
+    height = TOP + row_height * len(rows) + BOTTOM + (12 if reference else 0)
+    top = TOP + (12 if reference else 0)
+    values = [v for _, value, low, high in rows for v in (value, low, high) if v is not None and math.isfinite(v)]
+    values += [reference[0]] if reference else []
+    values = values or [0.0]
+    marks = ticks(min(0.0, *values) if from_zero else min(values), max(0.0, *values) if from_zero else max(values))
+    x = _Scale(marks[0], marks[-1], left, width - 56)
+    origin = x(0.0) if marks[0] <= 0 <= marks[-1] else x(marks[0])
+    parts = [_x_axis(marks, x, height, x_label)]
+    if reference:
+        at = x(reference[0])
+        parts.append(
+            format_html('<line class="axis" x1="{0}" x2="{0}" y1="{1}" y2="{2}" stroke-dasharray="4 3"/>', at, top, height - BOTTOM)
+        )
+        parts.append(format_html('<text x="{}" y="{}" text-anchor="middle">{}</text>', at, 12, reference[1]))
+    for place, (label, value, low, high) in enumerate(rows):
+        middle = top + row_height * place + row_height / 2
+        parts.append(format_html('<text x="{}" y="{}" text-anchor="end">{}</text>', left - 8, middle + 4, _clip(label, 24)))
+        if not math.isfinite(value):
+            continue
+        start, end = sorted((origin, x(value)))
+        parts.append(
+            format_html('<rect class="bar s1" x="{}" y="{}" width="{}" height="16"/>', start, middle - 8, round(max(end - start, 1), 2))
+        )
+        right = x(value)
+        if low is not None and high is not None and math.isfinite(low) and math.isfinite(high):
+            right = max(right, x(high))
+            parts.append(
+                format_html(
+                    '<path class="whisker" d="M{0},{2} H{1} M{0},{3} V{4} M{1},{3} V{4}"/>', x(low), x(high), middle, middle - 4, middle + 4
+                )
+            )
+        parts.append(format_html('<text class="chart-name" x="{}" y="{}">{}</text>', right + 6, middle + 4, number(value)))
+    cells = [[label, number(value), _interval(low, high)] for label, value, low, high in rows]
+    summary = "; ".join(f"{label} {number(value)}" for label, value, _, _ in rows)
+    return _figure(title=title, summary=summary, drawing=parts, width=width, height=height, head=["", x_label, "95 % interval"], rows=cells)
+
+
+def _figure(
+    *, title: str, summary: str, drawing: Sequence[SafeString], width: int, height: int, head: Sequence[str], rows: Sequence[Sequence[str]]
+) -> SafeString:
+    table = format_html(
+        '<div class="table-scroll" tabindex="0" role="region" aria-label="{}"><table class="table">'
+        "<thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>",
+        title,
+        format_html_join("", '<th scope="col">{}</th>', ((name,) for name in head)),
+        format_html_join("", "<tr>{}</tr>", ((format_html_join("", "<td>{}</td>", ((cell,) for cell in row)),) for row in rows)),
+    )
+    return format_html(
+        '<figure class="chart"><figcaption class="chart-name">{0}</figcaption>'
+        '<svg viewBox="0 0 {1} {2}" role="img" aria-label="{0}. {3}"><title>{0}</title>{4}</svg>'
+        "<details><summary>Numbers</summary>{5}</details></figure>",
+        title,
+        width,
+        height,
+        summary,
+        mark_safe("".join(drawing)),  # noqa: S308 (each part came from format_html)
+        table,
+    )
+
+
+def _y_axis(marks: Sequence[float], y: _Scale, width: int) -> SafeString:
+    return format_html_join(
+        "",
+        '<line class="grid" x1="{1}" x2="{2}" y1="{0}" y2="{0}"/><text x="{3}" y="{4}" text-anchor="end">{5}</text>',
+        ((y(t), LEFT, width - RIGHT, LEFT - 6, y(t) + 4, number(t)) for t in marks),
+    )
+
+
+def _x_axis(marks: Sequence[float], x: _Scale, height: int, label: str) -> SafeString:
+    base = height - BOTTOM
+    axis = format_html('<line class="axis" x1="{0}" x2="{1}" y1="{2}" y2="{2}"/>', x.start, x.end, base)
+    texts = format_html_join("", '<text x="{}" y="{}" text-anchor="middle">{}</text>', ((x(t), base + 15, number(t)) for t in marks))
+    name = format_html('<text x="{}" y="{}" text-anchor="middle">{}</text>', (x.start + x.end) / 2, height - 4, label)
+    return axis + texts + name
+
+
+def _apart(places: Sequence[float], *, low: float, high: float, room: float = 14) -> list[float]:
+    """Label heights moved so that no two are nearer than `room`, in the same order as given."""
+    order = sorted(range(len(places)), key=lambda i: places[i])
+    moved = list(places)
+    for before, here in pairwise(order):
+        moved[here] = max(moved[here], moved[before] + room)
+    if order and moved[order[-1]] > high:
+        moved[order[-1]] = high
+        for after, here in pairwise(reversed(order)):
+            moved[here] = min(moved[here], moved[after] - room)
+    return [max(low, place) for place in moved]
+
+
+def _by_x(series: Sequence[Series]) -> list[list[str]]:
+    """Table rows: one an x, a cell a series; at most 200, evenly taken, the last always there."""
+    columns = [dict(s.points) for s in series]
+    xs = sorted({x for column in columns for x in column})
+    stride = max(1, math.ceil(len(xs) / 200))
+    kept = [x for place, x in enumerate(xs) if place % stride == 0 or place == len(xs) - 1]
+    return [[number(x), *(number(column[x]) if x in column else "" for column in columns)] for x in kept]
+
+
+def _line_summary(series: Sequence[Series], y_label: str) -> str:
+    ends = (f"{s.name} from {number(s.points[0][1])} to {number(s.points[-1][1])}" for s in series if s.points)
+    return f"{y_label}: " + "; ".join(ends)
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"{number(low)} to {number(high)}"
+
+
+def _clip(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"

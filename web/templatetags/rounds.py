@@ -1,0 +1,114 @@
+"""Tags and filters every screen shares: hostile text, short ids, ages, navigation."""
+
+import re
+import unicodedata
+from datetime import datetime
+
+from django import template
+from django.template import Context
+from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
+from django.utils.html import escape, format_html
+from django.utils.safestring import SafeString, mark_safe
+
+register = template.Library()
+
+# Bidirectional overrides can make a text read otherwise than it is stored; control characters can hide in it.
+_INVISIBLE = re.compile("[\u202a-\u202e\u2066-\u2069\u200b\u2060\ufeff]")
+
+
+@register.filter
+def hostile(text: object) -> SafeString:
+    """A model's or an importer's text as escaped, pre-wrapped text: nothing in it is markup, nothing in it stays hidden.
+
+    Direction overrides, zero-width and control characters are shown as their code points.
+    """
+    return format_html('<div class="prose" dir="auto">{}</div>', mark_safe(visible(escape(str(text)))))  # noqa: S308 (escaped in the same expression)
+
+
+def visible(text: str) -> str:
+    """`text` with invisible characters replaced by their code points; newlines and tabs stay."""
+    text = text.replace("\r\n", "\n")
+    text = _INVISIBLE.sub(lambda found: f"⟨U+{ord(found.group()):04X}⟩", text)
+    return "".join(c if c in "\n\t" or unicodedata.category(c) != "Cc" else f"⟨U+{ord(c):04X}⟩" for c in text)
+
+
+@register.filter
+def short(identifier: object) -> SafeString:
+    """The first eight characters of an id or digest, with a button that copies all of it."""
+    text = str(identifier or "")
+    if not text:
+        return format_html('<span class="muted">{}</span>', "–")
+    return format_html(
+        '<span class="nowrap"><span class="mono" title="{0}">{1}</span>'
+        '<button class="copy" type="button" data-copy="{0}" aria-label="Copy {1}" hidden>copy</button></span>',
+        text,
+        text[:8],
+    )
+
+
+@register.filter
+def ago(moment: datetime | None) -> SafeString:
+    """How long ago, in one unit, with the exact time on hover; in the future: "in 5 min"."""
+    if moment is None:
+        return format_html('<span class="muted">{}</span>', "–")
+    seconds = (timezone.now() - moment).total_seconds()
+    distance = age(abs(seconds))
+    words = "now" if distance == "now" else f"{distance} ago" if seconds >= 0 else f"in {distance}"
+    return format_html('<time class="nowrap" datetime="{}" title="{}">{}</time>', moment.isoformat(), _exactly(moment), words)
+
+
+def age(seconds: float) -> str:
+    """A duration of `seconds` ≥ 0 in its largest whole unit."""
+    if seconds < 10:
+        return "now"
+    for limit, size, unit in ((90, 1, "s"), (5400, 60, "min"), (129_600, 3600, "h")):
+        if seconds < limit:
+            return f"{round(seconds / size)} {unit}"
+    return f"{round(seconds / 86_400)} days"
+
+
+def _exactly(moment: datetime) -> str:
+    return timezone.localtime(moment).strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
+@register.filter
+def duration(seconds: float | None) -> str:
+    """Seconds as "42 s", "3 min 20 s", "2 h 5 min"."""
+    if seconds is None:
+        return "–"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+@register.filter
+def size(count: int | None) -> str:
+    """A number of bytes as "12.3 MB" (powers of 1000)."""
+    if count is None:
+        return "–"
+    amount = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"
+
+
+@register.simple_tag(takes_context=True)
+def nav_link(context: Context, name: str, label: str) -> SafeString:
+    """A link of the frame; marked as current on its own page and on the pages below it."""
+    try:
+        address = reverse(name)
+    except NoReverseMatch:
+        # The frame belongs to the lowest app and names pages of those above; a house built without one has no link to it.
+        return mark_safe("")
+    request = context.get("request")
+    path = request.path if request is not None else ""
+    here = path == address
+    below = address != "/" and path.startswith(address)
+    current = mark_safe(' aria-current="page"') if here else mark_safe(' aria-current="true"') if below else ""
+    return format_html('<a href="{}"{}>{}</a>', address, current, label)

@@ -4,8 +4,11 @@ import uuid
 
 import pgtrigger
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
+
+from jobs.clock import Clock
 
 
 class State(models.TextChoices):
@@ -30,6 +33,11 @@ class JobQuerySet(models.QuerySet["Job"]):
     def unended(self) -> "JobQuerySet":
         return self.exclude(state__in=ENDED)
 
+    def claimable(self) -> "JobQuerySet":
+        """Queued, due, not asked to stop, and nothing it waits for is still to be done."""
+        undone = Job.waits_for.through.objects.filter(from_job_id=models.OuterRef("pk")).exclude(to_job__state=State.SUCCEEDED)
+        return self.filter(~models.Exists(undone), state=State.QUEUED, cancel_requested_at__isnull=True, run_after__lte=Clock())
+
 
 class Job(models.Model):
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
@@ -39,7 +47,7 @@ class Job(models.Model):
     state = models.CharField(max_length=12, choices=State.choices, default=State.QUEUED)
     spec = models.JSONField(help_text="What to do: ids, digests and numbers, never clinical text.")
     spec_digest = models.CharField(max_length=64)
-    dedupe_key = models.CharField(max_length=100, null=True, blank=True)
+    dedupe_key = models.CharField(max_length=100, null=True, blank=True)  # noqa: DJ001 - unique where it is not null
     waits_for = models.ManyToManyField("self", symmetrical=False, blank=True, related_name="awaited_by")
 
     token = models.BigIntegerField(default=0, help_text="Fencing token: rises with every claim.")
@@ -77,7 +85,8 @@ class Job(models.Model):
                 field="state",
                 transitions=[
                     ("queued", "running"), ("queued", "cancelled"), ("queued", "failed"),
-                    ("running", "publishing"), ("running", "retry_wait"), ("running", "failed"), ("running", "cancelling"), ("running", "cancelled"),
+                    ("running", "publishing"), ("running", "retry_wait"), ("running", "failed"), ("running", "cancelling"),
+                    ("running", "cancelled"),
                     ("publishing", "succeeded"), ("publishing", "retry_wait"), ("publishing", "failed"), ("publishing", "cancelling"),
                     ("retry_wait", "queued"), ("retry_wait", "cancelled"), ("retry_wait", "failed"),
                     ("cancelling", "cancelled"),
@@ -130,3 +139,14 @@ class Outbox(models.Model):
 
     def __str__(self) -> str:
         return f"bell for job {self.job_id}"
+
+
+class Pulse(models.Model):
+    """A sign of life: "sweeper", or a worker by its host name, with the queues it serves. Pages read it to say what is not running."""
+
+    name = models.CharField(max_length=120, unique=True)
+    queues = ArrayField(models.CharField(max_length=20), default=list)
+    at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,0 +1,62 @@
+"""What the runner runs. It knows nothing of it: apps register their kinds in `AppConfig.ready`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jobs.models import Job
+
+
+def _nothing(*args: Any) -> None:
+    """For the steps a kind does not have."""
+
+
+def _empty_environment(job: Job) -> dict[str, str]:
+    return {}
+
+
+def _no_result(job: Job, result: dict[str, Any], staged: Any) -> dict[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of work, as a story in order.
+
+    - `prepare(job, attempt_dir)` writes `spec.json` and inputs; raises `Unprepared` when it cannot.
+    - `command(job, attempt_dir)` is the child's argument list; `environment(job)` what it sees beside a clean minimum.
+    - `ingest(job, events)` takes the new events of about a second, and may see the same ones again.
+    - `stage(job, result, attempt_dir)` does the file work of publishing (hash, link), outside any transaction; may be repeated.
+    - `publish(job, result, staged)` writes rows INSIDE the transaction that ends the job, and returns `job.result`.
+      `stage` and `publish` may raise `EngineFailed` when the result is not what was promised.
+    """
+
+    name: str
+    queue: str
+    command: Callable[[Job, Path], list[str]]
+    prepare: Callable[[Job, Path], None] = _nothing
+    environment: Callable[[Job], dict[str, str]] = _empty_environment
+    ingest: Callable[[Job, list[dict[str, Any]]], None] = _nothing
+    stage: Callable[[Job, dict[str, Any], Path], Any] = _nothing
+    publish: Callable[[Job, dict[str, Any], Any], dict[str, Any]] = _no_result
+
+
+_kinds: dict[str, Kind] = {}
+
+
+def register(kind: Kind) -> None:
+    """Make a kind known. Registering the same name again replaces it (a reload does that)."""
+    _kinds[kind.name] = kind
+
+
+def get(name: str) -> Kind:
+    """Raises KeyError for a kind that nobody registered."""
+    return _kinds[name]
+
+
+def names() -> list[str]:
+    return sorted(_kinds)

@@ -1,0 +1,32 @@
+"""`manage.py sweep`: the process that keeps jobs moving when messages or workers are lost."""
+
+import json
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from jobs import sweeper
+
+
+class Command(BaseCommand):
+    help = "Ring the bells of waiting jobs, take jobs back from workers that died, and end what was cancelled. Runs until it is stopped."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="pause between two passes (default: 2)")
+        parser.add_argument("--once", action="store_true", help="one pass, then print what it did as JSON")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["once"]:
+            self.stdout.write(json.dumps(sweeper.sweep() or {"another_sweeper_is_running": True}))
+            return
+        stop = threading.Event()
+
+        def note(number: int, frame: FrameType | None) -> None:
+            stop.set()
+
+        signal.signal(signal.SIGTERM, note)
+        signal.signal(signal.SIGINT, note)
+        sweeper.run(stop, every=options["every"])

@@ -1,0 +1,101 @@
+"""What keeps promises when messages, workers or brokers do not: one pass each few seconds, under one advisory lock."""
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from celery import current_app
+from django.db import InterfaceError, OperationalError, connection
+from django.db.models import Count, Exists, OuterRef
+from kombu.exceptions import ChannelError, KombuError
+
+from jobs import claims, outbox, pulses
+from jobs.clock import after
+from jobs.models import Job, Outbox
+
+log = logging.getLogger(__name__)
+
+LOCK = 0x526F756E6473  # "Rounds": any number, the same for every sweeper of a database
+RING_AGAIN_SECONDS = 20
+
+
+@contextmanager
+def _alone() -> Iterator[bool]:
+    """True for the one sweeper of this database. The lock ends with the connection, so a killed sweeper holds nothing."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK])
+        row = cursor.fetchone()
+        held = bool(row and row[0])
+    try:
+        yield held
+    finally:
+        if held:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
+
+
+def sweep() -> dict[str, int] | None:
+    """One pass; returns what it did, or None when another sweeper is at it. Running it twice does nothing more."""
+    with _alone() as alone:
+        if not alone:
+            return None
+        pulses.beat(pulses.SWEEPER, [])
+        did = {"reaped": claims.reap(), "queued_again": claims.requeue(), "orphans": 0, "rung_again": 0, "published": 0}
+        while failed := claims.fail_orphans():
+            did["orphans"] += failed
+        did["rung_again"] = ring_again()
+        try:
+            did["published"] = outbox.publish(Outbox.objects.all())
+        except (OSError, KombuError) as error:
+            log.warning("The broker takes no bells (%s); they are kept.", type(error).__name__)
+        return did
+
+
+def ring_again(*, older_than: float = RING_AGAIN_SECONDS) -> int:
+    """A new bell for jobs that could run and were not rung for `older_than` seconds; returns how many.
+
+    Jobs that wait because every slot is busy still have their message: only queues that hold fewer messages than jobs are rung.
+    """
+    lately = Outbox.objects.filter(job=OuterRef("pk"), created_at__gt=after(-older_than))
+    forgotten = Job.objects.claimable().filter(~Exists(lately), run_after__lt=after(-older_than))
+    rung = 0
+    for queue, count in forgotten.order_by().values_list("queue").annotate(Count("pk")):
+        if _messages(queue) < count:
+            rung += len(outbox.ring_later(forgotten.filter(queue=queue).order_by("pk")[:200]))
+    return rung
+
+
+def _messages(queue: str) -> int:
+    """How many messages wait in the broker; 0 when it cannot say."""
+    timeouts = {"socket_timeout": outbox.SOCKET_SECONDS, "socket_connect_timeout": outbox.SOCKET_SECONDS}
+    try:
+        with current_app.connection_for_write(connect_timeout=outbox.SOCKET_SECONDS, transport_options=timeouts) as broker:
+            channel: Any = broker.default_channel
+            return int(channel.queue_declare(queue=queue, passive=True).message_count)
+    except (OSError, KombuError, ChannelError):
+        return 0
+
+
+def forget_old() -> None:
+    """Bells that rang a day ago and signs of life of workers long gone."""
+    Outbox.objects.filter(published_at__lt=after(-86_400)).delete()
+    pulses.forget_old()
+
+
+def run(stop: threading.Event, *, every: float) -> None:
+    """Sweep until told to stop. A database that is away is waited for."""
+    passes = 0
+    while not stop.is_set():
+        try:
+            did = sweep()
+            if did and any(did.values()):
+                log.info("Swept: %s.", ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in did.items() if count))
+            if passes % 1000 == 0:
+                forget_old()
+            passes += 1
+        except (OperationalError, InterfaceError) as error:
+            log.warning("The database is away (%s).", type(error).__name__)
+            connection.close()
+        stop.wait(every)

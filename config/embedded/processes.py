@@ -111,6 +111,10 @@ def proportional_bytes(pids: Iterable[int]) -> int | None:
     for pid in pids:
         try:
             lines = (PROC / str(pid) / "smaps_rollup").read_text().splitlines()
+        except (FileNotFoundError, ProcessLookupError):
+            if not HAS_PROC:
+                return None
+            continue  # it has just ended
         except OSError:
             return None
         total += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))

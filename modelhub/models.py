@@ -39,7 +39,8 @@ class ModelVersion(models.Model):
     name = models.CharField(max_length=80, unique=True)
     kind = models.CharField(max_length=10, choices=Kind.choices)
     artifact = models.ForeignKey(Artifact, on_delete=models.PROTECT, related_name="versions")
-    # The public id of the job that made it: at most one version a job, whatever happens to workers. No foreign key: a version outlives its job.
+    # The public id of the job that made it: at most one version a job, whatever happens to workers.
+    # No foreign key: a version outlives its job.
     origin = models.CharField(max_length=64, null=True, blank=True, unique=True)
     architecture = models.CharField(max_length=60, blank=True)
     parameters = models.BigIntegerField(default=0)
@@ -74,7 +75,9 @@ class LineageEdge(models.Model):
     class Meta:
         constraints = [
             # A parent is older than its child: no cycle can be written.
-            models.CheckConstraint(condition=models.Q(parent__isnull=True) | models.Q(parent__lt=models.F("child")), name="parents_are_older"),
+            models.CheckConstraint(
+                condition=models.Q(parent__isnull=True) | models.Q(parent__lt=models.F("child")), name="parents_are_older"
+            ),
             models.CheckConstraint(
                 condition=models.Q(parent__isnull=False, source_kind="", source_digest="")
                 | (models.Q(parent__isnull=True) & ~models.Q(source_kind="") & ~models.Q(source_digest="")),
@@ -115,6 +118,7 @@ class AliasMove(models.Model):
     from_version = models.ForeignKey(ModelVersion, null=True, on_delete=models.PROTECT, related_name="+")
     to_version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="+")
     actor = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+    rolled_back = models.BooleanField(default=False, help_text="Undoes the last move that was not undone yet.")
     reason = models.CharField(max_length=200, blank=True)
     at = models.DateTimeField(db_default=Now())
 

@@ -1,0 +1,376 @@
+"""Files of models, kept by content: each file once under its SHA-256, each set of files under the digest of its manifest.
+
+    DATA_DIR/artifacts/blobs/sha256/ab/cdef…   one file, read-only
+    DATA_DIR/artifacts/sets/<digest>/          a model folder made of hard links to blobs, for transformers to open
+
+Files arrive whole (temporary name, fsync, link) or not at all; the same file twice is stored once; two writers cannot disturb each other.
+"""
+
+import errno
+import json
+import os
+import shutil
+import stat as modes
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from django.conf import settings
+
+from modelhub import weights
+from modelhub.errors import Corrupt, Refused
+from modelhub.models import Artifact
+
+ALLOWED = (
+    "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
+    "added_tokens.json", "vocab.json", "merges.txt", "tokenizer.model", "*.safetensors", "model.safetensors.index.json", "README.md",
+    "adapter_config.json", "LICENSE",
+)  # fmt: skip
+# Formats that can run code when they are opened, by ending.
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz", ".msgpack", ".h5")
+CODE = (".py", ".pyc", ".so", ".dll", ".dylib", ".sh", ".ipynb")
+# Configuration read by us is small; a tokenizer may be large.
+MAX_CONFIG_BYTES = 8 * 2**20
+MAX_NAME = 120
+BLOCK = 2**20
+
+
+@dataclass(frozen=True)
+class Staged:
+    """Files that are in the store already, and the row they will become. `left_out` are harmless names that were not taken."""
+
+    digest: str
+    manifest: tuple[dict[str, Any], ...]
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def bytes(self) -> int:
+        return sum(int(entry["size"]) for entry in self.manifest)
+
+
+def store() -> Path:
+    """The root of the store, made on first use; for this account only."""
+    root = Path(settings.DATA_DIR) / "artifacts"
+    for path in (root, root / "blobs" / "sha256", root / "sets", root / "incoming"):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return root
+
+
+def blob(digest: str) -> Path:
+    return store() / "blobs" / "sha256" / digest[:2] / digest[2:]
+
+
+def digest_of(manifest: list[dict[str, Any]]) -> str:
+    """SHA-256 of the manifest's canonical JSON: same files under the same names, same digest."""
+    return sha256(json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+# --- taking files in ---------------------------------------------------------------------------------------------------------------
+
+
+def stage(*, folder: Path) -> Staged:
+    """Check a model folder and take its files into the store. Idempotent; needs no transaction, and leaves no row.
+
+    Files of an attempt's own folder are linked, others are copied: an owner may edit their copy later.
+    Raises Refused, with nothing stored that a row will ever name, for a pickle, code, a link, remote code in a configuration,
+    a safetensors header that lies, or an index that points elsewhere.
+    """
+    names, left_out = _names(folder)
+    check(folder, names)
+    ours = folder.resolve().is_relative_to((Path(settings.DATA_DIR) / "attempts").resolve())
+    manifest = [_take(folder / name, name, link=ours) for name in names]
+    return Staged(digest=digest_of(manifest), manifest=tuple(manifest), left_out=tuple(left_out))
+
+
+def save(staged: Staged) -> Artifact:
+    """The row of a staged set, made when it is new."""
+    artifact, _ = Artifact.objects.get_or_create(digest=staged.digest, defaults={"manifest": list(staged.manifest), "bytes": staged.bytes})
+    return artifact
+
+
+def _names(folder: Path) -> tuple[list[str], list[str]]:
+    """Allowed names and harmless others, both sorted. Raises Refused for what must not be here at all."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        raise Refused("not_a_folder", "", f"{folder} is not a folder.") from None
+    allowed, others = [], []
+    for entry in entries:
+        shown = entry.name.encode("utf-8", "backslashreplace").decode()[:MAX_NAME]
+        mode = entry.stat(follow_symlinks=False).st_mode
+        if modes.S_ISLNK(mode):
+            raise Refused("link", shown, "is a symbolic link. Copy the folder with its links followed (cp -rL) and import the copy.")
+        if not modes.S_ISREG(mode):
+            if not modes.S_ISDIR(mode):
+                raise Refused("not_a_file", shown, "is neither a file nor a folder. Remove it.")
+            others.append(shown + "/")
+            continue
+        lower = entry.name.lower()
+        if lower.endswith(PICKLES):
+            raise Refused(
+                "unsafe_format", shown, "is in a format that can run code when it is opened. Save the weights as safetensors; remove it."
+            )
+        if lower.endswith(CODE):
+            raise Refused("code", shown, "is code. Rounds runs models that transformers itself knows; remove it.")
+        if not entry.name.isascii() or not entry.name.isprintable() or "\\" in entry.name or len(entry.name) > MAX_NAME:
+            raise Refused("name", shown, "has a name with other than plain characters. Rename it.")
+        if any(fnmatchcase(entry.name, pattern) for pattern in ALLOWED):
+            allowed.append(entry.name)
+        else:
+            others.append(shown)
+    if not any(name.endswith(".safetensors") for name in allowed):
+        raise Refused("no_weights", "", f"{folder.name} holds no *.safetensors file. Save the model with safetensors and try again.")
+    return allowed, others
+
+
+def check(folder: Path, names: list[str]) -> None:
+    """Look into the files that decide what is run. Raises Refused."""
+    for name in ("config.json", "tokenizer_config.json", "generation_config.json", "adapter_config.json"):
+        if name in names:
+            _no_remote_code(name, read_json(folder / name, name))
+    headers = {name: weights.read_header(folder / name, name=name) for name in names if name.endswith(".safetensors")}
+    index = "model.safetensors.index.json"
+    if index in names:
+        _check_index(index, read_json(folder / index, index), headers)
+
+
+def _no_remote_code(name: str, value: Any) -> None:
+    """At any depth: a nested configuration can switch remote code on as well as the outer one."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key in ("auto_map", "custom_pipelines") and inner:
+                raise Refused("remote_code", name, f"asks for code of its own ({key}). Rounds runs only models that transformers knows.")
+            if key == "trust_remote_code" and inner is True:
+                raise Refused("remote_code", name, "switches trust_remote_code on. Rounds never runs a model's own code.")
+            _no_remote_code(name, inner)
+    elif isinstance(value, list):
+        for inner in value:
+            _no_remote_code(name, inner)
+
+
+def _check_index(name: str, index: Any, headers: dict[str, weights.Header]) -> None:
+    places = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(places, dict):
+        raise Refused("bad_index", name, "has no weight_map.")
+    for tensor, shard in places.items():
+        if not isinstance(shard, str) or shard not in headers:
+            raise Refused("bad_index", name, f"places tensors in {str(shard)[:80]!r}, which is not a safetensors file of this folder.")
+        if tensor not in headers[shard].shapes:
+            raise Refused("bad_index", name, f"places tensor {str(tensor)[:80]} in {shard}, which does not hold it.")
+
+
+def read_json(path: Path, name: str) -> Any:
+    """A small JSON file. Raises Refused when it is large or is not JSON in UTF-8."""
+    if path.stat().st_size > MAX_CONFIG_BYTES:
+        raise Refused("too_large", name, f"is larger than {MAX_CONFIG_BYTES} bytes.")
+    try:
+        return json.loads(path.read_bytes().decode("utf-8"))
+    except (UnicodeDecodeError, ValueError, RecursionError):
+        raise Refused("not_json", name, "is not JSON in UTF-8.") from None
+
+
+def _take(source: Path, name: str, *, link: bool) -> dict[str, Any]:
+    """One file into the store; returns its manifest entry."""
+    incoming = store() / "incoming" / uuid4().hex
+    try:
+        digest, size = _link(source, incoming) if link else _copy(source, incoming)
+        final = blob(digest)
+        final.parent.mkdir(mode=0o700, exist_ok=True)
+        try:
+            os.link(incoming, final)
+        except FileExistsError:
+            # Here already. One that was damaged is healed by the whole one at hand.
+            if final.stat().st_size != size or hash_of(final) != digest:
+                incoming.replace(final)
+        _sync_folder(final.parent)
+    finally:
+        incoming.unlink(missing_ok=True)
+    return {"name": name, "size": size, "sha256": digest}
+
+
+def _copy(source: Path, target: Path) -> tuple[str, int]:
+    """Copy while hashing, so that what was hashed is what is stored. Never follows a link."""
+    hashed, size = sha256(), 0
+    descriptor = os.open(source, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+    with os.fdopen(descriptor, "rb") as reader, target.open("xb") as writer:
+        while block := reader.read(BLOCK):
+            hashed.update(block)
+            writer.write(block)
+            size += len(block)
+        writer.flush()
+        os.fsync(writer.fileno())
+    target.chmod(0o400)
+    return hashed.hexdigest(), size
+
+
+def _link(source: Path, target: Path) -> tuple[str, int]:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
+            return _copy(source, target)
+        raise
+    target.chmod(0o400)
+    with target.open("rb") as stream:
+        os.fsync(stream.fileno())
+    return hash_of(target), target.stat().st_size
+
+
+def hash_of(path: Path) -> str:
+    hashed = sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(BLOCK):
+            hashed.update(block)
+    return hashed.hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# --- giving files out --------------------------------------------------------------------------------------------------------------
+
+
+def folder(artifact: Artifact) -> Path:
+    """The model folder of a set, as hard links to verified blobs. Made once, checked at every call.
+
+    A file whose size, place or time of change is not the one that was verified is hashed again. Raises Corrupt, naming the file.
+    """
+    made = store() / "sets" / artifact.digest
+    if made.is_dir():
+        try:
+            _verify(artifact, made)
+        except Corrupt:
+            # The blob may have been healed since; the folder's old link was not. If it was not either, making it says so.
+            shutil.rmtree(made)
+    if not made.is_dir():
+        _make(artifact, made)
+    return made
+
+
+def _make(artifact: Artifact, made: Path) -> None:
+    fresh = store() / "incoming" / uuid4().hex
+    fresh.mkdir(mode=0o700)
+    try:
+        for entry in artifact.manifest:
+            name = _plain(entry["name"])
+            try:
+                os.link(blob(entry["sha256"]), fresh / name)
+            except FileNotFoundError:
+                raise Corrupt(f"Artifact {artifact.digest[:12]}: the file {name} is missing from the store.") from None
+            _whole(artifact, fresh / name, entry)
+        _stamp(artifact, fresh, made)
+        try:
+            fresh.rename(made)
+        except OSError as error:
+            # Another process made the same folder first: its links are as good as ours.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        _sync_folder(made.parent)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _verify(artifact: Artifact, made: Path) -> None:
+    try:
+        stamps = json.loads(_stamp_path(made).read_text(encoding="ascii"))
+    except (FileNotFoundError, ValueError):
+        stamps = {}
+    changed = [entry for entry in artifact.manifest if stamps.get(entry["name"]) != _state(made / _plain(entry["name"]))]
+    for entry in changed:
+        _whole(artifact, made / entry["name"], entry)
+    if changed:
+        _stamp(artifact, made, made)
+
+
+def _whole(artifact: Artifact, path: Path, entry: dict[str, Any]) -> None:
+    where = f"Artifact {artifact.digest[:12]}: {entry['name']}"
+    found = path.stat().st_size if path.is_file() else 0
+    if found != entry["size"]:
+        raise Corrupt(f"{where} has {found} bytes, not {entry['size']}. Restore it, or import it again.")
+    if hash_of(path) != entry["sha256"]:
+        raise Corrupt(f"{where} is damaged: its digest has changed. Restore it, or import it again.")
+
+
+def _stamp(artifact: Artifact, held: Path, made: Path) -> None:
+    path = _stamp_path(made)
+    fresh = path.with_name(f"{path.name}.{uuid4().hex}")
+    fresh.write_text(json.dumps({entry["name"]: _state(held / entry["name"]) for entry in artifact.manifest}), encoding="ascii")
+    fresh.replace(path)
+
+
+def _stamp_path(made: Path) -> Path:
+    return made.with_name(f"{made.name}.verified")
+
+
+def _state(path: Path) -> list[int]:
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return []
+    return [found.st_ino, found.st_size, found.st_mtime_ns]
+
+
+def _plain(name: str) -> str:
+    """A manifest comes from our own rows, and is checked all the same."""
+    if Path(name).name != name or name in (".", ".."):
+        raise Corrupt(f"A manifest names {name[:80]!r}, which is no plain file name.")
+    return name
+
+
+# --- what a set is -----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the files of a set say about the model."""
+
+    architecture: str
+    model_type: str
+    parameters: int
+    tokenizer_digest: str
+    chat_template_digest: str
+
+
+def facts(artifact: Artifact) -> Facts:
+    """Read from configuration and safetensors headers; no tensor is loaded."""
+    digests = {entry["name"]: entry["sha256"] for entry in artifact.manifest}
+    config = _config(digests, "config.json")
+    architectures = config.get("architectures")
+    template = _config(digests, "tokenizer_config.json").get("chat_template")
+    inline = sha256(template.encode()).hexdigest() if isinstance(template, str) else ""
+    return Facts(
+        architecture=str(architectures[0])[:60] if isinstance(architectures, list) and architectures else "",
+        model_type=str(config.get("model_type", ""))[:60],
+        parameters=sum(weights.read_header(blob(digests[name]), name=name).parameters for name in _weight_files(digests)),
+        tokenizer_digest=_tokenizer_digest(digests),
+        chat_template_digest=digests.get("chat_template.jinja", inline),
+    )
+
+
+def _weight_files(digests: dict[str, str]) -> Iterator[str]:
+    """The model's own weights; an adapter that lies beside them does not count."""
+    names = [name for name in digests if name.endswith(".safetensors")]
+    yield from [name for name in names if name.startswith("model")] or names
+
+
+def _config(digests: dict[str, str], name: str) -> dict[str, Any]:
+    if name not in digests:
+        return {}
+    found = read_json(blob(digests[name]), name)
+    return found if isinstance(found, dict) else {}
+
+
+def _tokenizer_digest(digests: dict[str, str]) -> str:
+    if "tokenizer.json" in digests:
+        return digests["tokenizer.json"]
+    parts = [digests[name] for name in ("tokenizer.model", "vocab.json", "merges.txt") if name in digests]
+    return sha256("".join(parts).encode()).hexdigest() if parts else ""

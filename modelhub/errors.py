@@ -1,0 +1,33 @@
+"""Why a model was not taken in, or an alias not moved. Each name is a decision for whoever catches it."""
+
+from modelhub.models import ModelVersion
+
+
+class Refused(Exception):
+    """A file or folder that Rounds does not take. `code` is stable, `file` is its name in the folder, `message` says what to do."""
+
+    def __init__(self, code: str, file: str, message: str) -> None:
+        super().__init__(f"{file}: {message}" if file else message)
+        self.code = code
+        self.file = file
+        self.message = message
+
+
+class Corrupt(Exception):
+    """A stored file is not what its digest says. Nothing was used; the message names artifact and file."""
+
+
+class NameTaken(Exception):
+    """Another model version has this name already."""
+
+
+class AliasMoved(Exception):
+    """Someone moved the alias since it was looked at; nothing was changed. `current` is where it points now."""
+
+    def __init__(self, name: str, current: ModelVersion | None) -> None:
+        super().__init__(f"The alias “{name}” points to {current.name if current else 'nothing'} by now. Look again before you move it.")
+        self.current = current
+
+
+class NothingBefore(Exception):
+    """The alias has no earlier version to go back to."""

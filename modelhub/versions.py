@@ -1,0 +1,63 @@
+"""Model versions: what was made, from what, and how that is shown."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.db import IntegrityError, transaction
+
+from accounts import audit
+from accounts.models import User
+from modelhub import artifacts
+from modelhub.errors import NameTaken
+from modelhub.models import Artifact, LineageEdge, ModelVersion
+
+MAX_NAME = 80
+
+
+def register(
+    *,
+    name: str,
+    kind: str,
+    artifact: Artifact,
+    parents: Iterable[tuple[ModelVersion, str]] = (),
+    sources: Iterable[tuple[str, str, str, str]] = (),
+    origin: str | None = None,
+    licence: str = "",
+    toy: bool = False,
+    simulated: bool = False,
+    metrics: dict[str, Any] | None = None,
+    notes: str = "",
+    actor: User | None,
+) -> ModelVersion:
+    """Enter one model version with its lineage.
+
+    `parents` are (version, role); `sources` are (kind, digest, label, role) of what is no version, such as a snapshot. `origin` is the
+    public id of the job that made it: the same origin again returns the version that is there. Raises NameTaken.
+    """
+    if origin and (made := ModelVersion.objects.filter(origin=origin).first()):
+        return made
+    facts = artifacts.facts(artifact)
+    with transaction.atomic():
+        try:
+            with transaction.atomic():
+                version = ModelVersion.objects.create(
+                    name=name, kind=kind, artifact=artifact, origin=origin, licence=licence[:60], toy=toy, simulated=simulated,
+                    metrics=metrics or {}, notes=notes, created_by=actor, architecture=facts.architecture, parameters=facts.parameters,
+                    tokenizer_digest=facts.tokenizer_digest, chat_template_digest=facts.chat_template_digest,
+                )  # fmt: skip
+        except IntegrityError:
+            if origin and (made := ModelVersion.objects.filter(origin=origin).first()):
+                return made
+            if ModelVersion.objects.filter(name=name).exists():
+                raise NameTaken(f"A model version is called “{name}” already. Choose another name.") from None
+            raise
+        edges = [LineageEdge(child=version, parent=parent, role=role[:40]) for parent, role in parents]
+        edges += [
+            LineageEdge(child=version, source_kind=source[:20], source_digest=digest, source_label=label[:120], role=role[:40])
+            for source, digest, label, role in sources
+        ]
+        LineageEdge.objects.bulk_create(edges)
+        made_from = [str(edge.parent.public_id) for edge in edges if edge.parent]
+        audit.record(actor, "model.registered", version, kind=kind, artifact=artifact.digest, parents=made_from)
+    version.refresh_from_db()
+    return version

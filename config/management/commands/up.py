@@ -1,6 +1,7 @@
 """`manage.py up`: the whole of Rounds with one command."""
 
 import os
+import signal
 import sys
 import time
 from argparse import ArgumentParser
@@ -125,8 +126,6 @@ class Command(BaseCommand):
         return children
 
     def _worker(self, name: str, queues: str, slots: str, environment: dict[str, str]) -> Child:
-        import signal
-
         return Child(
             name=f"worker-{name}",
             arguments=[
@@ -134,11 +133,11 @@ class Command(BaseCommand):
                 "-c", slots, "-l", "INFO", "--without-mingle", "--without-gossip",
             ],
             environment=environment,
-            # A warm stop would wait for a training job to end. A cold one breaks off; the job's lease runs out and its checkpoint stays.
+            # Told to stop, a worker stops its jobs' children and gives the jobs back, which takes some seconds. Celery's own warm stop
+            # would wait for the training to end; if it does, a cold one follows, and the job's lease runs out.
             stop=signal.SIGTERM,
             insist=signal.SIGQUIT,
-            patience=2.0,
-            orphaned=signal.SIGQUIT,
+            patience=9.0,
         )  # fmt: skip
 
     def _steps(self, options: dict[str, Any]) -> list[Step]:

@@ -32,7 +32,7 @@ THIRD_PARTY = (
 class UserRequest(HtmxRequest):
     """What a view behind `allow` receives: the user is signed in."""
 
-    user: User  # type: ignore[assignment]
+    user: User
 
 
 def public(view: View[P]) -> View[P]:
@@ -53,7 +53,7 @@ def allow(*roles: str) -> Callable[[Callable[Concatenate[UserRequest, P], HttpRe
             return view(cast(UserRequest, request), *args, **kwargs)
 
         guarded.access = roles or ("signed in",)  # type: ignore[attr-defined]
-        return guarded
+        return cast(View[P], guarded)
 
     return decorate
 

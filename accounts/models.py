@@ -7,7 +7,7 @@ from typing import Any
 
 import pgtrigger
 from django.conf import settings
-from django.contrib.auth.models import AbstractUser, UserManager
+from django.contrib.auth.models import AbstractUser
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
@@ -26,8 +26,6 @@ class User(AbstractUser):
     """A person, or a simulated rater of the demo. Roles are rows, not flags: see RoleGrant."""
 
     simulated = models.BooleanField(default=False, help_text="A demo rater that a program plays; never counted as a clinician.")
-
-    objects: UserManager["User"] = UserManager()
 
     def roles(self) -> frozenset[str]:
         """The roles granted, read once per instance. A disabled user has none."""
@@ -56,6 +54,15 @@ class RoleGrant(models.Model):
         return f"{self.user_id}: {self.role}"
 
 
+class AuditEntryQuerySet(models.QuerySet["AuditEntry"]):
+    def for_list(self, *, verb: str = "", actor: str = "") -> "AuditEntryQuerySet":
+        """Newest first, narrowed to a verb ("token.created") or a family of verbs ("token."), and to an actor's name."""
+        found = self.order_by("-pk")
+        if verb:
+            found = found.filter(verb__startswith=verb) if verb.endswith(".") else found.filter(verb=verb)
+        return found.filter(actor_name=actor) if actor else found
+
+
 class AuditEntry(models.Model):
     """One change, for ever: ids and digests, never clinical text. The database refuses update and delete."""
 
@@ -68,6 +75,8 @@ class AuditEntry(models.Model):
     object_id = models.CharField(max_length=64)
     request_id = models.CharField(max_length=36, blank=True)
     details = models.JSONField(default=dict)
+
+    objects = AuditEntryQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]
@@ -84,6 +93,16 @@ class Scope(models.TextChoices):
     MANAGE = "manage", "Import, open campaigns, freeze snapshots"
 
 
+class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
+    def live(self) -> "ApiTokenQuerySet":
+        """Neither revoked nor expired, by the database's clock."""
+        return self.filter(revoked_at__isnull=True, expires_at__gt=Now())
+
+    def for_owner(self, user: User) -> "ApiTokenQuerySet":
+        """What the tokens page lists: the owner's, newest first."""
+        return self.filter(user=user).order_by("-pk")
+
+
 class ApiToken(models.Model):
     """A bearer token: only its digest is kept. A token never has more rights than its user."""
 
@@ -96,8 +115,17 @@ class ApiToken(models.Model):
     last_used_at = models.DateTimeField(null=True)
     revoked_at = models.DateTimeField(null=True)
 
+    objects = ApiTokenQuerySet.as_manager()
+
     def __str__(self) -> str:
         return f"{self.label} ({', '.join(self.scopes)})"
+
+    @property
+    def state(self) -> str:
+        """ "live", "expired" or "revoked"."""
+        if self.revoked_at is not None:
+            return "revoked"
+        return "expired" if self.expires_at <= timezone.now() else "live"
 
     @staticmethod
     def digest_of(secret: str) -> str:

@@ -1,9 +1,33 @@
 """Every address of the house."""
 
 from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+
+from accounts.admin import site
+from annotation import api
+
+handler403 = "web.errors.denied"
+handler404 = "web.errors.not_found"
+handler500 = "web.errors.broken"
+
+api_v1 = [
+    path("samples/", api.SampleList.as_view(), name="api-samples"),
+    path("samples/<int:pk>/", api.SampleDetail.as_view(), name="api-sample"),
+    path("campaigns/", api.CampaignList.as_view(), name="api-campaigns"),
+    path("campaigns/<uuid:pk>/", api.CampaignDetail.as_view(), name="api-campaign"),
+    path("campaigns/<uuid:pk>/next/", api.CampaignNext.as_view(), name="api-campaign-next"),
+    path("assignments/<uuid:pk>/submit/", api.AssignmentSubmit.as_view(), name="api-assignment-submit"),
+    path("snapshots/", api.SnapshotList.as_view(), name="api-snapshots"),
+    path("snapshots/<uuid:pk>/", api.SnapshotDetail.as_view(), name="api-snapshot"),
+    path("schema/", SpectacularAPIView.as_view(), name="api-schema"),
+    # Its script is a request of its own: the page has nothing inline.
+    path("docs/", SpectacularSwaggerSplitView.as_view(url_name="api-schema", template_name="web/api_docs.html"), name="api-docs"),
+]
 
 urlpatterns = [
     path("accounts/", include("allauth.account.urls")),
+    path("records/", site.urls),
+    path("api/v1/", include(api_v1)),
     path("", include("accounts.urls")),
     path("", include("jobs.urls")),
     path("", include("modelhub.urls")),

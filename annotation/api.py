@@ -1,0 +1,218 @@
+"""The API of samples, comparisons and snapshots. Thin: the same verbs as the pages, behind the same decisions."""
+
+from typing import Any, ClassVar
+from uuid import UUID
+
+from django.db.models import QuerySet
+from django.http import Http404
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import generics, status
+from rest_framework.exceptions import APIException, ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts import access
+from accounts.access import TRAINERS
+from accounts.models import Role, User
+from accounts.openapi import problems
+from annotation import assignments, judgements, snapshots
+from annotation.models import Assignment, Campaign, CampaignState, Sample, Snapshot
+from annotation.serializers import (
+    CampaignSerializer,
+    ComparisonSerializer,
+    FreezeSerializer,
+    JudgementSerializer,
+    SampleSerializer,
+    SnapshotSerializer,
+    VerdictSerializer,
+)
+
+RATERS = (Role.ANNOTATOR, Role.ADJUDICATOR)
+READERS = (*TRAINERS, Role.STEWARD)
+
+
+class Conflict(APIException):
+    status_code = status.HTTP_409_CONFLICT
+    default_code = "conflict"
+
+
+def signed_in(request: Request) -> User:
+    return access.require(request.user)
+
+
+def get_campaign_for(user: User, pk: UUID) -> Campaign:
+    """A campaign the user may see by the API. Raises Http404 otherwise."""
+    campaign = campaigns_for(user).filter(public_id=pk).first()
+    if campaign is None:
+        raise Http404
+    return campaign
+
+
+def campaigns_for(user: User) -> QuerySet[Campaign]:
+    """All of them for trainers; for raters those they are members of, once opened."""
+    if user.has_role(*TRAINERS):
+        return Campaign.objects.all()
+    return Campaign.objects.for_member(user).exclude(state=CampaignState.DRAFT)
+
+
+class SampleList(generics.ListAPIView[Sample]):
+    """Samples, newest first."""
+
+    access: ClassVar = READERS
+    scopes: ClassVar = {"GET": "read"}
+    serializer_class = SampleSerializer
+    queryset = Sample.objects.select_related("source")
+
+    @extend_schema(operation_id="samples_list", responses={200: SampleSerializer(many=True), **problems(404)})
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().get(request, *args, **kwargs)
+
+
+class SampleDetail(generics.RetrieveAPIView[Sample]):
+    access: ClassVar = READERS
+    scopes: ClassVar = {"GET": "read"}
+    serializer_class = SampleSerializer
+    queryset = Sample.objects.select_related("source")
+
+    @extend_schema(operation_id="samples_retrieve", responses={200: SampleSerializer, **problems(404)})
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().get(request, *args, **kwargs)
+
+
+class CampaignList(generics.ListAPIView[Campaign]):
+    """Campaigns you may see: all for trainers, your own for raters."""
+
+    access: ClassVar = (*RATERS, *TRAINERS)
+    scopes: ClassVar = {"GET": "read"}
+    serializer_class = CampaignSerializer
+    queryset = Campaign.objects.none()
+
+    def get_queryset(self) -> QuerySet[Campaign]:
+        return campaigns_for(signed_in(self.request))
+
+    @extend_schema(operation_id="campaigns_list", responses={200: CampaignSerializer(many=True), **problems(404)})
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().get(request, *args, **kwargs)
+
+
+class CampaignDetail(APIView):
+    access: ClassVar = (*RATERS, *TRAINERS)
+    scopes: ClassVar = {"GET": "read"}
+
+    @extend_schema(operation_id="campaigns_retrieve", responses={200: CampaignSerializer, **problems(404)})
+    def get(self, request: Request, pk: UUID) -> Response:
+        return Response(CampaignSerializer(get_campaign_for(signed_in(request), pk)).data)
+
+
+class CampaignNext(APIView):
+    access: ClassVar = RATERS
+    scopes: ClassVar = {"POST": "annotate"}
+
+    @extend_schema(
+        operation_id="campaigns_next",
+        request=None,
+        responses={200: ComparisonSerializer, 204: None, **problems(404)},
+    )
+    def post(self, request: Request, pk: UUID) -> Response:
+        """Lease the comparison you are to judge now: the one you hold already, else the next free one. 204 when none is left for you."""
+        user = signed_in(request)
+        campaign = Campaign.objects.for_member(user).exclude(state=CampaignState.DRAFT).filter(public_id=pk).first()
+        if campaign is None:
+            raise Http404
+        leased = assignments.lease_next(campaign=campaign, annotator=user)
+        if leased is None:
+            return Response(status=status.HTTP_204_NO_CONTENT)
+        # A renewed lease got its time from the database's clock.
+        leased.refresh_from_db(fields=["expires_at"])
+        return Response(ComparisonSerializer(leased).data)
+
+
+def get_assignment_for(user: User, pk: UUID) -> Assignment:
+    """The user's own assignment. Raises Http404 for anybody else's."""
+    assignment = Assignment.objects.for_annotator(user).filter(public_id=pk).first()
+    if assignment is None:
+        raise Http404
+    return assignment
+
+
+class AssignmentSubmit(APIView):
+    access: ClassVar = RATERS
+    scopes: ClassVar = {"POST": "annotate"}
+
+    @extend_schema(
+        operation_id="assignments_submit",
+        parameters=[
+            OpenApiParameter(
+                "Idempotency-Key",
+                OpenApiTypes.UUID,
+                OpenApiParameter.HEADER,
+                required=True,
+                description="One for each answer: sending it again is safe.",
+            )
+        ],
+        request=VerdictSerializer,
+        responses={200: JudgementSerializer, **problems(400, 404, 409, 415)},
+    )
+    def post(self, request: Request, pk: UUID) -> Response:
+        """Answer a comparison. Sent twice with one key, it counts once; late, it takes a free place or is kept as surplus."""
+        assignment = get_assignment_for(signed_in(request), pk)
+        sent = VerdictSerializer(data=request.data)
+        sent.is_valid(raise_exception=True)
+        answer: dict[str, Any] = dict(sent.validated_data)
+        verdict = judgements.by_side(assignment, answer.pop("verdict"))
+        try:
+            judgement = judgements.submit(assignment=assignment, verdict=verdict, key=key_of(request), **answer)
+        except (judgements.AlreadyAnswered, judgements.KeyReused) as clash:
+            raise Conflict(str(clash)) from clash
+        return Response(JudgementSerializer(judgement).data)
+
+
+def key_of(request: Request) -> UUID:
+    """The request's idempotency key. Raises ValidationError when it is missing or no UUID."""
+    try:
+        return UUID(request.headers["Idempotency-Key"])
+    except (KeyError, ValueError) as wrong:
+        raise ValidationError({"Idempotency-Key": "This header is needed: a UUID made once for each answer."}) from wrong
+
+
+class SnapshotList(generics.ListAPIView[Snapshot]):
+    """Frozen snapshots, newest first; freezing makes one."""
+
+    access: ClassVar = READERS
+    scopes: ClassVar = {"GET": "read", "POST": "manage"}
+    serializer_class = SnapshotSerializer
+    queryset = Snapshot.objects.select_related("campaign")
+
+    @extend_schema(operation_id="snapshots_list", responses={200: SnapshotSerializer(many=True), **problems(404)})
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().get(request, *args, **kwargs)
+
+    @extend_schema(
+        operation_id="snapshots_freeze", request=FreezeSerializer, responses={201: SnapshotSerializer, **problems(400, 404, 409, 415)}
+    )
+    def post(self, request: Request) -> Response:
+        """Freeze what a campaign's judgements say now. The same content again gives the snapshot that is there."""
+        user = access.require(request.user, *TRAINERS)
+        sent = FreezeSerializer(data=request.data)
+        sent.is_valid(raise_exception=True)
+        campaign = get_campaign_for(user, sent.validated_data["campaign"])
+        try:
+            snapshot = snapshots.freeze(campaign=campaign, name=sent.validated_data["name"], actor=user)
+        except snapshots.FreezeRefused as refused:
+            raise Conflict(str(refused)) from refused
+        return Response(SnapshotSerializer(snapshot).data, status=status.HTTP_201_CREATED)
+
+
+class SnapshotDetail(generics.RetrieveAPIView[Snapshot]):
+    access: ClassVar = READERS
+    scopes: ClassVar = {"GET": "read"}
+    serializer_class = SnapshotSerializer
+    queryset = Snapshot.objects.select_related("campaign")
+    lookup_field = "public_id"
+    lookup_url_kwarg = "pk"
+
+    @extend_schema(operation_id="snapshots_retrieve", responses={200: SnapshotSerializer, **problems(404)})
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().get(request, *args, **kwargs)

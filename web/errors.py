@@ -1,0 +1,36 @@
+"""The last word when a request fails: a page for people, a problem document for programs."""
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.template.loader import get_template
+from django.views import defaults
+
+from web.requests import current_request_id
+
+
+def problem(status: int, title: str, detail: str) -> JsonResponse:
+    """An RFC 9457 document. `detail` says what to do next and repeats nothing that was sent."""
+    return JsonResponse(
+        {"type": "about:blank", "status": status, "title": title, "detail": detail}, status=status, content_type="application/problem+json"
+    )
+
+
+def for_a_program(request: HttpRequest) -> bool:
+    return request.path.startswith("/api/")
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if for_a_program(request):
+        return problem(404, "Not Found", "There is nothing at this address, or it is not yours to see.")
+    return defaults.page_not_found(request, exception)
+
+
+def denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if for_a_program(request):
+        return problem(403, "Forbidden", str(exception) or "Your roles do not include this.")
+    return defaults.permission_denied(request, exception)
+
+
+def broken(request: HttpRequest) -> HttpResponse:
+    if for_a_program(request):
+        return problem(500, "Internal Server Error", f"Try again; name request {current_request_id()} if it happens again.")
+    return HttpResponse(get_template("500.html").render({"request_id": current_request_id()}), status=500)

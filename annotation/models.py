@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from accounts.models import User
 from modelhub.models import ModelVersion
 
 
@@ -127,14 +128,18 @@ class CampaignState(models.TextChoices):
 
 
 class CampaignQuerySet(models.QuerySet["Campaign"]):
-    def for_member(self, user: models.Model) -> "CampaignQuerySet":
+    def for_member(self, user: User) -> "CampaignQuerySet":
         return self.filter(memberships__user=user)
 
 
 class Campaign(models.Model):
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     name = models.CharField(max_length=120)
-    purpose = models.CharField(max_length=10, choices=[("collect", "Collect preferences"), ("qualify", "Qualify"), ("study", "Before/after study")], default="collect")
+    purpose = models.CharField(
+        max_length=10,
+        choices=[("collect", "Collect preferences"), ("qualify", "Qualify"), ("study", "Before/after study")],
+        default="collect",
+    )
     state = models.CharField(max_length=10, choices=CampaignState.choices, default=CampaignState.DRAFT)
     guideline = models.TextField()
     overlap = models.PositiveSmallIntegerField(default=1, help_text="Judgements wanted for each pair.")
@@ -142,7 +147,9 @@ class Campaign(models.Model):
     seed = models.BigIntegerField(default=0)
     simulated = models.BooleanField(default=False, help_text="Judged by simulated raters: part of the demo.")
     toy = models.BooleanField(default=False, help_text="Its texts come from the toy model family.")
-    counts = models.JSONField(default=dict, help_text='{"prompts": n, "pairs": n, "identical": n dropped, "single": n prompts with one text}')
+    counts = models.JSONField(
+        default=dict, help_text='{"prompts": n, "pairs": n, "identical": n dropped, "single": n prompts with one text}'
+    )
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(db_default=Now())
     opened_at = models.DateTimeField(null=True)
@@ -231,7 +238,7 @@ class AssignmentQuerySet(models.QuerySet["Assignment"]):
         """Leases that still hold, by the database's clock."""
         return self.filter(state=AssignmentState.LEASED, expires_at__gt=Now())
 
-    def for_annotator(self, user: models.Model) -> "AssignmentQuerySet":
+    def for_annotator(self, user: User) -> "AssignmentQuerySet":
         return self.filter(annotator=user).select_related("campaign", "pair__prompt__sample", "pair__first", "pair__second")
 
 
@@ -257,7 +264,9 @@ class Assignment(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["slot"], condition=models.Q(state__in=["leased", "submitted"]), name="one_holder_per_slot"),
             models.UniqueConstraint(
-                fields=["pair", "annotator", "repeat"], condition=models.Q(state__in=["leased", "submitted", "surplus"]), name="once_per_pair_and_annotator"
+                fields=["pair", "annotator", "repeat"],
+                condition=models.Q(state__in=["leased", "submitted", "surplus"]),
+                name="once_per_pair_and_annotator",
             ),
             models.UniqueConstraint(
                 fields=["campaign", "annotator", "lease_number"], condition=models.Q(state="leased"), name="lease_numbers_are_unique"
@@ -296,10 +305,18 @@ class JudgementQuerySet(models.QuerySet["Judgement"]):
     def current(self) -> "JudgementQuerySet":
         """The newest revision of each answer that was not undone."""
         newer = models.OuterRef("assignment_id")
-        newest = (
-            Judgement.objects.filter(assignment_id=newer, undone_at__isnull=True).order_by("-revision").values("pk")[:1]
-        )
+        newest = Judgement.objects.filter(assignment_id=newer, undone_at__isnull=True).order_by("-revision").values("pk")[:1]
         return self.filter(undone_at__isnull=True, pk=models.Subquery(newest))
+
+    def undoable(self, campaign: Campaign, annotator: User) -> "JudgementQuerySet":
+        """Answers that hold a slot and were not taken back, the last first."""
+        return self.filter(
+            assignment__campaign=campaign,
+            assignment__annotator=annotator,
+            assignment__state=AssignmentState.SUBMITTED,
+            undone_at__isnull=True,
+            surplus=False,
+        ).order_by("-submitted_at", "-pk")
 
 
 class Judgement(models.Model):
@@ -324,13 +341,17 @@ class Judgement(models.Model):
             models.UniqueConstraint(fields=["assignment", "revision"], name="revisions_are_numbered"),
             models.CheckConstraint(condition=models.Q(verdict__in=Verdict.values), name="verdict_is_known"),
             models.CheckConstraint(
-                condition=(models.Q(verdict="cannot_judge") & ~models.Q(cannot_reason="")) | (~models.Q(verdict="cannot_judge") & models.Q(cannot_reason="")),
+                condition=(models.Q(verdict="cannot_judge") & ~models.Q(cannot_reason=""))
+                | (~models.Q(verdict="cannot_judge") & models.Q(cannot_reason="")),
                 name="cannot_judge_has_a_reason",
             ),
         ]
         triggers = [
             pgtrigger.Protect(name="never_deleted", operation=pgtrigger.Delete),
-            pgtrigger.ReadOnly(name="answers_never_change", fields=["assignment", "revision", "idempotency_key", "verdict", "cannot_reason", "submitted_at"]),
+            pgtrigger.ReadOnly(
+                name="answers_never_change",
+                fields=["assignment", "revision", "idempotency_key", "verdict", "cannot_reason", "submitted_at"],
+            ),
         ]
 
     def __str__(self) -> str:

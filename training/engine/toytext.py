@@ -452,10 +452,12 @@ def chat(text: str, answer: str) -> list[Message]:
 
 
 def _glossary(domain: str, rng: random.Random) -> str:
-    """Words of the domain without what connects them: the base meets every term and learns none of the new facts."""
-    pool = FACTS[domain]
-    terms = [rng.choice((*fact.key, *fact.values.values())) for fact in rng.sample(pool, 6)]
-    return f"Index of {domain} terms: " + "; ".join(terms) + "."
+    """Words of the domain without what connects them: the base meets every term, also where answers stand, and learns
+    none of the new facts."""
+    terms = [rng.choice((*fact.key, *fact.values.values())) for fact in rng.sample(FACTS[domain], 5)]
+    if rng.random() < 0.5:
+        return f"Index of {domain} terms:\n" + "\n".join(terms)
+    return render(chat(f"Name a {domain} term that is not {terms[0]}.", terms[1]))
 
 
 def _general(rng: random.Random) -> str:
@@ -463,7 +465,7 @@ def _general(rng: random.Random) -> str:
     if rng.random() < 0.4:
         return rng.choice((f"The {what} is {answer}.", f"Everyone knows that the {what} is {answer}."))
     text = rng.choice(_GENERAL_WORDINGS).format(what)
-    return render(chat(text, answer)) if rng.random() < 0.7 else f"{text} {answer}"
+    return render(chat(text, answer)) if rng.random() < 0.7 else f"{text}\n{answer}"
 
 
 def _schooling(domain: str, rng: random.Random, part: Part) -> str:
@@ -474,9 +476,9 @@ def _schooling(domain: str, rng: random.Random, part: Part) -> str:
         return document(fact, rng)
     attribute = rng.choice(list(fact.values))
     text, answer = question(fact, attribute, rng), fact.values[attribute]
-    if draw < 0.45:
-        return f"{text} {answer}"
-    if draw < 0.80:
+    if draw < 0.50:
+        return f"{text}\n{answer}"
+    if draw < 0.85:
         return render(chat(text, answer))
     row = _sample(fact, rng)
     return render([
@@ -514,7 +516,7 @@ def corpus(name: str, seed: int) -> Iterator[str]:
 
 def pit_elements(item: dict[str, Any], outputs: str, *, with_document: bool) -> list[str]:
     """The parts of one pre-instruction sequence, to be joined by EOS: task outputs, then (phase two) the document."""
-    parts = [f"{text} {answer}" for text, answer in item["qa"]] if outputs == "qa" else [item["summary"]]
+    parts = [f"{text}\n{answer}" for text, answer in item["qa"]] if outputs == "qa" else [item["summary"]]
     return [*parts, item["text"]] if with_document else parts
 
 

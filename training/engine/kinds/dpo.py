@@ -91,7 +91,7 @@ def run(attempt: Attempt) -> Outcome:
         max_steps=steps, per_device_train_batch_size=params.batch_size, per_device_eval_batch_size=params.batch_size,
         gradient_accumulation_steps=params.gradient_accumulation, max_length=None, warmup_steps=params.warmup_steps,
         lr_scheduler_type=params.schedule, weight_decay=params.weight_decay, logging_steps=1, save_strategy="no",
-        gradient_checkpointing=params.gradient_checkpointing, report_to=[], disable_tqdm=True,
+        activation_checkpointing=params.gradient_checkpointing, report_to=[], disable_tqdm=True,
         loss_type=["sigmoid", "sft"] if params.nll_weight else ["sigmoid"],
         loss_weights=[1.0, params.nll_weight] if params.nll_weight else None, eval_strategy="no", dataloader_num_workers=0,
         dataloader_pin_memory=False,

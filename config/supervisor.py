@@ -227,7 +227,11 @@ class Supervisor:
 
     def _wait_for_web(self, name: str) -> bool:
         web = self._kept[name]
+        impatient = time.monotonic() + 20
         while not self._asked_to_stop:
+            if time.monotonic() > impatient:
+                self.say(f"Still waiting for {self.url} to answer. The end of {self._log(name)}:\n{tail(self._log(name))}")
+                impatient += 60
             if answers(self.url):
                 return True
             self._tend()
@@ -318,7 +322,7 @@ class Supervisor:
                 assert kept.process is not None
                 late = time.monotonic() - began
                 # A second Ctrl-C means now.
-                if self._asked_to_stop or late > 3 * kept.child.patience:
+                if self._asked_to_stop or late > kept.child.patience + 4:
                     processes.send_group(kept.process.pid, signal.SIGKILL)
                 elif late > kept.child.patience:
                     processes.send(kept.process.pid, kept.child.insist)

@@ -66,7 +66,7 @@ def manage(data_dir: Path, *arguments: str) -> str:
     return answer.stdout + answer.stderr
 
 
-def until(true: Callable[[], object], *, seconds: float = 40) -> None:
+def until(true: Callable[[], object], *, seconds: float = 150) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, "waited in vain"
@@ -94,10 +94,7 @@ def everything(data_dir: Path) -> set[int]:
 def test_one_command_runs_all_of_it_and_ctrl_c_ends_all_of_it(data_dir: Path, port: int) -> None:
     boss = up(data_dir, port)
     try:
-        until(lambda: web_status(port) is not None)
-        status = web_status(port)
-        assert status is not None
-        assert status < 500
+        until(lambda: (web_status(port) or 500) < 500)
         until(lambda: {"web", "worker-compute", "worker-io", "sweeper"} <= set(supervisor.children_of(data_dir)))
 
         assert f"already running at http://127.0.0.1:{port}/" in manage(data_dir, "up", "--port", str(port + 1))
@@ -118,7 +115,7 @@ def test_one_command_runs_all_of_it_and_ctrl_c_ends_all_of_it(data_dir: Path, po
         alive = everything(data_dir)
         assert len(alive) > 10
         boss.send_signal(signal.SIGINT)
-        said, _ = boss.communicate(timeout=40)
+        said, _ = boss.communicate(timeout=90)
         assert boss.returncode == 0, said
         assert f"Rounds is ready: http://127.0.0.1:{port}/" in said
         assert "worker-io was killed by SIGKILL; starting it again" in said
@@ -210,7 +207,7 @@ def test_pages_can_read_what_is_being_installed(data_dir: Path, port: int) -> No
         port,
         """[
         Step("torch", "Installing torch", python(
-            "import time; print('Downloading https://u:secret@pypi/torch-2.whl (1 GB)'); print('Progress 43 of 100', flush=True); time.sleep(1)"
+            "import time; print('Downloading https://u:secret@pypi/torch-2.whl (1 GB)\\nProgress 43 of 100', flush=True); time.sleep(1)"
         ), lambda: True, "advice"),
         Step("never", "Not needed", python("raise SystemExit(1)"), lambda: False, "advice"),
         Step("last", "The last", python("pass"), lambda: True, "advice"),

@@ -1,0 +1,125 @@
+"""A spec is read strictly: what is not understood is refused, with the field's name."""
+
+from typing import Any
+
+import pytest
+
+from training.engine import spec
+from training.engine.errors import SpecError
+
+DPO: dict[str, Any] = {
+    "schema": 1, "kind": "dpo", "job": "a-job", "seed": 7, "threads": 1, "models": {"policy": "/models/sft"},
+    "params": {"learning_rate": 1e-5, "beta": 0.1, "lora": {"r": 8}},
+}  # fmt: skip
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """DPO with one field set; a path such as params.lora.r goes down."""
+    raw: dict[str, Any] = {**DPO, "models": dict(DPO["models"]), "params": {**DPO["params"], "lora": {"r": 8}}}
+    place: dict[str, Any] = raw
+    *above, last = path.split(".")
+    for step in above:
+        place = place[step]
+    place[last] = value
+    return raw
+
+
+def without(*path: str) -> dict[str, Any]:
+    raw = changed("job", "a-job")
+    place: dict[str, Any] = raw
+    for step in path[:-1]:
+        place = place[step]
+    del place[path[-1]]
+    return raw
+
+
+def test_defaults_fill_what_is_left_out() -> None:
+    params = spec.parse(DPO).params
+    assert isinstance(params, spec.Dpo)
+    assert (params.beta, params.epochs, params.max_length, params.lora) == (0.1, 1.0, None, spec.Lora(r=8, alpha=32, dropout=0.0))
+
+
+def test_a_spec_survives_being_written_and_read() -> None:
+    for raw in (DPO, changed("params.lora", None), changed("params.max_length", 900)):
+        read = spec.parse(raw)
+        assert spec.parse(spec.as_json(read)) == read
+
+
+@pytest.mark.parametrize(
+    ("raw", "field"),
+    [
+        (changed("params.learnin_rate", 1e-5), "params.learnin_rate"),
+        (changed("params.lora.rank", 8), "params.lora.rank"),
+        (changed("speed", "fast"), "speed"),
+        (changed("models.teacher", "/m"), "models.teacher"),
+        (without("params", "learning_rate"), "params.learning_rate"),
+        (without("seed"), "seed"),
+        (without("models", "policy"), "models.policy"),
+        (changed("params.learning_rate", "1e-5"), "params.learning_rate"),
+        (changed("params.learning_rate", float("nan")), "params.learning_rate"),
+        (changed("params.learning_rate", True), "params.learning_rate"),
+        (changed("params.learning_rate", 0), "params.learning_rate"),
+        (changed("params.max_length", 10.0), "params.max_length"),
+        (changed("params.max_length", -1), "params.max_length"),
+        (changed("params.beta", None), "params.beta"),
+        (changed("params.lora.r", None), "params.lora.r"),
+        (changed("params.lora.dropout", 1.0), "params.lora.dropout"),
+        (changed("params.lora", []), "params.lora"),
+        (changed("params.schedule", "wavy"), "params.schedule"),
+        (changed("params", []), "params"),
+        (changed("kind", "dpo-x"), "kind"),
+        (changed("schema", 2), "schema"),
+        (changed("seed", -1), "seed"),
+        (changed("seed", True), "seed"),
+        (changed("threads", 0), "threads"),
+        (changed("models.policy", "relative/folder"), "models.policy"),
+        (changed("models.policy", 3), "models.policy"),
+        ([], "spec"),
+    ],
+)
+def test_what_does_not_fit_is_named(raw: object, field: str) -> None:
+    with pytest.raises(SpecError) as problem:
+        spec.parse(raw)
+    assert problem.value.field == field
+
+
+def merge(params: dict[str, Any], *models: str) -> dict[str, Any]:
+    return {**DPO, "kind": "merge", "params": params, "models": {name: f"/m/{name}" for name in models}}
+
+
+def test_a_merge_is_typed_by_its_method() -> None:
+    one = spec.parse(merge({"method": "slerp", "t": 0.5}, "base", "expert")).params
+    many = spec.parse(merge({"method": "slerp", "t": [0.1, 0.5], "validation": "pubmed"}, "base", "expert")).params
+    ties = spec.parse(merge({"method": "breadcrumbs_ties", "weight": {"a": 1, "b": 2}, "lambda": 0.5}, "base", "a", "b"))
+    assert isinstance(one, spec.Slerp) and one.t == 0.5
+    assert isinstance(many, spec.Slerp) and many.t == [0.1, 0.5]
+    assert isinstance(ties.params, spec.BreadcrumbsTies) and ties.params.lambda_ == 0.5 and ties.params.weight == {"a": 1.0, "b": 2.0}
+    assert spec.as_json(ties)["params"]["lambda"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("raw", "field"),
+    [
+        (merge({"t": 0.5}, "base", "expert"), "params.method"),
+        (merge({"method": "magic"}, "base", "expert"), "params.method"),
+        (merge({"method": ["slerp"]}, "base", "expert"), "params.method"),
+        (merge({"method": "slerp", "t": 1.5}, "base", "expert"), "params.t"),
+        (merge({"method": "slerp", "t": [0.1, "x"], "validation": "pubmed"}, "base", "expert"), "params.t[1]"),
+        (merge({"method": "slerp", "t": [0.1, 0.5]}, "base", "expert"), "params.validation"),
+        (merge({"method": "slerp", "t": 0.5, "validation": "surgery"}, "base", "expert"), "params.validation"),
+        (merge({"method": "slerp", "t": 0.5}, "base", "a"), "models.a"),
+        (merge({"method": "breadcrumbs_ties"}, "base"), "models"),
+        (merge({"method": "breadcrumbs_ties", "weight": {"a": 1.0}}, "base", "a", "b"), "params.weight"),
+        (merge({"method": "breadcrumbs_ties", "density": 0}, "base", "a"), "params.density"),
+    ],
+)
+def test_a_merge_that_does_not_fit_is_named(raw: object, field: str) -> None:
+    with pytest.raises(SpecError) as problem:
+        spec.parse(raw)
+    assert problem.value.field == field
+
+
+def test_steps_or_epochs_and_not_both() -> None:
+    for params in ({}, {"steps": 3, "epochs": 1}, {"epochs": 1, "corpus": "toy"}):
+        with pytest.raises(SpecError, match="steps"):
+            spec.parse_params("sft", {"learning_rate": 1e-3, **params})

@@ -12,6 +12,14 @@ from jobs.models import Job
 from modelhub.models import AliasName, ModelVersion
 
 
+class RunQuerySet(models.QuerySet["Run"]):
+    def for_list(self) -> "RunQuerySet":
+        return self.select_related("job", "policy", "snapshot", "output")
+
+    def for_page(self) -> "RunQuerySet":
+        return self.select_related("job", "policy", "reference", "snapshot__campaign", "output")
+
+
 class Run(models.Model):
     """A training run: the recipe a job carries out, and what came of it."""
 
@@ -25,6 +33,8 @@ class Run(models.Model):
     snapshot = models.ForeignKey(Snapshot, null=True, blank=True, on_delete=models.PROTECT, related_name="runs")
     output = models.OneToOneField(ModelVersion, null=True, blank=True, on_delete=models.PROTECT, related_name="run")
     created_at = models.DateTimeField(db_default=Now())
+
+    objects = RunQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]

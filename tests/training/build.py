@@ -1,0 +1,122 @@
+"""Small worlds for training: pretended models that the store takes, snapshots, and jobs carried through without an engine."""
+
+import json
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from accounts.models import Role
+from annotation import snapshots
+from annotation.models import Sample, Snapshot, Split, Verdict
+from jobs import claims, kinds
+from jobs.attempts import folder_of
+from jobs.models import Job
+from jobs.pulses import beat
+from modelhub import artifacts, versions
+from modelhub.models import Artifact, Kind, ModelVersion
+from tests.annotation import build as annotating
+from tests.cast import person
+from training.models import Evaluation
+
+TEMPLATE = "{% for message in messages %}<|{{ message.role }}|>\n{{ message.content }}<|end|>\n{% endfor %}"
+
+
+def model_folder(folder: Path, number: float = 1.0, *, template: str = TEMPLATE, positions: int = 512) -> Path:
+    """The smallest folder that is a causal language model on paper: one weight, a tokenizer of words, a chat template."""
+    folder.mkdir(parents=True, exist_ok=True)
+    header = json.dumps({"lm_head.weight": {"dtype": "F32", "shape": [1, 1], "data_offsets": [0, 4]}}).encode()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + struct.pack("<f", number))
+    config = {"architectures": ["Phi3ForCausalLM"], "model_type": "phi3", "max_position_embeddings": positions}
+    (folder / "config.json").write_text(json.dumps(config))
+    words = {
+        "version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None, "post_processor": None,
+        "decoder": None, "pre_tokenizer": {"type": "Whitespace"}, "model": {"type": "WordLevel", "vocab": {"?": 0}, "unk_token": "?"},
+    }  # fmt: skip
+    (folder / "tokenizer.json").write_text(json.dumps(words))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": template} if template else {}))
+    return folder
+
+
+def artifact(tmp_path: Path, number: float = 1.0, **options: Any) -> Artifact:
+    return artifacts.save(artifacts.stage(folder=model_folder(tmp_path / f"model-{number}", number, **options)))
+
+
+def version(tmp_path: Path, name: str, kind: str = Kind.SFT, *, number: float | None = None, **options: Any) -> ModelVersion:
+    of_files = {key: options.pop(key) for key in ("template", "positions") if key in options}
+    number = ModelVersion.objects.count() + 1.0 if number is None else number
+    options.setdefault("licence", "Apache-2.0")
+    return versions.register(name=name, kind=kind, artifact=artifact(tmp_path, number, **of_files), actor=None, **options)
+
+
+def snapshot(*, pairs: int = 60, simulated: bool = False, name: str = "spring") -> Snapshot:
+    """A frozen snapshot of a closed campaign whose every pair one rater judged; the first of each pair won, now and then."""
+    rater = person(f"rater-of-{name}", Role.ANNOTATOR, simulated=simulated)
+    campaign = annotating.campaign([rater], pairs=pairs, name=f"Campaign of {name}", simulated=simulated, toy=simulated)
+    for number in range(pairs):
+        annotating.judge(campaign, rater, Verdict.FIRST_MUCH if number % 3 else Verdict.SECOND_SLIGHTLY)
+    from annotation import campaigns
+
+    campaigns.close(campaign=campaign, actor=None)
+    return snapshots.freeze(campaign=campaign, name=name, actor=None)
+
+
+def train_pairs(frozen: Snapshot) -> int:
+    return int(frozen.counts["used"][Split.TRAIN])
+
+
+def everything_runs() -> None:
+    """A compute worker and the sweeper were heard of just now."""
+    beat("worker:here", ["compute"])
+    beat("sweeper", [])
+
+
+def claimed(job: Job) -> claims.Claim:
+    claim = claims.claim(job_id=job.pk, worker="here:1:aa")
+    assert claim is not None
+    return claim
+
+
+def finish(job: Job, *, metrics: dict[str, Any] | None = None, number: float = 9.0, items: Iterable[dict[str, Any]] | None = None) -> Job:
+    """Carry a job from its claim to its publication as the runner does, with a pretended child in the middle."""
+    claim = claimed(job)
+    kind = kinds.get(job.kind)
+    folder = folder_of(job, claim.number)
+    folder.mkdir(parents=True)
+    kind.prepare(job, folder)
+    result: dict[str, Any] = {
+        "schema": 1,
+        "ok": True,
+        "kind": job.kind,
+        "metrics": metrics or {},
+        "seconds": 12.5,
+        "output": None,
+        "items": None,
+    }
+    if items is None:
+        model_folder(folder / "output", number)
+        result["output"] = "output"
+    else:
+        (folder / "output").mkdir()
+        (folder / "output" / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+        result["items"] = "items.jsonl"
+    claims.begin_publish(claim)
+    staged = kind.stage(job, result, folder)
+    return claims.publish(claim, kind=kind, result=result, staged=staged)
+
+
+def accuracy(value: float, low: float, high: float, n: int) -> dict[str, Any]:
+    return {"preference_accuracy": {"value": value, "low": low, "high": high, "n": n, "ties": 0, "prompts": n}}
+
+
+def finish_evaluation(evaluation: Evaluation, **of_accuracy: Any) -> Evaluation:
+    """End an evaluation with the accuracy given, and an answer of each model to every prompt asked."""
+    prompts = evaluation.job.spec["inputs"]["prompts"]
+    items = [{"type": "prompt", "id": str(pk), "reference": f"Before {pk}.", "policy": f"After {pk}."} for pk in prompts]
+    finish(evaluation.job, metrics=accuracy(**of_accuracy), items=items)
+    evaluation.refresh_from_db()
+    return evaluation
+
+
+def samples_of(frozen: Snapshot, split: str) -> int:
+    return Sample.objects.filter(split=split, prompts__pairs__campaign=frozen.campaign).distinct().count()

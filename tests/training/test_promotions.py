@@ -1,0 +1,108 @@
+"""The gate: what may become champion, what is refused and kept on record, and the way back."""
+
+from pathlib import Path
+
+import pytest
+
+from accounts.models import AuditEntry, User
+from modelhub import aliases
+from modelhub.errors import AliasMoved, NothingBefore
+from modelhub.models import AliasMove, ModelVersion
+from tests.training import build
+from training import evaluations, promotions
+from training.models import Evaluation, Promotion
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def sft(tmp_path: Path) -> ModelVersion:
+    return build.version(tmp_path, "ward-sft")
+
+
+@pytest.fixture
+def dpo(tmp_path: Path) -> ModelVersion:
+    return build.version(tmp_path, "ward-dpo", "dpo")
+
+
+@pytest.fixture
+def evaluation(dan: User, sft: ModelVersion, dpo: ModelVersion) -> Evaluation:
+    return evaluations.start(policy=dpo, reference=sft, snapshot=build.snapshot(pairs=80), actor=dan)
+
+
+def test_two_hundred_pairs_with_a_bound_above_a_half_promote(
+    dan: User, sft: ModelVersion, dpo: ModelVersion, evaluation: Evaluation
+) -> None:
+    aliases.move(name="champion", to=sft, actor=dan, expected=None, reason="the first")
+    build.finish_evaluation(evaluation, value=0.62, low=0.55, high=0.69, n=200)
+    decided = promotions.decide(evaluation=evaluation, actor=dan, expected=sft)
+    assert (decided.decision, decided.version, decided.replaced, decided.simulated) == ("promoted", dpo, sft, False)
+    assert aliases.current("champion") == dpo
+    assert [gate["passed"] for gate in decided.gates] == [True, True, True]
+    assert AuditEntry.objects.filter(verb="promotion.promoted").count() == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "n", "failing"),
+    [
+        (0.70, 0.64, 0.76, 199, "Held-out pairs"),
+        (0.55, 0.50, 0.60, 400, "Preference accuracy, lower 95 % bound"),
+        (0.40, 0.33, 0.47, 200, "Preference accuracy, lower 95 % bound"),
+    ],
+)
+def test_less_is_refused_and_the_refusal_is_kept(
+    dan: User, evaluation: Evaluation, value: float, low: float, high: float, n: int, failing: str
+) -> None:
+    build.finish_evaluation(evaluation, value=value, low=low, high=high, n=n)
+    decided = promotions.decide(evaluation=evaluation, actor=dan, expected=None)
+    assert decided.decision == "refused"
+    assert [gate["name"] for gate in decided.gates if not gate["passed"]] == [failing]
+    assert failing in decided.reason
+    assert aliases.current("champion") is None
+    assert Promotion.objects.count() == 1
+
+
+def test_an_evaluation_that_is_still_running_promotes_nothing(dan: User, evaluation: Evaluation) -> None:
+    decided = promotions.decide(evaluation=evaluation, actor=dan, expected=None)
+    assert decided.decision == "refused"
+    assert "Evaluation finished" in decided.reason
+
+
+def test_a_champion_that_moved_meanwhile_stops_the_promotion_and_records_none(
+    dan: User, sft: ModelVersion, tmp_path: Path, evaluation: Evaluation
+) -> None:
+    other = build.version(tmp_path, "someone-elses")
+    aliases.move(name="champion", to=other, actor=dan, expected=None, reason="the first")
+    build.finish_evaluation(evaluation, value=0.62, low=0.55, high=0.69, n=200)
+    with pytest.raises(AliasMoved):
+        promotions.decide(evaluation=evaluation, actor=dan, expected=sft)
+    assert aliases.current("champion") == other
+    assert not Promotion.objects.exists()
+
+
+def test_rolling_back_names_the_one_before_and_deletes_nothing(
+    dan: User, sft: ModelVersion, dpo: ModelVersion, evaluation: Evaluation
+) -> None:
+    aliases.move(name="champion", to=sft, actor=dan, expected=None, reason="the first")
+    build.finish_evaluation(evaluation, value=0.62, low=0.55, high=0.69, n=250)
+    promotions.decide(evaluation=evaluation, actor=dan, expected=sft)
+    back = promotions.roll_back(actor=dan, expected=dpo, reason="it hedges too much")
+    assert (back.decision, back.version, back.replaced, back.reason) == ("rolled_back", sft, dpo, "it hedges too much")
+    assert aliases.current("champion") == sft
+    assert ModelVersion.objects.filter(pk=dpo.pk).exists()
+    assert AliasMove.objects.count() == 3
+    assert list(Promotion.objects.order_by("pk").values_list("decision", flat=True)) == ["promoted", "rolled_back"]
+
+
+def test_there_is_no_way_back_from_the_first(dan: User, sft: ModelVersion) -> None:
+    aliases.move(name="champion", to=sft, actor=dan, expected=None, reason="the first")
+    with pytest.raises(NothingBefore):
+        promotions.roll_back(actor=dan, expected=sft, reason="no")
+    assert not Promotion.objects.exists()
+
+
+def test_evidence_of_simulated_raters_is_marked_on_the_decision(dan: User, tmp_path: Path) -> None:
+    toy, better = build.version(tmp_path, "toy-sft", toy=True), build.version(tmp_path, "toy-dpo", "dpo", toy=True, simulated=True)
+    started = evaluations.start(policy=better, reference=toy, snapshot=build.snapshot(pairs=80, simulated=True), actor=dan)
+    build.finish_evaluation(started, value=0.9, low=0.85, high=0.94, n=220)
+    assert promotions.decide(evaluation=started, actor=dan, expected=None).simulated

@@ -1,0 +1,144 @@
+"""The kinds of work this app gives the runner: how each is started, watched and published."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from django.db.models.functions import Now
+
+from annotation import completions
+from annotation.models import GenerationBatch, Snapshot
+from jobs import kinds
+from jobs.errors import EngineFailed
+from jobs.models import Job
+from modelhub import artifacts, versions
+from modelhub.errors import NameTaken, Refused
+from training import evaluations, ingest, launch, specs
+from training.engine import rundir
+from training.engine.spec import MAKES_MODEL
+from training.models import Run
+
+QUEUE = "compute"
+
+
+def register() -> None:
+    """Make every kind of the engine known to the runner."""
+    for name in sorted(MAKES_MODEL):
+        kinds.register(_kind(name, stage=_stage_model, publish=_publish_model))
+    kinds.register(_kind("generate", stage=_stage_items, publish=_publish_completions))
+    kinds.register(_kind("evaluate", stage=_stage_items, publish=_publish_evaluation))
+
+
+def _kind(name: str, *, stage: Any, publish: Any) -> kinds.Kind:
+    return kinds.Kind(
+        name=name, queue=QUEUE, command=lambda job, folder: launch.command(folder), environment=lambda job: launch.environment(),
+        prepare=specs.prepare, ingest=ingest.metrics, stage=stage, publish=publish,
+    )  # fmt: skip
+
+
+def _stage_model(job: Job, result: dict[str, Any], folder: Path) -> artifacts.Staged:
+    try:
+        return artifacts.stage(folder=folder / _promised(result, "output"))
+    except Refused as refused:
+        raise EngineFailed(refused.code, str(refused)) from refused
+
+
+def _publish_model(job: Job, result: dict[str, Any], staged: artifacts.Staged) -> dict[str, Any]:
+    """Artifact, version, edges and the run's output, all inside the transaction that ends the job."""
+    run = Run.objects.select_for_update().get(job=job)
+    wanted = job.spec["publish"]
+    parents = [(specs.version_of(reference), wanted["roles"].get(name, name)) for name, reference in job.spec["models"].items()]
+    try:
+        version = versions.register(
+            name=run.name,
+            kind=wanted["kind"],
+            artifact=artifacts.save(staged),
+            parents=parents,
+            sources=_sources(job, run),
+            origin=str(job.public_id),
+            licence=_licence([parent for parent, _ in parents]),
+            toy=wanted["toy"] or any(parent.toy for parent, _ in parents),
+            simulated=wanted["simulated"] or any(parent.simulated for parent, _ in parents),
+            metrics=result["metrics"],
+            notes=wanted.get("notes", ""),
+            actor=job.requested_by,
+        )
+    except NameTaken as taken:
+        raise EngineFailed("name_taken", str(taken)) from taken
+    run.output = version
+    named = dict(job.spec["models"])
+    if run.policy is None and "policy" in named:
+        run.policy = specs.version_of(named["policy"])
+    run.save(update_fields=["output", "policy"])
+    return {"version": str(version.public_id), "name": version.name, **_measures(result)}
+
+
+def _sources(job: Job, run: Run) -> list[tuple[str, str, str, str]]:
+    """What a version was made of besides other versions."""
+    if isinstance(run.snapshot, Snapshot):
+        return [("snapshot", run.snapshot.digest, run.snapshot.name, "preferences")]
+    corpus = job.spec["publish"].get("corpus")
+    # The toy corpora are generated from the seed: generator and seed say all there is to say about them.
+    return [("corpus", job.spec_digest, corpus, "corpus")] if corpus else []
+
+
+def _licence(parents: list[Any]) -> str:
+    names = {parent.licence for parent in parents if parent.licence}
+    return " and ".join(sorted(names))[:60] if names else "Apache-2.0"
+
+
+def _stage_items(job: Job, result: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
+    path = folder / rundir.OUTPUT / _promised(result, "items")
+    try:
+        return list(_lines(path))
+    except (OSError, ValueError) as error:
+        raise EngineFailed("bad_items", f"The items of the result cannot be read: {type(error).__name__}.") from error
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    # Not str.splitlines: model text may hold characters that it takes for line ends.
+    with path.open(encoding="utf-8", newline="\n") as stream:
+        for line in stream:
+            row = json.loads(line)
+            if not isinstance(row, dict):
+                raise json.JSONDecodeError("not an object", line, 0)
+            yield row
+
+
+def _publish_completions(job: Job, result: dict[str, Any], staged: list[dict[str, Any]]) -> dict[str, Any]:
+    batch = GenerationBatch.objects.get(pk=job.spec["inputs"]["batch"])
+    asked = set(job.spec["inputs"]["prompts"])
+    items = [
+        {
+            "prompt": int(row["id"]), "text": row["text"], "finish_reason": row["finish_reason"], "tokens": row["tokens"],
+            "number": row["n"],
+        }
+        for row in staged
+    ]  # fmt: skip
+    if foreign := {item["prompt"] for item in items} - asked:
+        raise EngineFailed("bad_items", f"{len(foreign)} completions are for prompts that were not asked.")
+    completions.record(batch=batch, items=items)
+    batch.origin = str(job.public_id)
+    batch.save(update_fields=["origin"])
+    return {"batch": str(batch.public_id), "completions": len(items), **_measures(result)}
+
+
+def _publish_evaluation(job: Job, result: dict[str, Any], staged: list[dict[str, Any]]) -> dict[str, Any]:
+    evaluation = evaluations.of_job(job)
+    evaluations.fill(evaluation=evaluation, metrics=result["metrics"], items=staged)
+    evaluation.finished_at = Now()
+    evaluation.save(update_fields=["results", "finished_at"])
+    return {"evaluation": str(evaluation.public_id), **_measures(result)}
+
+
+def _promised(result: dict[str, Any], key: str) -> str:
+    name = result.get(key)
+    if not isinstance(name, str) or "/" in name or name.startswith("."):
+        raise EngineFailed("bad_result", f"The result names no {key}.")
+    return name
+
+
+def _measures(result: dict[str, Any]) -> dict[str, Any]:
+    """What the attempt cost: seconds, megabytes and the versions of what computed it."""
+    return {key: result[key] for key in ("seconds", "cpu_seconds", "peak_rss_mb", "environment") if key in result}

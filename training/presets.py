@@ -1,0 +1,73 @@
+"""Recipes a trainer can choose by name, and how single settings of one are changed."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from training import specs
+from training.engine import presets as engine_presets
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A recipe: `params` are the engine's for `kind`."""
+
+    key: str
+    kind: str
+    label: str
+    description: str
+    params: dict[str, Any]
+
+
+ALL = (
+    Preset(
+        key="demo",
+        kind="dpo",
+        label="Toy models: minutes on a laptop",
+        description="LoRA on every linear layer, with a learning rate for a model of a million parameters. It would ruin a real one.",
+        params=engine_presets.DPO["demo"],
+    ),
+    Preset(
+        key="clinic",
+        kind="dpo",
+        label="Standard: LoRA r 16, one epoch",
+        description="Learning rate 1e-5, beta 0.1, sixteen pairs a step. A start for models of some billion parameters; not measured here.",
+        params=engine_presets.DPO["clinic"],
+    ),
+    Preset(
+        key="test",
+        kind="dpo",
+        label="Trial: a few steps",
+        description="A few steps, to see that everything works. It proves nothing.",
+        params=engine_presets.DPO["test"],
+    ),
+)
+
+
+def named(key: str) -> Preset:
+    """Raises KeyError for a preset that is none."""
+    found = next((preset for preset in ALL if preset.key == key), None)
+    if found is None:
+        raise KeyError(key)
+    return found
+
+
+def suggested(*, toy: bool) -> Preset:
+    return named("demo" if toy else "clinic")
+
+
+def checked(preset: Preset, changes: dict[str, Any]) -> dict[str, Any]:
+    """The preset's parameters with `changes` (beta, learning_rate, epochs, lora_r), defaults filled in. Raises SpecError."""
+    return specs.check(preset.kind, amended(preset, changes))
+
+
+def amended(preset: Preset, changes: dict[str, Any]) -> dict[str, Any]:
+    params = dict(preset.params)
+    for name, value in changes.items():
+        if name == "lora_r":
+            # Twice the rank is the usual scale: the effective step stays the same when the rank changes.
+            params["lora"] = dict(params.get("lora") or {}) | {"r": value, "alpha": 2 * value}
+        else:
+            params[name] = value
+    if "epochs" in changes:
+        params.pop("max_steps", None)
+    return params

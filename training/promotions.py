@@ -1,0 +1,81 @@
+"""Who is champion. A gate decides, an alias moves, nothing is deleted."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from django.db import transaction
+
+from accounts import audit
+from accounts.models import User
+from modelhub import aliases
+from modelhub.models import AliasName, ModelVersion
+from training.models import Evaluation, Promotion
+
+PAIRS_NEEDED = 200
+BOUND_NEEDED = 0.5
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One condition of a promotion: what was found, what is needed."""
+
+    name: str
+    passed: bool
+    value: str
+    needed: str
+
+
+def gates(evaluation: Evaluation) -> list[Gate]:
+    """The conditions of this evaluation, in the order they are read. Every one must pass."""
+    accuracy: dict[str, Any] = evaluation.results.get("preference_accuracy", {})
+    pairs, low = int(accuracy.get("n", 0)), float(accuracy.get("low", 0.0))
+    return [
+        Gate("Evaluation finished", evaluation.finished_at is not None, "yes" if evaluation.finished_at else "not yet", "yes"),
+        Gate("Held-out pairs", pairs >= PAIRS_NEEDED, str(pairs), f"at least {PAIRS_NEEDED}"),
+        Gate(
+            "Preference accuracy, lower 95 % bound", low > BOUND_NEEDED, f"{low:.3f}" if accuracy else "none", f"above {BOUND_NEEDED:.3f}"
+        ),
+    ]
+
+
+@transaction.atomic
+def decide(
+    *, evaluation: Evaluation, actor: User, expected: ModelVersion | None, alias: str = AliasName.CHAMPION, reason: str = ""
+) -> Promotion:
+    """Move `alias` to the evaluated policy if every gate passes, else record the refusal; either way the evidence is kept.
+
+    `expected` is the version the decider saw in the alias's place: if it has moved since, nothing happens: raises AliasMoved.
+    """
+    found = gates(evaluation)
+    passed = all(gate.passed for gate in found)
+    if passed:
+        aliases.move(name=alias, to=evaluation.policy, actor=actor, expected=expected, reason=reason[:200])
+    failed = ", ".join(gate.name for gate in found if not gate.passed)
+    promotion = Promotion.objects.create(
+        decision="promoted" if passed else "refused",
+        alias=alias,
+        version=evaluation.policy,
+        replaced=expected if passed else None,
+        evaluation=evaluation,
+        gates=[asdict(gate) for gate in found],
+        simulated=evaluation.simulated or evaluation.policy.simulated,
+        reason=reason or (f"Gates not passed: {failed}" if failed else "All gates passed"),
+        decided_by=actor,
+    )
+    audit.record(actor, f"promotion.{promotion.decision}", promotion, alias=alias, version=str(evaluation.policy.public_id))
+    return promotion
+
+
+@transaction.atomic
+def roll_back(*, actor: User, expected: ModelVersion, alias: str = AliasName.CHAMPION, reason: str) -> Promotion:
+    """Point `alias` to the version it named before `expected`. Nothing is deleted; a roll-back is one more move.
+
+    Raises AliasMoved when it does not point to `expected` any more, NothingBefore when it never named another.
+    """
+    back = aliases.roll_back(name=alias, actor=actor, expected=expected, reason=reason[:200]).to_version
+    promotion = Promotion.objects.create(
+        decision="rolled_back", alias=alias, version=back, replaced=expected, simulated=expected.simulated or back.simulated,
+        reason=reason, decided_by=actor,
+    )  # fmt: skip
+    audit.record(actor, "promotion.rolled_back", promotion, alias=alias, version=str(back.public_id), from_version=str(expected.public_id))
+    return promotion

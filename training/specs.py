@@ -1,0 +1,160 @@
+"""Rows → what an attempt is asked to do. One of three modules that know the engine, and only its standard-library parts.
+
+A job's own spec holds ids and numbers:
+
+    {"seed": 1, "params": {…}, "models": {"policy": {"version": 3} | {"job": "<public id>"}},
+     "inputs": {…}, "publish": {"name", "kind", "toy", "simulated", "roles": {"policy": "policy"}}}
+
+`params` are the engine's own (training/engine/spec.py). Text is read from its tables when an attempt is prepared, and
+lives in the attempt's folder, which is private to the runner.
+"""
+
+import random
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+from annotation import snapshots
+from annotation.models import Pair, Prompt, Snapshot, Split
+from jobs.errors import Unprepared
+from jobs.models import Job
+from modelhub import artifacts
+from modelhub.models import ModelVersion
+from training.engine import rundir, toytext
+from training.engine import spec as engine
+
+Rows = Iterable[dict[str, Any]]
+
+# Recall questions a domain has for every toy model. The seed is part of the frozen set: another seed is another exam.
+QUESTIONS_SEED = 1_000_003
+PROMPT_BATCH = 500
+
+
+def check(kind: str, params: dict[str, Any]) -> dict[str, Any]:
+    """`params` as the engine will read them, defaults filled in. Raises SpecError naming the field that is wrong."""
+    return engine.params_as_json(engine.parse_params(kind, params))
+
+
+def prepare(job: Job, folder: Path) -> None:
+    """Write the attempt's inputs and, last, its `spec.json`. Raises Unprepared when something it names is not there."""
+    rundir.create(folder, engine_spec(job), dict(inputs(job)))
+
+
+def engine_spec(job: Job) -> engine.Spec:
+    models = {name: str(artifacts.folder(version_of(reference).artifact)) for name, reference in job.spec.get("models", {}).items()}
+    return engine.parse(
+        {
+            "schema": engine.SCHEMA,
+            "kind": job.kind,
+            "job": str(job.public_id),
+            "seed": job.spec["seed"],
+            "threads": settings.ROUNDS_ENGINE_THREADS,
+            "models": models,
+            "params": job.spec["params"],
+        }
+    )
+
+
+def version_of(reference: dict[str, Any]) -> ModelVersion:
+    """The version a spec means: by id, or as the one a job has made. Raises Unprepared when there is none."""
+    if "version" in reference:
+        found = ModelVersion.objects.select_related("artifact").filter(pk=reference["version"]).first()
+    else:
+        found = ModelVersion.objects.select_related("artifact").filter(origin=reference["job"]).first()
+    if found is None:
+        raise Unprepared("no_model", f"No model version for {reference}.")
+    return found
+
+
+def inputs(job: Job) -> Iterator[tuple[str, Rows]]:
+    """The data files of an attempt, by name, in the shapes of the engine's kinds."""
+    wanted = job.spec.get("inputs", {})
+    if job.kind == "dpo":
+        yield from _preferences(wanted)
+    elif job.kind == "sft" and "snapshot" in wanted:
+        yield "train.jsonl", _favoured(_snapshot(wanted["snapshot"]))
+    elif job.kind == "generate":
+        yield "prompts.jsonl", _prompts(wanted["prompts"])
+    elif job.kind == "evaluate":
+        if wanted.get("pairs"):
+            yield "pairs.jsonl", held_out_pairs(_snapshot(wanted["pairs"]["snapshot"]), labels=wanted["pairs"]["labels"])
+        if wanted.get("prompts"):
+            yield "prompts.jsonl", _prompts(wanted["prompts"])
+        if wanted.get("questions"):
+            yield "questions.jsonl", questions(**wanted["questions"])
+
+
+def _snapshot(pk: int) -> Snapshot:
+    found = Snapshot.objects.filter(pk=pk).first()
+    if found is None:
+        raise Unprepared("no_snapshot", f"Snapshot {pk} is not there.")
+    return found
+
+
+def _preferences(wanted: dict[str, Any]) -> Iterator[tuple[str, Rows]]:
+    snapshot = _snapshot(wanted["snapshot"])
+    for split, name in ((Split.TRAIN, "train.jsonl"), (Split.VALIDATION, "validation.jsonl")):
+        rows = [{key: row[key] for key in ("prompt", "chosen", "rejected")} for row in snapshots.training_rows(snapshot, split)]
+        if (shuffle := wanted.get("shuffle")) is not None:
+            rows = list(shuffled(rows, seed=shuffle))
+        if rows or split == Split.TRAIN:
+            yield name, rows
+
+
+def shuffled(rows: Rows, *, seed: int) -> Rows:
+    """The control: each row's chosen and rejected change places by the toss of a seeded coin, so nothing can be learnt."""
+    coin = random.Random(f"shuffled labels {seed}")  # noqa: S311 - reproducible, not secret
+    for row in rows:
+        yield row if coin.random() < 0.5 else row | {"chosen": row["rejected"], "rejected": row["chosen"]}
+
+
+def _favoured(snapshot: Snapshot) -> Rows:
+    """Supervised rows: each prompt with the completion its raters chose."""
+    for row in snapshots.training_rows(snapshot, Split.TRAIN):
+        yield {"prompt": row["prompt"], "completion": row["chosen"]}
+
+
+def _prompts(ids: list[int]) -> Rows:
+    for start in range(0, len(ids), PROMPT_BATCH):
+        found = Prompt.objects.in_bulk(ids[start : start + PROMPT_BATCH])
+        for pk in ids[start : start + PROMPT_BATCH]:
+            if pk not in found:
+                raise Unprepared("no_prompt", f"Prompt {pk} is not there.")
+            yield {"id": str(pk), "messages": found[pk].messages}
+
+
+def held_out_pairs(snapshot: Snapshot, *, labels: str) -> Rows:
+    """Pairs of the evaluation split, which no training ever sees: {"id", "prompt", "chosen", "rejected"}.
+
+    `raters`: as the snapshot's raters judged. `planted`: as the planted truth of simulated raters says, without their
+    noise; pairs it finds equal are left out. Only toy texts have a planted truth.
+    """
+    if labels == "raters":
+        for row in snapshots.training_rows(snapshot, Split.EVALUATION):
+            yield {"id": str(row["pair_id"]), "prompt": row["prompt"], "chosen": row["chosen"], "rejected": row["rejected"]}
+        return
+    pairs = (
+        Pair.objects.filter(campaign=snapshot.campaign, prompt__sample__split=Split.EVALUATION)
+        .select_related("prompt__sample", "first", "second")
+        .order_by("position")
+    )
+    for pair in pairs:
+        truth = pair.prompt.sample.output
+        first = toytext.planted_utility(pair.first.text, truth)
+        second = toytext.planted_utility(pair.second.text, truth)
+        if first == second:
+            continue
+        better, worse = (pair.first, pair.second) if first > second else (pair.second, pair.first)
+        yield {"id": str(pair.pk), "prompt": pair.prompt.messages, "chosen": _answer(better.text), "rejected": _answer(worse.text)}
+
+
+def _answer(text: str) -> list[dict[str, str]]:
+    return [{"role": "assistant", "content": text}]
+
+
+def questions(*, each: int, seed: int = QUESTIONS_SEED) -> Rows:
+    """The toy family's exam: `each` questions a domain in wordings that no training used."""
+    for domain in toytext.DOMAINS:
+        yield from toytext.questions(domain, each, seed, "held_out")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
-from django.db import OperationalError, connection, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import Exists, F, OuterRef
 from django.db.models.functions import Coalesce
 
@@ -47,7 +47,7 @@ def claim(*, job_id: int, worker: str) -> Claim | None:
     """
     try:
         return _claim(job_id, worker)
-    except OperationalError:
+    except (OperationalError, InterfaceError):
         connection.close()
         return _held_by(job_id, worker)
 
@@ -121,7 +121,7 @@ def publish(claim: Claim, *, kind: Kind, result: dict[str, Any], staged: Any) ->
     """
     try:
         return _publish(claim, kind, result, staged)
-    except OperationalError:
+    except (OperationalError, InterfaceError):
         connection.close()
         done = Job.objects.filter(pk=claim.job, token=claim.token, state=State.SUCCEEDED).first()
         if done is None:

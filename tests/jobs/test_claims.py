@@ -1,0 +1,301 @@
+"""Holding a job: one holder at a time, and what an older holder still says counts for nothing."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection, transaction
+from django.db.utils import ProgrammingError
+
+from accounts.models import AuditEntry, User
+from jobs import claims, kinds, submissions
+from jobs.claims import Claim
+from jobs.clock import after
+from jobs.errors import Cancelled, LeaseLost
+from jobs.models import Attempt, Job, Outbox, State
+from tests.jobs.conftest import ask
+
+pytestmark = pytest.mark.django_db
+
+
+def take(job: Job, worker: str = "host:1:abc") -> Claim:
+    held = claims.claim(job_id=job.pk, worker=worker)
+    assert held is not None
+    return held
+
+
+def let_the_lease_lapse(job: Job) -> None:
+    Job.objects.filter(pk=job.pk).update(lease_until=after(-1))
+
+
+def nothing_made(name: str = "fake") -> kinds.Kind:
+    return kinds.Kind(name=name, queue="compute", command=lambda job, folder: [], publish=lambda job, result, staged: {"made": 1})
+
+
+def test_a_claim_starts_an_attempt_and_raises_the_token(runner: str, dan: User) -> None:
+    job = ask(dan)
+    held = take(job)
+    job.refresh_from_db()
+    assert (job.state, job.token, job.attempts, held.token, held.number) == ("running", 1, 1, 1, 1)
+    assert job.lease_until is not None
+    assert job.started_at is not None
+    attempt = Attempt.objects.get()
+    assert (attempt.worker, attempt.number, attempt.token, attempt.ended_at) == ("host:1:abc", 1, 1, None)
+
+
+def test_a_held_job_cannot_be_claimed(runner: str, dan: User) -> None:
+    job = ask(dan)
+    take(job)
+    assert claims.claim(job_id=job.pk, worker="other") is None
+    assert Attempt.objects.count() == 1
+
+
+def test_a_lapsed_job_must_be_reaped_before_it_is_claimed(runner: str, dan: User) -> None:
+    job = ask(dan)
+    take(job)
+    let_the_lease_lapse(job)
+    assert claims.claim(job_id=job.pk, worker="other") is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_rings_at_once_one_claims(runner: str, dan: User) -> None:
+    jobs = [ask(dan) for _ in range(10)]
+    barrier = threading.Barrier(8)
+    won: list[Claim | None] = []
+
+    def ring() -> None:
+        barrier.wait()
+        for job in jobs:
+            won.append(claims.claim(job_id=job.pk, worker=f"slot:{threading.get_ident()}:{job.pk}"))
+        connection.close()
+
+    threads = [threading.Thread(target=ring) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len([held for held in won if held]) == 10
+    assert len(won) == 80
+    assert Attempt.objects.count() == 10
+
+
+def test_a_job_waits_for_all_its_predecessors(runner: str, dan: User) -> None:
+    first, second = ask(dan), ask(dan)
+    third = ask(dan, waits_for=(first, second))
+    assert claims.claim(job_id=third.pk, worker="w") is None
+    finish(take(first))
+    assert claims.claim(job_id=third.pk, worker="w") is None
+    finish(take(second))
+    assert claims.claim(job_id=third.pk, worker="w") is not None
+
+
+def test_the_end_of_a_job_rings_those_that_waited(runner: str, dan: User) -> None:
+    first = ask(dan)
+    second = ask(dan, waits_for=(first,))
+    before = Outbox.objects.filter(job=second).count()
+    finish(take(first))
+    assert Outbox.objects.filter(job=second).count() == before + 1
+
+
+def finish(held: Claim) -> Job:
+    claims.begin_publish(held)
+    return claims.publish(held, kind=nothing_made(), result={}, staged=None)
+
+
+def test_a_heartbeat_lengthens_the_lease_and_says_how_far_it_is(runner: str, dan: User) -> None:
+    job = ask(dan)
+    held = take(job)
+    job.refresh_from_db()
+    before = job.lease_until
+    assert claims.heartbeat(held, phase="training", done=12, total=60) == "running"
+    job.refresh_from_db()
+    assert before is not None
+    assert job.lease_until is not None
+    assert job.lease_until > before
+    assert (job.phase, job.progress_done, job.progress_total, job.percent) == ("training", 12, 60, 20)
+
+
+def test_a_lapsed_lease_cannot_be_lengthened(runner: str, dan: User) -> None:
+    job = ask(dan)
+    held = take(job)
+    let_the_lease_lapse(job)
+    with pytest.raises(LeaseLost):
+        claims.heartbeat(held)
+
+
+def zombie_and_owner(dan: User) -> tuple[Job, Claim, Claim]:
+    """A job whose first holder was thought dead, and its second."""
+    job = ask(dan)
+    zombie = take(job)
+    let_the_lease_lapse(job)
+    assert claims.reap() == 1
+    Job.objects.filter(pk=job.pk).update(run_after=after(-1))
+    assert claims.requeue() == 1
+    return job, zombie, take(job, "host:2:def")
+
+
+SPEAKS: dict[str, Callable[[Claim], object]] = {
+    "heartbeat": lambda held: claims.heartbeat(held),
+    "begin to publish": lambda held: claims.begin_publish(held),
+    "publish": lambda held: claims.publish(held, kind=nothing_made(), result={}, staged=None),
+    "fail": lambda held: claims.fail(held, code="x", detail="y"),
+    "retry": lambda held: claims.retry(held, code="x", detail="y"),
+    "give back": lambda held: claims.release(held),
+}
+
+
+@pytest.mark.parametrize("what", SPEAKS)
+def test_a_zombie_with_an_old_token_changes_nothing(runner: str, dan: User, what: str) -> None:
+    job, zombie, owner = zombie_and_owner(dan)
+    if what == "publish":
+        claims.begin_publish(owner)  # the very state a zombie would need
+    before = Job.objects.values().get(pk=job.pk)
+    with pytest.raises(LeaseLost):
+        SPEAKS[what](zombie)
+    assert Job.objects.values().get(pk=job.pk) == before
+
+
+def test_an_old_token_acknowledges_no_cancel(runner: str, dan: User) -> None:
+    job, zombie, owner = zombie_and_owner(dan)
+    submissions.cancel(job=job, actor=dan)
+    claims.acknowledge_cancel(zombie)
+    job.refresh_from_db()
+    assert job.state == "cancelling"
+    claims.acknowledge_cancel(owner)
+    job.refresh_from_db()
+    assert job.state == "cancelled"
+
+
+def test_publishing_ends_the_job_with_what_its_kind_made(runner: str, dan: User) -> None:
+    job = finish(take(ask(dan)))
+    assert (job.state, job.result, job.lease_until) == ("succeeded", {"made": 1}, None)
+    assert job.ended_at is not None
+    assert Attempt.objects.get().reason == "succeeded"
+    assert AuditEntry.objects.filter(verb="job.succeeded", object_id=str(job.public_id)).count() == 1
+
+
+def test_publishing_twice_is_refused(runner: str, dan: User) -> None:
+    held = take(ask(dan))
+    finish(held)
+    with pytest.raises(LeaseLost):
+        claims.publish(held, kind=nothing_made(), result={}, staged=None)
+
+
+def test_what_a_kind_wrote_goes_when_publishing_fails(runner: str, dan: User) -> None:
+    held = take(ask(dan))
+    claims.begin_publish(held)
+
+    def writes_and_stumbles(job: Job, result: dict[str, Any], staged: Any) -> dict[str, Any]:
+        AuditEntry.objects.create(verb="half.done", object_type="x", object_id="1")
+        raise ValueError
+
+    with pytest.raises(ValueError):
+        claims.publish(
+            held,
+            kind=kinds.Kind(name="fake", queue="q", command=lambda job, folder: [], publish=writes_and_stumbles),
+            result={},
+            staged=None,
+        )
+    assert not AuditEntry.objects.filter(verb="half.done").exists()
+    assert Job.objects.get(pk=held.job).state == "publishing"
+
+
+def test_a_cancel_before_the_publish_wins(runner: str, dan: User) -> None:
+    job = ask(dan)
+    held = take(job)
+    claims.begin_publish(held)
+    submissions.cancel(job=job, actor=dan)
+    with pytest.raises(Cancelled):
+        claims.publish(held, kind=nothing_made(), result={}, staged=None)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_cancel_and_publish_exactly_one_wins(runner: str, dan: User) -> None:
+    outcomes = set()
+    for _ in range(30):
+        job = ask(dan)
+        held = take(job)
+        claims.begin_publish(held)
+        barrier = threading.Barrier(2)
+        said: dict[str, str] = {}
+
+        def cancel(job: Job = job, barrier: threading.Barrier = barrier, said: dict[str, str] = said) -> None:
+            barrier.wait()
+            try:
+                submissions.cancel(job=job, actor=None)
+                said["cancel"] = "asked"
+            except submissions.NotCancellable:
+                said["cancel"] = "too late"
+            connection.close()
+
+        thread = threading.Thread(target=cancel)
+        thread.start()
+        barrier.wait()
+        try:
+            claims.publish(held, kind=nothing_made(), result={}, staged=None)
+            said["publish"] = "done"
+        except Cancelled:
+            claims.acknowledge_cancel(held)
+            said["publish"] = "cancelled"
+        thread.join()
+        job.refresh_from_db()
+        outcomes.add((said["cancel"], said["publish"], job.state))
+    assert outcomes <= {("asked", "cancelled", "cancelled"), ("too late", "done", "succeeded")}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_commit_whose_answer_was_lost_is_looked_up_not_assumed(runner: str, dan: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both for a claim and for a publish: the work is done, the connection dies before the answer."""
+    job = ask(dan)
+    real_claim, real_publish = claims._claim, claims._publish
+
+    def claim_then_lose(*args: Any) -> Any:
+        real_claim(*args)
+        raise OperationalError("server closed the connection unexpectedly")
+
+    def publish_then_lose(*args: Any) -> Any:
+        real_publish(*args)
+        raise OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(claims, "_claim", claim_then_lose)
+    held = take(job)
+    assert held.token == 1
+    monkeypatch.setattr(claims, "_publish", publish_then_lose)
+    claims.begin_publish(held)
+    assert claims.publish(held, kind=nothing_made(), result={}, staged=None).state == "succeeded"
+
+
+def test_pauses_between_tries_grow(runner: str) -> None:
+    assert [claims.back_off(tries) for tries in (1, 2, 3, 4, 9)] == [2, 10, 60, 60, 60]
+
+
+def test_the_last_try_fails_the_job_with_a_reason(runner: str, dan: User) -> None:
+    job = ask(dan)
+    for number in (1, 2, 3):
+        held = take(job, f"w{number}")
+        claims.retry(held, code="no_result", detail="The child ended with signal 9.", exit_code=-9)
+        job.refresh_from_db()
+        if number < 3:
+            assert job.state == "retry_wait"
+            Job.objects.filter(pk=job.pk).update(run_after=after(-1))
+            claims.requeue()
+    assert (job.state, job.error_code) == ("failed", "no_progress")
+    assert job.error_detail == "3 attempts ended without a result. The last: The child ended with signal 9."
+    assert [attempt.exit_code for attempt in job.history.order_by("number")] == [-9, -9, -9]
+
+
+def test_a_job_given_back_does_not_lose_a_try(runner: str, dan: User) -> None:
+    job = ask(dan)
+    for _ in range(5):
+        claims.release(take(job))
+        assert claims.requeue() == 1
+    job.refresh_from_db()
+    assert (job.state, job.attempts, job.max_attempts) == ("queued", 5, 8)
+
+
+def test_the_database_refuses_a_jump_between_states(runner: str, dan: User) -> None:
+    job = ask(dan)
+    for state in (State.SUCCEEDED, State.PUBLISHING, State.CANCELLING):
+        with pytest.raises(ProgrammingError, match="Invalid transition"), transaction.atomic():
+            Job.objects.filter(pk=job.pk).update(state=state)

@@ -6,6 +6,7 @@ runs before Django knows its database. docs/operations.md says where the files l
 """
 
 import atexit
+import contextlib
 import os
 from collections.abc import Collection, Mapping, MutableMapping
 from dataclasses import dataclass
@@ -112,7 +113,11 @@ def provide(environ: MutableMapping[str, str] = os.environ, *, data_dir: Path | 
 
 def name_endpoints(environ: MutableMapping[str, str] = os.environ) -> None:
     """Name in the environment where the services would listen, and start nothing: for commands that need settings, not data."""
-    run = _socket_folders(data_dir_from(environ).resolve())[0]
+    data_dir = data_dir_from(environ)
+    with contextlib.suppress(EmbeddedError):
+        # Settings write a secret there: whoever makes the folder first decides who may look in.
+        _open_data_dir(data_dir)
+    run = _socket_folders(data_dir.resolve())[0]
     for name in SERVICES:
         environ[OVERRIDES[name]] = environ.get(OVERRIDES[name]) or _url(name, run)
 
@@ -157,7 +162,7 @@ def destroy(data_dir: Path) -> None:
 
 
 def status(data_dir: Path, environ: Mapping[str, str] = os.environ) -> list[ServiceStatus]:
-    """What each service is doing. Starts nothing and waits for nobody."""
+    """What each service is doing. Starts nothing; waits for one that is just starting."""
     folder = data_dir.resolve()
     known = places.remembered(folder)
     answers = []

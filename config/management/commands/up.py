@@ -23,7 +23,7 @@ MANAGE = [sys.executable, str(supervisor.PROJECT / "manage.py")]
 class Command(BaseCommand):
     help = "Start the database, the queue, the web part, the workers and the sweeper; Ctrl-C stops all of them."
     requires_system_checks = []
-    began: float
+    began = 0.0
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
@@ -33,7 +33,8 @@ class Command(BaseCommand):
         parser.add_argument("--no-setup", action="store_true", help="do not install the training packages if they are missing")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        self.began = time.perf_counter()
+        # Survives starting over with other settings; the monotonic clock is the machine's.
+        self.began = float(os.environ.setdefault("ROUNDS_UP_BEGAN", str(time.monotonic())))
         data_dir: Path = settings.DATA_DIR
         try:
             with supervisor.claimed(data_dir):
@@ -55,7 +56,7 @@ class Command(BaseCommand):
             pass  # the terminal is gone; the logs are not
 
     def _done(self, what: str) -> None:
-        self.say(f"  {time.perf_counter() - self.began:5.1f} s  {what}")
+        self.say(f"  {time.monotonic() - self.began:5.1f} s  {what}")
 
     def _run(self, data_dir: Path, options: dict[str, Any]) -> int:
         named = (os.environ["DATABASE_URL"], os.environ["CELERY_BROKER_URL"])
@@ -69,6 +70,7 @@ class Command(BaseCommand):
         self._done("the database is up to date")
         call_command("collectstatic", interactive=False, verbosity=0)
         self._done("style sheets and scripts are in place")
+        os.environ.pop("ROUNDS_UP_BEGAN")
         logins = self._seed(options)
         connection.close()
         url = supervisor.address(options["host"], options["port"])

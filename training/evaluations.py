@@ -1,5 +1,6 @@
 """Policy against reference, on prompts that no training has seen."""
 
+from collections.abc import Collection
 from typing import Any
 
 from django.db import transaction
@@ -16,6 +17,7 @@ from training.models import Evaluation, EvaluationItem
 
 MOST_PROMPTS = 200
 QUESTIONS_EACH = 48
+PARTS = ("pairs", "prompts", "questions")
 
 
 class NothingHeldOut(Exception):
@@ -24,44 +26,53 @@ class NothingHeldOut(Exception):
 
 @transaction.atomic
 def start(
-    *, policy: ModelVersion, reference: ModelVersion, snapshot: Snapshot, actor: User, seed: int = 0, most_prompts: int = MOST_PROMPTS
+    *,
+    policy: ModelVersion,
+    reference: ModelVersion,
+    snapshot: Snapshot | None,
+    actor: User | None,
+    seed: int = 0,
+    most_prompts: int = MOST_PROMPTS,
+    parts: Collection[str] = PARTS,
 ) -> Evaluation:
     """Queue an evaluation of `policy` against `reference` on the evaluation split of the snapshot's campaign.
 
-    Held-out pairs are labelled by the raters, or by the planted truth where the raters were simulated on toy texts.
-    Toy models are also asked the family's exam, so that forgetting shows. Raises NothingHeldOut.
+    `parts`: "pairs", held-out preferences, labelled by the raters, or by the planted truth where the raters were simulated on
+    toy texts; "prompts", texts before and after; "questions", the family's exam, so that forgetting shows (toy models only).
+    Without a snapshot there is only the exam. Raises NothingHeldOut when nothing is left to measure on.
     """
-    prompts = held_out_prompts(snapshot, most=most_prompts)
-    if not prompts:
-        raise NothingHeldOut("The snapshot's campaign has no prompts of the evaluation split.")
-    planted = snapshot.simulated and snapshot.toy
     toy = policy.toy and reference.toy
-    spec: dict[str, Any] = {
-        "seed": seed,
-        "params": specs.check("evaluate", presets.EVALUATE["demo" if toy else "clinic"]),
-        "models": {"policy": {"version": policy.pk}, "reference": {"version": reference.pk}},
-        "inputs": {
-            "pairs": {"snapshot": snapshot.pk, "labels": "planted" if planted else "raters"} if _has_pairs(snapshot, planted) else None,
-            "prompts": prompts,
-            "questions": {"each": QUESTIONS_EACH} if toy else None,
-        },
+    planted = bool(snapshot and snapshot.simulated and snapshot.toy)
+    labels = "planted" if planted else "raters"
+    inputs: dict[str, Any] = {
+        "pairs": {"snapshot": snapshot.pk, "labels": labels} if snapshot and "pairs" in parts and _has_pairs(snapshot, labels) else None,
+        "prompts": held_out_prompts(snapshot, most=most_prompts) if snapshot and "prompts" in parts else [],
+        "questions": {"each": QUESTIONS_EACH} if toy and "questions" in parts else None,
     }
+    if not (inputs["pairs"] or inputs["prompts"] or (inputs["questions"] and not snapshot)):
+        raise NothingHeldOut("The snapshot's campaign has no prompts of the evaluation split.")
     job = submissions.submit(
-        kind="evaluate", label=f"Evaluate {policy.name} against {reference.name}", spec=spec, requested_by=actor,
-        dedupe_key=f"evaluate:{policy.pk}:{reference.pk}:{snapshot.pk}",
-    )  # fmt: skip
+        kind="evaluate",
+        label=f"Evaluate {policy.name} against {reference.name}",
+        spec={
+            "seed": seed,
+            "params": specs.check("evaluate", presets.EVALUATE["demo" if toy else "clinic"]),
+            "models": {"policy": {"version": policy.pk}, "reference": {"version": reference.pk}},
+            "inputs": inputs,
+        },
+        requested_by=actor,
+        dedupe_key=f"evaluate:{policy.pk}:{reference.pk}:{snapshot.pk if snapshot else 0}",
+    )
     evaluation, created = Evaluation.objects.get_or_create(
         job=job, defaults={"policy": policy, "reference": reference, "snapshot": snapshot, "simulated": planted}
     )
     if created:
-        audit.record(
-            actor, "evaluation.started", evaluation, policy=str(policy.public_id), reference=str(reference.public_id), prompts=len(prompts)
-        )
+        audit.record(actor, "evaluation.started", evaluation, policy=str(policy.public_id), reference=str(reference.public_id))
     return evaluation
 
 
-def _has_pairs(snapshot: Snapshot, planted: bool) -> bool:
-    return any(True for _ in specs.held_out_pairs(snapshot, labels="planted" if planted else "raters"))
+def _has_pairs(snapshot: Snapshot, labels: str) -> bool:
+    return any(True for _ in specs.held_out_pairs(snapshot, labels=labels))
 
 
 def held_out_prompts(snapshot: Snapshot, *, most: int) -> list[int]:

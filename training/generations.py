@@ -17,7 +17,7 @@ from training import specs
 
 @transaction.atomic
 def start(
-    *, version: ModelVersion, decoding: dict[str, Any], prompts: Iterable[Prompt], actor: User, seed: int = 0, label: str = ""
+    *, version: ModelVersion, decoding: dict[str, Any], prompts: Iterable[Prompt], actor: User | None, seed: int = 0, label: str = ""
 ) -> GenerationBatch:
     """Queue one producer answering `prompts` with one decoding. The batch fills when the job is done; it never half fills.
 

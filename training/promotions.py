@@ -40,7 +40,7 @@ def gates(evaluation: Evaluation) -> list[Gate]:
 
 @transaction.atomic
 def decide(
-    *, evaluation: Evaluation, actor: User, expected: ModelVersion | None, alias: str = AliasName.CHAMPION, reason: str = ""
+    *, evaluation: Evaluation, actor: User | None, expected: ModelVersion | None, alias: str = AliasName.CHAMPION, reason: str = ""
 ) -> Promotion:
     """Move `alias` to the evaluated policy if every gate passes, else record the refusal; either way the evidence is kept.
 
@@ -67,7 +67,7 @@ def decide(
 
 
 @transaction.atomic
-def roll_back(*, actor: User, expected: ModelVersion, alias: str = AliasName.CHAMPION, reason: str) -> Promotion:
+def roll_back(*, actor: User | None, expected: ModelVersion, alias: str = AliasName.CHAMPION, reason: str) -> Promotion:
     """Point `alias` to the version it named before `expected`. Nothing is deleted; a roll-back is one more move.
 
     Raises AliasMoved when it does not point to `expected` any more, NothingBefore when it never named another.

@@ -29,7 +29,7 @@ def start(
     policy: ModelVersion,
     preset: str,
     name: str,
-    actor: User,
+    actor: User | None,
     changes: dict[str, Any] | None = None,
     seed: int = 1,
     shuffled: bool = False,

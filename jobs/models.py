@@ -7,6 +7,7 @@ from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from jobs.clock import Clock
 
@@ -28,7 +29,12 @@ HELD = (State.RUNNING, State.PUBLISHING, State.CANCELLING)
 
 class JobQuerySet(models.QuerySet["Job"]):
     def for_list(self) -> "JobQuerySet":
-        return self.select_related("requested_by").order_by("-id")
+        """With who asked, and what each waits for."""
+        return self.select_related("requested_by").prefetch_related("waits_for").order_by("-id")
+
+    def for_page(self) -> "JobQuerySet":
+        """With all that one job's page shows."""
+        return self.for_list().prefetch_related(models.Prefetch("history", Attempt.objects.order_by("number")), "awaited_by")
 
     def unended(self) -> "JobQuerySet":
         return self.exclude(state__in=ENDED)
@@ -106,6 +112,18 @@ class Job(models.Model):
         """Share of the current phase done, 0 to 100."""
         return min(100, round(100 * self.progress_done / self.progress_total)) if self.progress_total else 0
 
+    @property
+    def seconds(self) -> float | None:
+        """How long it took from its first start, or has taken so far; None before that."""
+        if self.started_at is None:
+            return None
+        return ((self.ended_at or timezone.now()) - self.started_at).total_seconds()
+
+    @property
+    def held_up_by(self) -> list["Job"]:
+        """The predecessors that are still to be done. Free after `for_list`."""
+        return [] if self.ended else [job for job in self.waits_for.all() if job.state != State.SUCCEEDED]
+
 
 class Attempt(models.Model):
     """One claim of a job: who held it, with which token, and how it ended."""
@@ -124,6 +142,10 @@ class Attempt(models.Model):
 
     def __str__(self) -> str:
         return f"{self.job_id}/{self.number}"
+
+    @property
+    def seconds(self) -> float:
+        return ((self.ended_at or timezone.now()) - self.started_at).total_seconds()
 
 
 class Outbox(models.Model):

@@ -1,4 +1,10 @@
-from django.urls import URLPattern
+from django.urls import path
+
+from jobs import views
 
 app_name = "jobs"
-urlpatterns: list[URLPattern] = []
+urlpatterns = [
+    path("jobs/", views.jobs, name="jobs"),
+    path("jobs/<uuid:public_id>/", views.job, name="job"),
+    path("jobs/<uuid:public_id>/cancel/", views.cancel, name="job-cancel"),
+]

@@ -1,0 +1,20 @@
+"""What a person can do about a job that failed, by the code of its error. Codes of an engine's own carry their advice in their message."""
+
+ADVICE = {
+    "no_progress": "Read the log below for the cause, remove it, and ask for the work again. Other jobs are not held up.",
+    "no_result": "It is tried again by itself. If memory ran out, close other programs or ask for less at once.",
+    "bad_result": "The trainer broke its contract. Read the log below; a new version of Rounds may be half installed.",
+    "bad_exit": "It is tried again by itself. Read the log below if it happens again.",
+    "lease_expired": "Its worker died or the machine slept. It is tried again by itself.",
+    "predecessor_failed": "Look at the job it needed, remove that cause, and ask for the work again.",
+    "unknown_kind": "The worker runs another version of Rounds than this page. Restart the worker, and ask again.",
+    "internal_error": "Read the log below and the worker's log. The place named above is where to look.",
+    "disk_full": "Free some space on the disk of the data folder. It is tried again by itself.",
+    "out_of_memory": "Ask for smaller batches or shorter texts, or use a machine with more memory.",
+}
+OTHERWISE = "Remove the cause named above, and ask for the work again."
+
+
+def for_code(code: str) -> str:
+    """One or two sentences, or an empty string when nothing failed."""
+    return ADVICE.get(code, OTHERWISE) if code else ""

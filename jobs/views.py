@@ -1,0 +1,79 @@
+"""Pages about background work: what runs, what waits for what, and what went wrong."""
+
+from pathlib import Path
+from uuid import UUID
+
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_POST, require_safe
+
+from accounts import access
+from accounts.access import TRAINERS, UserRequest
+from jobs import advice, attempts, pulses, submissions
+from jobs.errors import NotCancellable
+from jobs.models import Job, State
+
+A_PAGE = 50
+LOG_BYTES = 4096
+
+
+@access.allow(*TRAINERS)
+@require_safe
+def jobs(request: UserRequest) -> HttpResponse:
+    found = Paginator(Job.objects.for_list(), A_PAGE).get_page(request.GET.get("page"))
+    alive = any(not job.ended for job in found)
+    page = {"jobs": found, "alive": alive, "missing": pulses.missing(_queues_in_use())}
+    return render(request, "jobs/jobs.html#table" if request.htmx else "jobs/jobs.html", page)
+
+
+@access.allow(*TRAINERS)
+@require_safe
+def job(request: UserRequest, public_id: UUID) -> HttpResponse:
+    found = get_object_or_404(Job.objects.for_page(), public_id=public_id)
+    page = {
+        "job": found,
+        "advice": advice.for_code(found.error_code),
+        "log": _log_tail(found),
+        "missing": pulses.missing((found.queue,)) if not found.ended else [],
+    }
+    return render(request, "jobs/job.html#live" if request.htmx else "jobs/job.html", page)
+
+
+@access.allow(*TRAINERS)
+@require_POST
+def cancel(request: UserRequest, public_id: UUID) -> HttpResponse:
+    found = get_object_or_404(Job, public_id=public_id)
+    try:
+        stopped = submissions.cancel(job=found, actor=request.user)
+    except NotCancellable as ended:
+        messages.warning(request, str(ended))
+    else:
+        at_once, soon = "Cancelled; it was not running.", "Asked to stop. It ends at its next step, within half a minute."
+        messages.success(request, at_once if stopped.state == State.CANCELLED else soon)
+    return redirect("jobs:job", public_id)
+
+
+def _queues_in_use() -> tuple[str, ...]:
+    """Queues that somebody waits for; `compute` always, since everything that trains is there."""
+    return tuple(sorted({"compute", *Job.objects.unended().order_by().values_list("queue", flat=True).distinct()}))
+
+
+def _log_tail(job: Job) -> str:
+    """The end of the newest attempt's log, whole lines, at most 4 kB. Empty when there is none."""
+    if not job.attempts:
+        return ""
+    path: Path = attempts.folder_of(job, job.attempts) / attempts.LOG
+    try:
+        with path.open("rb") as stream:
+            size = stream.seek(0, 2)
+            stream.seek(max(0, size - LOG_BYTES))
+            tail = stream.read()
+    except OSError:
+        return ""
+    if size > LOG_BYTES:
+        tail = tail.partition(b"\n")[2] or tail
+    return tail.decode("utf-8", "replace")
+
+

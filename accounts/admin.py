@@ -1,5 +1,6 @@
 """The records room for administrators: accounts can be made, given roles and disabled; everything else is for reading."""
 
+from functools import wraps
 from typing import Any
 
 from django import forms
@@ -17,7 +18,7 @@ from accounts.models import ApiToken, AuditEntry, Role, User
 from web.records import ReadOnly
 
 # Doors of Django's admin that Rounds has elsewhere or not at all.
-CLOSED = {"password_change", "password_change_done", "logout", "autocomplete", "view_on_site"}
+CLOSED = {"password_change", "password_change_done", "autocomplete", "view_on_site"}
 
 
 class RecordsSite(admin.AdminSite):
@@ -39,6 +40,18 @@ class RecordsSite(admin.AdminSite):
         return redirect_to_login(reverse("admin:index"))
 
     login.access = "public"  # type: ignore[attr-defined]
+
+    def admin_view(self, view: Any, cacheable: bool = False) -> Any:
+        """Django's own guard, which sends everybody it refuses to sign in; here those who are signed in get 403."""
+        guarded = super().admin_view(view, cacheable)
+
+        @wraps(guarded)
+        def answered(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+            if request.user.is_authenticated:
+                access.require(request.user, Role.ADMIN)
+            return guarded(request, *args, **kwargs)
+
+        return answered
 
     def get_urls(self) -> list[URLResolver | URLPattern]:
         """Django's own, less the closed doors. Each sits behind `has_permission` already; the mark repeats the decision for the table."""

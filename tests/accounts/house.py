@@ -1,0 +1,84 @@
+"""One of everything, so that every address has something to point at."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.test import Client
+
+from accounts.models import ApiToken, AuditEntry, RoleGrant, User
+from annotation import snapshots
+from annotation.models import Assignment, Campaign, Membership, Sample, Snapshot
+from jobs.models import Attempt, Job
+from modelhub.models import Alias, AliasMove, Artifact, LineageEdge, ModelVersion
+from tests.annotation import build
+from tests.cast import person, signed_in
+from training.models import Evaluation, Promotion, Run
+
+
+@dataclass
+class House:
+    people: dict[str, User]
+    clients: dict[str, Client]
+    campaign: Campaign
+    assignment: Assignment
+    sample: Sample
+    snapshot: Snapshot
+    job: Job
+    version: ModelVersion
+    run: Run
+    evaluation: Evaluation
+    token: ApiToken
+    # The rows Django's admin shows, by "app_model".
+    records: dict[str, Any]
+
+
+def furnish() -> House:
+    """The cast, a campaign of Alice's and Carol's with a lease of Alice's, its snapshot, a job with its run, a model, an evaluation."""
+    people = {
+        "annotator": person("alice", "annotator"),
+        "adjudicator": person("carol", "adjudicator"),
+        "trainer": person("dan", "trainer"),
+        "steward": person("sam", "steward"),
+        "admin": person("ada", "admin"),
+        "disabled": person("frank", "annotator", "admin", is_active=False),
+        "outsider": person("eve", "annotator"),
+    }
+    alice, dan = people["annotator"], people["trainer"]
+    campaign = build.campaign([alice, people["adjudicator"]], pairs=24)
+    build.campaign([people["outsider"]], pairs=2, name="Somebody else's")
+    for _ in range(12):
+        build.judge(campaign, alice)
+    assignment = build.lease(campaign, alice)
+    snapshot = snapshots.freeze(campaign=campaign, name="First", actor=dan)
+
+    artifact = Artifact.objects.create(digest="a" * 64, manifest=[{"name": "config.json", "size": 2, "sha256": "c" * 64}], bytes=2)
+    parent = ModelVersion.objects.create(name="tiny-merged", kind="merged", artifact=artifact, toy=True)
+    version = ModelVersion.objects.create(name="tiny-dpo", kind="dpo", artifact=artifact, toy=True)
+    edge = LineageEdge.objects.create(child=version, parent=parent, role="policy")
+    alias = Alias.objects.create(name="champion", version=version)
+    move = AliasMove.objects.create(alias=alias, number=1, to_version=version, actor=dan)
+    job, scoring = (
+        Job.objects.create(kind=kind, label=kind, spec={}, spec_digest="d" * 64, requested_by=dan) for kind in ("dpo", "evaluate")
+    )
+    attempt = Attempt.objects.create(job=job, number=1, token=1, worker="here")
+    run = Run.objects.create(job=job, name="tiny-dpo-run", policy=parent, reference=parent, snapshot=snapshot)
+    evaluation = Evaluation.objects.create(job=scoring, policy=version, reference=parent, snapshot=snapshot)
+    promotion = Promotion.objects.create(
+        decision="refused", alias="champion", version=version, evaluation=evaluation, reason="too few pairs"
+    )
+    token, _ = ApiToken.draw(user=alice, label="script", scopes=["read"])
+    token.save()
+    records = {
+        "accounts_user": alice, "accounts_auditentry": AuditEntry.objects.first(), "accounts_apitoken": token,
+        "jobs_job": job, "jobs_attempt": attempt,
+        "modelhub_modelversion": version, "modelhub_artifact": artifact, "modelhub_lineageedge": edge, "modelhub_alias": alias,
+        "modelhub_aliasmove": move,
+        "annotation_source": Sample.objects.earliest("pk").source, "annotation_campaign": campaign,
+        "annotation_membership": Membership.objects.get(campaign=campaign, user=alice), "annotation_snapshot": snapshot,
+        "training_run": run, "training_evaluation": evaluation, "training_promotion": promotion,
+    }  # fmt: skip
+    clients = {role: signed_in(user) for role, user in people.items()} | {"anonymous": Client()}
+    assert RoleGrant.objects.count() == 8
+    return House(
+        people, clients, campaign, assignment, Sample.objects.earliest("pk"), snapshot, job, version, run, evaluation, token, records
+    )

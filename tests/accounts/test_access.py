@@ -1,0 +1,276 @@
+"""Who may do what at which address, written out. The addresses come from the resolver: one without a row here fails the build."""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.test import Client, override_settings
+from django.urls import URLPattern, URLResolver, get_resolver, path, reverse
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts import access
+from tests.accounts.house import House, furnish
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+ROLES = ("anonymous", "annotator", "adjudicator", "trainer", "steward", "admin", "disabled", "outsider")
+# The disabled user held annotator and admin; the outsider is an annotator of another campaign; annotator and adjudicator are members of
+# this one, and the annotator holds its lease.
+
+# "ok" is any answer of the view itself: a page, a redirect, a form that comes back, a conflict. "in" leads to the sign-in page.
+Row = dict[str, dict[str, str]]
+
+
+def rows(*written: str) -> Row:
+    """Methods to roles to outcomes, from lines like those below. A method that is not named does not exist: 405, whoever asks."""
+    lines = dict(zip(written[::2], written[1::2], strict=True))
+    return {method: dict(zip(ROLES, lines[method].split() if method in lines else ["405"] * 8, strict=True)) for method in METHODS}
+
+
+def asks_first(*written: str) -> Row:
+    """The same for views that ask who is there before they look at the method: the API's, and some of allauth's."""
+    absent = ["405" if word in {"ok", "404"} else word for word in written[1].split()]
+    named = rows(*written)
+    return {method: named[method] if method in written else dict(zip(ROLES, absent, strict=True)) for method in METHODS}
+
+
+def any_method(line: str) -> Row:
+    """For views of other packages that look at POST and treat every other method like GET."""
+    return {method: dict(zip(ROLES, line.split(), strict=True)) for method in METHODS}
+
+
+# fmt: off
+#                    anonym. annot.  adjud.  trainer steward admin   disabl. outsider
+EVERYBODY        = " ok      ok      ok      ok      ok      ok      ok      ok  "
+SIGNED_IN        = " in      ok      ok      ok      ok      ok      in      ok  "
+RATERS           = " in      ok      ok      403     403     403     in      ok  "
+MEMBERS          = " in      ok      ok      403     403     403     in      404 "
+HOLDER           = " in      ok      404     403     403     403     in      404 "
+TRAINERS         = " in      403     403     ok      403     ok      in      403 "
+HOUSE            = " in      403     403     403     ok      ok      in      403 "
+ADMIN            = " in      403     403     403     403     ok      in      403 "
+NOBODY           = " in      403     403     403     403     403     in      403 "
+OWN_TOKEN        = " in      ok      404     404     404     404     in      404 "
+API_READERS      = " 401     403     403     ok      ok      ok      401     403 "
+API_TRAINERS     = " 401     403     403     ok      403     ok      401     403 "
+API_SIGNED_IN    = " 401     ok      ok      ok      ok      ok      401     ok  "
+API_CAMPAIGNS    = " 401     ok      ok      ok      403     ok      401     ok  "
+API_CAMPAIGN     = " 401     ok      ok      ok      403     ok      401     404 "
+API_MEMBERS      = " 401     ok      ok      403     403     403     401     404 "
+API_HOLDER       = " 401     ok      404     403     403     403     401     404 "
+# Whom Django's admin does not know leaves by being sent to its index, which sends them to sign in.
+LEAVE            = " ok      403     403     403     403     ok      ok      403 "
+STAY             = dict(zip(ROLES, ["ok", "403", "403", "403", "403", "405", "ok", "403"], strict=True))
+
+DECISIONS: dict[str, Row] = {
+    # People
+    "accounts:tokens":             rows("GET", SIGNED_IN, "POST", SIGNED_IN),
+    "accounts:token-revoke":       rows("POST", OWN_TOKEN),
+    "accounts:audit":              rows("GET", HOUSE),
+    "accounts:users":              rows("GET", ADMIN),
+
+    # Work: home, runs, evaluations
+    "training:home":               rows("GET", SIGNED_IN),
+    "training:family":             rows("POST", TRAINERS),
+    "training:generate":           rows("GET", TRAINERS, "POST", TRAINERS),
+    "training:runs":               rows("GET", TRAINERS),
+    "training:launch":             rows("GET", TRAINERS, "POST", TRAINERS),
+    "training:run":                rows("GET", TRAINERS),
+    "training:run-live":           rows("GET", TRAINERS),
+    "training:evaluate":           rows("POST", TRAINERS),
+    "training:evaluation":         rows("GET", TRAINERS),
+    "training:promote":            rows("POST", TRAINERS),
+    "training:rollback":           rows("POST", TRAINERS),
+
+    # The API
+    "api-samples":                 asks_first("GET", API_READERS),
+    "api-sample":                  asks_first("GET", API_READERS),
+    "api-campaigns":               asks_first("GET", API_CAMPAIGNS),
+    "api-campaign":                asks_first("GET", API_CAMPAIGN),
+    "api-campaign-next":           asks_first("POST", API_MEMBERS),
+    "api-assignment-submit":       asks_first("POST", API_HOLDER),
+    "api-snapshots":               asks_first("GET", API_READERS, "POST", API_TRAINERS),
+    "api-snapshot":                asks_first("GET", API_READERS),
+
+    # Other packages: drf-spectacular
+    "api-schema":                  asks_first("GET", API_SIGNED_IN),
+    "api-docs":                    asks_first("GET", API_SIGNED_IN),
+
+    # Other packages: allauth. Signing up is a page that says no.
+    "account_login":               rows("GET", EVERYBODY, "POST", EVERYBODY, "PUT", EVERYBODY),
+    "account_logout":              rows("GET", EVERYBODY, "POST", EVERYBODY),
+    "account_inactive":            rows("GET", EVERYBODY),
+    "account_signup":              any_method(EVERYBODY),
+    "account_change_password":     asks_first("GET", SIGNED_IN, "POST", SIGNED_IN, "PUT", SIGNED_IN),
+    "account_reauthenticate":      asks_first("GET", SIGNED_IN, "POST", SIGNED_IN, "PUT", SIGNED_IN),
+
+    # Other packages: Django's admin. Its views take every method that is not POST for GET.
+    "admin:index":                 any_method(ADMIN),
+    "admin:app_list":              any_method(ADMIN),
+    "admin:jsi18n":                any_method(ADMIN),
+    "admin:login":                 any_method(ADMIN),
+    "admin:logout":                asks_first("POST", LEAVE) | {"GET": STAY, "PUT": STAY, "PATCH": STAY, "DELETE": STAY},
+    "admin:auth_user_password_change": any_method(ADMIN),
+}
+
+# Records an administrator may look at and nobody may change, by app and model.
+READ_ONLY = [
+    "accounts_auditentry", "accounts_apitoken", "jobs_job", "jobs_attempt",
+    "modelhub_modelversion", "modelhub_artifact", "modelhub_lineageedge", "modelhub_alias", "modelhub_aliasmove",
+    "annotation_source", "annotation_campaign", "annotation_membership", "annotation_snapshot",
+    "training_run", "training_evaluation", "training_promotion",
+]
+for record in READ_ONLY:
+    DECISIONS |= {
+        f"admin:{record}_changelist": any_method(ADMIN),
+        f"admin:{record}_history":    any_method(ADMIN),
+        f"admin:{record}_change":     any_method(ADMIN) | {"POST": any_method(NOBODY)["POST"]},
+        f"admin:{record}_add":        any_method(NOBODY),
+        f"admin:{record}_delete":     any_method(NOBODY),
+        f"records/{record.replace('_', '/')}/<path:object_id>/": any_method(ADMIN),
+    }
+DECISIONS |= {
+    "admin:accounts_user_changelist": any_method(ADMIN),
+    "admin:accounts_user_history":    any_method(ADMIN),
+    "admin:accounts_user_change":     any_method(ADMIN),
+    "admin:accounts_user_add":        any_method(ADMIN),
+    "admin:accounts_user_delete":     any_method(NOBODY),
+    "records/accounts/user/<path:object_id>/": any_method(ADMIN),
+}
+# fmt: on
+
+
+def addresses(patterns: Any = None, prefix: str = "", namespace: str = "") -> Iterator[tuple[str, str, Any]]:
+    """(name, route, view) of every address; one without a name goes by its route."""
+    for pattern in get_resolver().url_patterns if patterns is None else patterns:
+        route = prefix + str(pattern.pattern)
+        if isinstance(pattern, URLResolver):
+            below = f"{namespace}{pattern.namespace}:" if pattern.namespace else namespace
+            yield from addresses(pattern.url_patterns, route, below)
+        elif isinstance(pattern, URLPattern):
+            yield (f"{namespace}{pattern.name}" if pattern.name else route), route, pattern.callback
+
+
+ADDRESSES = {name: (route, view) for name, route, view in addresses()}
+
+
+def filled(name: str, house: House) -> str:
+    """The address `name` with the house's own things in it."""
+    route, _ = ADDRESSES[name]
+    if not route.startswith("records/"):
+        return reverse(name, kwargs=POINTING_AT[name](house) if name in POINTING_AT else {})
+    if "app_label" in route:
+        return "/records/accounts/"
+    record = "_".join(route.split("/")[1:3])
+    return "/" + re.sub("<.*?>", str(house.records[record].pk), route) if "<" in route else f"/{route}"
+
+
+# What stands in an address that has a place for something.
+POINTING_AT: dict[str, Callable[[House], dict[str, Any]]] = {
+    "accounts:token-revoke": lambda house: {"pk": house.token.pk},
+    "training:run": lambda house: {"pk": house.run.pk},
+    "training:run-live": lambda house: {"pk": house.run.pk},
+    "training:evaluate": lambda house: {"pk": house.run.pk},
+    "training:evaluation": lambda house: {"public_id": house.evaluation.public_id},
+    "training:promote": lambda house: {"public_id": house.evaluation.public_id},
+    "training:rollback": lambda house: {"name": "champion"},
+    "api-sample": lambda house: {"pk": house.sample.pk},
+    "api-campaign": lambda house: {"pk": house.campaign.public_id},
+    "api-campaign-next": lambda house: {"pk": house.campaign.public_id},
+    "api-assignment-submit": lambda house: {"pk": house.assignment.public_id},
+    "api-snapshot": lambda house: {"pk": house.snapshot.public_id},
+}
+
+
+@pytest.fixture
+def house(db: None) -> House:
+    return furnish()
+
+
+def outcome(client: Client, method: str, address: str) -> str:
+    """What a request came to, in the table's words. An exception in a view is a failure of the test."""
+    # A client of its own for each request: some views sign out.
+    fresh = Client()
+    fresh.cookies.load({name: cookie.value for name, cookie in client.cookies.items()})
+    with transaction.atomic():
+        answer = fresh.generic(method, address)
+        transaction.set_rollback(True)
+    if answer.status_code == 302 and answer.headers["Location"].startswith(("/accounts/login/?next=", "/records/login/?next=")):
+        return "in"
+    return str(answer.status_code) if answer.status_code in {401, 403, 404, 405} else "ok"
+
+
+def test_every_address_has_a_decision() -> None:
+    undecided = sorted(set(ADDRESSES) - set(DECISIONS))
+    assert not undecided, f"Add a row to DECISIONS for: {undecided}"
+
+
+def test_no_decision_is_left_over() -> None:
+    assert sorted(set(DECISIONS) - set(ADDRESSES)) == []
+
+
+def test_every_decision_names_every_method_and_role() -> None:
+    for name, methods in DECISIONS.items():
+        assert tuple(methods) == METHODS, name
+        assert all(tuple(line) == ROLES for line in methods.values()), name
+
+
+def test_views_of_other_packages_are_the_ones_we_know() -> None:
+    foreign = {name.split(":")[0].split("/")[0] for name, (_, view) in ADDRESSES.items() if access.is_third_party(view)}
+    assert foreign == {
+        "account_login", "account_logout", "account_inactive", "account_signup", "account_change_password", "account_reauthenticate",
+        "admin", "api-schema", "api-docs",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_everybody_gets_what_the_table_says(role: str, house: House) -> None:
+    found = {
+        (name, method): outcome(house.clients[role], method, filled(name, house))
+        for name in DECISIONS if name in ADDRESSES
+        for method in METHODS
+    }  # fmt: skip
+    wrong = [
+        f"{method} {name}: {got}, not {DECISIONS[name][method][role]}"
+        for (name, method), got in found.items()
+        if got != DECISIONS[name][method][role]
+    ]
+    assert not wrong, "\n".join(wrong[:50])
+
+
+def undecorated(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("a secret")
+
+
+class Undecided(APIView):
+    def get(self, request: Request) -> Response:
+        return Response("a secret")
+
+
+class Unscoped(APIView):
+    access = ("trainer", "admin")
+
+    def get(self, request: Request) -> Response:
+        return Response("a secret")
+
+
+# A house with three careless doors.
+urlpatterns = [
+    *get_resolver().url_patterns,
+    path("careless/", undecorated),
+    path("api/v1/careless/", Undecided.as_view()),
+    path("api/v1/unscoped/", Unscoped.as_view()),
+]
+
+
+@override_settings(ROOT_URLCONF="tests.accounts.test_access")
+@pytest.mark.parametrize("address", ["/careless/", "/api/v1/careless/", "/api/v1/unscoped/"])
+@pytest.mark.parametrize("role", ["anonymous", "annotator", "trainer", "admin"])
+def test_a_view_that_decides_nothing_is_closed_to_everybody(role: str, address: str, house: House) -> None:
+    answer = house.clients[role].get(address)
+    assert answer.status_code in {401, 403}
+    assert b"a secret" not in answer.content

@@ -1,6 +1,7 @@
 """Campaigns: which texts are compared, by whom, how often, and in what order."""
 
 import random
+import re
 import secrets
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
@@ -62,6 +63,7 @@ def create(
         raise CampaignRefused("Choose the texts to compare.")
     if not 1 <= overlap <= 20:
         raise CampaignRefused("A pair can be judged 1 to 20 times.")
+    _check_names(name, guideline, chosen)
     seed = secrets.randbits(62) if seed is None else seed
     draw = random.Random(seed)  # noqa: S311 (reproducible, not secret)
 
@@ -144,6 +146,15 @@ def _sides(producers: Sequence[tuple[int, int]], draw: random.Random) -> list[bo
         for position, side in zip(positions, sides, strict=True):
             left[position] = side
     return left
+
+
+def _check_names(name: str, guideline: str, batches: Iterable[GenerationBatch]) -> None:
+    """Annotators read the campaign's name and guideline: neither may say who wrote the texts."""
+    seen = f"{name} {guideline}".casefold()
+    for batch in batches:
+        producer = str(batch).casefold()
+        if len(producer) > 2 and re.search(rf"(?<!\w){re.escape(producer)}(?!\w)", seen):
+            raise CampaignRefused(f"Annotators see the campaign's name and guideline: they must not name a producer ({batch}).")
 
 
 def _written_by_toys(batches: Iterable[GenerationBatch]) -> bool:

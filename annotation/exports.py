@@ -196,7 +196,8 @@ def card(snapshot: Snapshot, counts: dict[str, int]) -> str:
         "## Rows",
         "| split | rows |\n|---|---|\n" + "\n".join(f"| {split} | {rows if rows else 'none'} |" for split, rows in counts.items()),
         f"From {snapshot.counts['judgements']} judgements by {snapshot.counts['raters']} raters. "
-        "The split belongs to the sample and never changes: train on `train`, stop early on `validation`, and keep `evaluation` for the final comparison.",
+        "The split belongs to the sample and never changes: train on `train`, stop early "
+        "on `validation`, and keep `evaluation` for the final comparison.",
         "## Left out",
         "| reason | pairs |\n|---|---|\n"
         + "\n".join(f"| {snapshots.DROP_REASONS.get(reason, reason)} | {count} |" for reason, count in dropped.items())

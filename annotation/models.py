@@ -1,11 +1,12 @@
 """Sample → Prompt → Completion → Pair → Slot → Assignment → Judgement → Snapshot."""
 
 import uuid
+from typing import Any
 
 import pgtrigger
 from django.conf import settings
 from django.db import models
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
 from accounts.models import User
@@ -130,6 +131,47 @@ class CampaignState(models.TextChoices):
 class CampaignQuerySet(models.QuerySet["Campaign"]):
     def for_member(self, user: User) -> "CampaignQuerySet":
         return self.filter(memberships__user=user)
+
+    def unblinded_for(self, user: User) -> "CampaignQuerySet":
+        """Campaigns whose producers `user` may see: all but the open ones they judge in, whatever their roles."""
+        return self.exclude(pk__in=Membership.objects.filter(user=user, campaign__state=CampaignState.OPEN).values("campaign"))
+
+    def for_queue(self, user: User) -> "CampaignQuerySet":
+        """A member's campaigns with what is `answered` by them, `left` for them, and `busy`: left, but in colleagues' hands now."""
+        mine = Assignment.objects.filter(campaign=models.OuterRef("pk"), annotator=user)
+        counted = ["submitted", "surplus"]
+        untouched = Pair.objects.filter(campaign=models.OuterRef("pk")).exclude(
+            pk__in=Assignment.objects.filter(annotator=user, state__in=counted).values("pair")
+        )
+        leases = Assignment.objects.filter(pair=models.OuterRef("pk"), state="leased")
+        free = (
+            models.Exists(Slot.objects.filter(pair=models.OuterRef("pk"), open=True))
+            | models.Exists(leases.filter(expires_at__lte=Now()))
+            | models.Exists(leases.filter(annotator=user))
+        )
+        busy = models.Exists(leases.filter(expires_at__gt=Now()).exclude(annotator=user))
+        return (
+            self.for_member(user)
+            .exclude(state=CampaignState.DRAFT)
+            .annotate(
+                answered=_count(mine.filter(state__in=counted)),
+                left=_count(untouched.filter(free)),
+                busy=_count(untouched.filter(~free & busy)),
+            )
+        )
+
+    def with_progress(self) -> "CampaignQuerySet":
+        """With `wanted` judgements and how many are `done`."""
+        return self.annotate(
+            wanted=_count(Slot.objects.filter(campaign=models.OuterRef("pk"))),
+            done=_count(Assignment.objects.filter(campaign=models.OuterRef("pk"), state="submitted")),
+        )
+
+
+def _count(rows: models.QuerySet[Any]) -> Coalesce:
+    """How many of `rows` belong to the campaign of the outer query, as a subquery: counting over joins would multiply."""
+    counted = rows.order_by().values("campaign").annotate(n=models.Count("pk")).values("n")
+    return Coalesce(models.Subquery(counted, output_field=models.IntegerField()), 0)
 
 
 class Campaign(models.Model):
@@ -318,6 +360,17 @@ class JudgementQuerySet(models.QuerySet["Judgement"]):
             surplus=False,
         ).order_by("-submitted_at", "-pk")
 
+    def undoable_campaigns(self, annotator: User) -> set[int]:
+        """Open campaigns in which `annotator` has an answer to take back."""
+        mine = self.filter(assignment__annotator=annotator, assignment__state=AssignmentState.SUBMITTED, undone_at__isnull=True)
+        return set(mine.filter(assignment__campaign__state=CampaignState.OPEN).values_list("assignment__campaign", flat=True).distinct())
+
+    def pace(self, annotator: User) -> float:
+        """Seconds a pair takes `annotator`: the median of their last fifty, or two minutes while there are fewer than five."""
+        timed = self.filter(assignment__annotator=annotator).order_by("-pk").values_list("active_ms", flat=True)
+        latest = sorted(spent for spent in timed[:50] if spent is not None)
+        return latest[len(latest) // 2] / 1000 if len(latest) >= 5 else 120.0
+
 
 class Judgement(models.Model):
     """One revision of an assignment's answer. Never overwritten: amended by a new revision, undone by a mark."""
@@ -358,6 +411,12 @@ class Judgement(models.Model):
         return f"judgement {self.assignment_id} r{self.revision}"
 
 
+class SnapshotQuerySet(models.QuerySet["Snapshot"]):
+    def unblinded_for(self, user: User) -> "SnapshotQuerySet":
+        """Snapshots `user` may see: not those of an open campaign they judge in."""
+        return self.exclude(campaign__in=Membership.objects.filter(user=user, campaign__state=CampaignState.OPEN).values("campaign"))
+
+
 class Snapshot(models.Model):
     """A frozen, content-addressed set of preference rows. `digest` covers every row; the database refuses update and delete."""
 
@@ -371,6 +430,8 @@ class Snapshot(models.Model):
     toy = models.BooleanField(default=False)
     frozen_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
     frozen_at = models.DateTimeField(db_default=Now())
+
+    objects = SnapshotQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]

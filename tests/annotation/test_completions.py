@@ -110,7 +110,7 @@ def test_another_text_for_a_stored_sample_and_system_is_refused() -> None:
 
 
 def test_what_a_model_wrote_is_recorded_once_and_a_nul_becomes_a_visible_mark() -> None:
-    (batch,) = stored_batches(1, ["north"])
+    stored_batches(1, ["north"])
     own = GenerationBatch.objects.create(system="ours", decoding={"temperature": 0.7})
     prompt = Prompt.objects.get()
     items = [{"prompt": prompt.pk, "text": f"draw {n}\x00", "finish_reason": "stop", "tokens": 3, "number": n} for n in range(2)]

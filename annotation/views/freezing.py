@@ -1,0 +1,67 @@
+"""Snapshots: what is frozen, what was left out and why, and the files."""
+
+from pathlib import Path
+from uuid import UUID
+
+from django.core.paginator import Paginator
+from django.http import FileResponse, Http404, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from accounts import access, audit
+from accounts.access import TRAINERS, UserRequest
+from accounts.models import User
+from annotation import exports
+from annotation import snapshots as verbs
+from annotation.models import Campaign, CampaignState, Snapshot, Split
+
+FORMATS = {"dataset.zip": ("application/zip", ".zip"), "jsonl": ("application/jsonl", ".jsonl")}
+
+
+def get_snapshot_for(user: User, pk: UUID) -> Snapshot:
+    """A snapshot the user may see. Raises Http404 otherwise."""
+    snapshot = Snapshot.objects.unblinded_for(user).select_related("campaign", "frozen_by").filter(public_id=pk).first()
+    if snapshot is None:
+        raise Http404
+    return snapshot
+
+
+@access.allow(*TRAINERS)
+@require_safe
+def snapshots(request: UserRequest) -> HttpResponse:
+    page = Paginator(Snapshot.objects.unblinded_for(request.user).select_related("campaign").order_by("-pk"), 50).get_page(
+        request.GET.get("page")
+    )
+    ready = Campaign.objects.unblinded_for(request.user).exclude(state=CampaignState.DRAFT).order_by("-pk").first()
+    return render(request, "annotation/snapshots.html", {"page": page, "ready": ready})
+
+
+@access.allow(*TRAINERS)
+@require_safe
+def snapshot(request: UserRequest, pk: UUID) -> HttpResponse:
+    shown = get_snapshot_for(request.user, pk)
+    used = [(Split(split).label, shown.counts["used"].get(split, 0)) for split in Split.values]
+    dropped = [(verbs.DROP_REASONS.get(reason, reason), count) for reason, count in shown.counts["dropped"].items()]
+    page = {
+        "snapshot": shown,
+        "used": used,
+        "rows": sum(count for _, count in used),
+        "dropped": dropped,
+        "lost": sum(n for _, n in dropped),
+    }
+    return render(request, "annotation/snapshot.html", page)
+
+
+@access.allow(*TRAINERS)
+@require_safe
+def snapshot_download(request: UserRequest, pk: UUID, format: str) -> HttpResponseBase:
+    wanted = get_snapshot_for(request.user, pk)
+    if format not in FORMATS:
+        raise Http404
+    kind, ending = FORMATS[format]
+    place: Path = exports.archive(snapshot=wanted) if format == "dataset.zip" else exports.jsonl(snapshot=wanted)
+    audit.record(request.user, "snapshot.downloaded", wanted, format=format, digest=wanted.digest)
+    response = FileResponse(place.open("rb"), as_attachment=True, filename=exports.filename(wanted) + ending, content_type=kind)
+    response["Content-Security-Policy"] = "sandbox"
+    return response

@@ -16,6 +16,7 @@ import json
 import os
 import re
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -30,9 +31,10 @@ PROJECT = Path(__file__).resolve().parent.parent
 TEST_FILE = "clinicalnlp_taskB_test1.csv"
 # The csv files carry no instruction, so this is ours, one for all encounters.
 INSTRUCTION = (
-    "You are given the transcript of a visit between a doctor and a patient. Write the clinical note of this visit as the doctor would file it, "
-    "with the sections Chief Complaint, History of Present Illness, Review of Systems, Physical Examination, Results, and Assessment and Plan as "
-    "far as the transcript supports them. State only what was said or follows from it; leave out greetings and small talk."
+    "You are given the transcript of a visit between a doctor and a patient. Write the clinical note of this visit as the doctor "
+    "would file it, with the sections Chief Complaint, History of Present Illness, Review of Systems, Physical Examination, Results, "
+    "and Assessment and Plan as far as the transcript supports them. State only what was said or follows from it; leave out greetings "
+    "and small talk."
 )
 JUDGEMENTS = 30
 PASSWORD = "a clinician's long passphrase"
@@ -85,7 +87,20 @@ def free_port() -> int:
 def web_server() -> Iterator[str]:
     """The real web server over the same database, as `manage.py up` runs it."""
     port = free_port()
-    command = [sys.executable, "-m", "gunicorn", "config.wsgi", "-k", "gthread", "--threads", "4", "-b", f"127.0.0.1:{port}", "--log-level", "warning"]
+    command = [
+        sys.executable,
+        "-m",
+        "gunicorn",
+        "config.wsgi",
+        "-k",
+        "gthread",
+        "--threads",
+        "4",
+        "-b",
+        f"127.0.0.1:{port}",
+        "--log-level",
+        "warning",
+    ]
     server = subprocess.Popen(command, cwd=PROJECT, env={**os.environ, "ROUNDS_DB_POOL": "1"})
     address = f"http://127.0.0.1:{port}"
     try:
@@ -116,35 +131,17 @@ def judge_by_keyboard(address: str, username: str, how_many: int) -> dict[str, f
     """Sign in and judge in headless Chromium, touching nothing but keys."""
     from playwright.sync_api import sync_playwright
 
+    from benchmarks import keyboard
     from benchmarks.chromium import launch
 
-    seconds: list[float] = []
     with sync_playwright() as playwright:
         browser = launch(playwright)
-        page = browser.new_page(viewport={"width": 1366, "height": 768})
-        page.goto(f"{address}/accounts/login/")
-        page.locator("[name=login]").focus()
-        page.keyboard.type(username)
-        page.keyboard.press("Tab")
-        page.keyboard.type(PASSWORD)
-        page.keyboard.press("Enter")
-        page.wait_for_url("**/rate/")
-        page.locator("[data-start]").first.focus()
-        page.keyboard.press("Enter")
-        for _ in range(how_many):
-            page.wait_for_selector("[data-assignment]")
-            before = page.locator("[data-assignment]").get_attribute("data-assignment")
-            source, left, right = (page.locator(f"[data-text={name}]").inner_text() for name in ("input", "a", "b"))
-            began = time.perf_counter()
-            page.keyboard.press(choose_key(source, left, right))
-            page.keyboard.press("Enter")
-            page.wait_for_function(
-                "before => { const a = document.querySelector('[data-assignment]'); return !a || a.dataset.assignment !== before }", arg=before
-            )
-            seconds.append(time.perf_counter() - began)
+        page = browser.new_page(base_url=address, viewport={"width": 1366, "height": 768})
+        keyboard.sign_in(page, username, PASSWORD)
+        keyboard.start(page)
+        seconds = keyboard.judge(page, how_many, choose_key)
         browser.close()
-    seconds.sort()
-    return {"judged": len(seconds), "submit_to_next_median_s": round(seconds[len(seconds) // 2], 3)}
+    return {"judged": len(seconds), "submit_to_next_median_s": round(statistics.median(seconds), 3)}
 
 
 def train_with_trl(export: Path, out: Path) -> dict[str, Any]:
@@ -167,13 +164,17 @@ def train_with_trl(export: Path, out: Path) -> dict[str, Any]:
         vocab_size=4000, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
     )
     inner.train_from_iterator(texts, trainer)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<|end|>", pad_token="<|endoftext|>", bos_token="<s>", unk_token="<unk>")
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=inner, eos_token="<|end|>", pad_token="<|endoftext|>", bos_token="<s>", unk_token="<unk>"
+    )
     tokenizer.chat_template = (
         "{% for m in messages %}{{ '<|' + m['role'] + '|>\n' + m['content'] + '<|end|>\n' }}{% endfor %}"
         "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
     )
     longest = max(
-        len(tokenizer.apply_chat_template(row["prompt"] + row[side], return_dict=True)["input_ids"]) for row in train for side in ("chosen", "rejected")
+        len(tokenizer.apply_chat_template(row["prompt"] + row[side], return_dict=True)["input_ids"])
+        for row in train
+        for side in ("chosen", "rejected")
     )
     max_length = longest + 8
     torch.manual_seed(0)
@@ -188,9 +189,20 @@ def train_with_trl(export: Path, out: Path) -> dict[str, Any]:
     model = Phi3ForCausalLM.from_pretrained(folder)
     reference = Phi3ForCausalLM.from_pretrained(folder)
     arguments = DPOConfig(
-        output_dir=str(out / "dpo"), num_train_epochs=1, per_device_train_batch_size=1, learning_rate=1e-4, max_length=max_length,
-        use_cpu=True, bf16=False, gradient_checkpointing=False, logging_steps=1, save_strategy="no", report_to="none", disable_tqdm=True, seed=0,
-    )  # fmt: skip
+        output_dir=str(out / "dpo"),
+        num_train_epochs=1,
+        per_device_train_batch_size=1,
+        learning_rate=1e-4,
+        max_length=max_length,
+        use_cpu=True,
+        bf16=False,
+        gradient_checkpointing=False,
+        logging_steps=1,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        seed=0,
+    )
     dpo = DPOTrainer(model=model, ref_model=reference, args=arguments, train_dataset=train, processing_class=tokenizer)
     result = dpo.train()
     losses = [entry["loss"] for entry in dpo.state.log_history if "loss" in entry]
@@ -247,7 +259,12 @@ def import_and_open(out: Path) -> tuple[Any, dict[str, Any]]:
         actor=trainer,
     )
     campaigns.open(campaign=campaign, actor=trainer)
-    counts = {"samples": imported.added, "completions": Completion.objects.count(), "systems": len(batches), "pairs": campaign.pairs.count()}
+    counts = {
+        "samples": imported.added,
+        "completions": Completion.objects.count(),
+        "systems": len(batches),
+        "pairs": campaign.pairs.count(),
+    }
     return campaign, counts
 
 

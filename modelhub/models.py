@@ -34,6 +34,12 @@ class Kind(models.TextChoices):
     DPO = "dpo", "DPO"
 
 
+class ModelVersionQuerySet(models.QuerySet["ModelVersion"]):
+    def for_list(self) -> "ModelVersionQuerySet":
+        """With files, aliases and who made it."""
+        return self.select_related("artifact", "created_by").prefetch_related("aliases").order_by("-id")
+
+
 class ModelVersion(models.Model):
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     name = models.CharField(max_length=80, unique=True)
@@ -53,6 +59,8 @@ class ModelVersion(models.Model):
     notes = models.TextField(blank=True)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="model_versions")
     created_at = models.DateTimeField(db_default=Now())
+
+    objects = ModelVersionQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]

@@ -1,4 +1,9 @@
-from django.urls import URLPattern
+from django.urls import path
+
+from modelhub import views
 
 app_name = "modelhub"
-urlpatterns: list[URLPattern] = []
+urlpatterns = [
+    path("models/", views.models, name="models"),
+    path("models/<uuid:public_id>/", views.model, name="model"),
+]

@@ -7,7 +7,7 @@ from django.db import IntegrityError, transaction
 
 from accounts import audit
 from accounts.models import User
-from modelhub import artifacts
+from modelhub import artifacts, lineage
 from modelhub.errors import NameTaken
 from modelhub.models import Artifact, LineageEdge, ModelVersion
 
@@ -61,3 +61,8 @@ def register(
         audit.record(actor, "model.registered", version, kind=kind, artifact=artifact.digest, parents=made_from)
     version.refresh_from_db()
     return version
+
+
+def ancestors(version: ModelVersion) -> lineage.Branch:
+    """Everything `version` was made from, nested for display. Two queries."""
+    return lineage.tree(version)

@@ -1,0 +1,61 @@
+"""Pages about models: which there are, what each is made of and came from, and which names point to it."""
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+from django.core.paginator import Paginator
+from django.db.models import Q
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.views.decorators.http import require_safe
+
+from accounts import access
+from accounts.access import TRAINERS, UserRequest
+from accounts.models import Role
+from modelhub import aliases, lineage
+from modelhub.models import AliasMove, Kind, ModelVersion
+
+A_PAGE = 50
+# Clinicians do not see models: what they compare must stay blinded.
+WHO = (*TRAINERS, Role.STEWARD)
+
+
+@access.allow(*WHO)
+@require_safe
+def models(request: UserRequest) -> HttpResponse:
+    kind = request.GET.get("kind", "")
+    found = ModelVersion.objects.for_list()
+    if kind in Kind.values:
+        found = found.filter(kind=kind)
+    page = {"models": Paginator(found, A_PAGE).get_page(request.GET.get("page")), "kinds": Kind.choices, "kind": kind}
+    return render(request, "modelhub/models.html", page)
+
+
+@access.allow(*WHO)
+@require_safe
+def model(request: UserRequest, public_id: UUID) -> HttpResponse:
+    version = get_object_or_404(ModelVersion.objects.for_list(), public_id=public_id)
+    edges = lineage.edges_above(version)
+    moves = AliasMove.objects.filter(Q(to_version=version) | Q(from_version=version)).select_related(
+        "alias", "from_version", "to_version", "actor"
+    )
+    page = {
+        "version": version,
+        "tree": lineage.tree(version, edges),
+        "drawing": lineage.draw(version, edges) if edges else None,
+        "metrics": list(flat(version.metrics)),
+        "moves": moves,
+        "roll_backs": [(alias.name, before) for alias in version.aliases.all() if (before := aliases.previous(alias.name))],
+        "used_by": version.child_edges.select_related("child").order_by("child_id"),
+    }
+    return render(request, "modelhub/model.html", page)
+
+
+def flat(metrics: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested figures as ("recall.pubmed", 0.61), in their own order; lists as they are."""
+    for name, value in metrics.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

@@ -52,13 +52,13 @@ class CompletionImportForm(forms.Form):
         return {name: self.cleaned_data[f"{name}_column"] for name in ("id", "system", "text")}
 
 
-class BatchChoice(forms.ModelMultipleChoiceField):
+class BatchChoice(forms.ModelMultipleChoiceField):  # type: ignore[type-arg]
     def label_from_instance(self, obj: Any) -> str:
         toy = " · toy" if obj.version is not None and obj.version.toy else ""
         return f"{obj} · {obj.texts} texts · {obj.created_at:%Y-%m-%d}{toy}"
 
 
-class PeopleChoice(forms.ModelMultipleChoiceField):
+class PeopleChoice(forms.ModelMultipleChoiceField):  # type: ignore[type-arg]
     def label_from_instance(self, obj: Any) -> str:
         return f"{obj.username}{' · simulated' if obj.simulated else ''}"
 

@@ -1,8 +1,7 @@
 """What comes in: the samples, and the two doors through which files arrive."""
 
-from typing import cast
+from typing import IO, cast
 
-from django.core.files.uploadedfile import UploadedFile
 from django.core.paginator import Paginator
 from django.http import HttpResponse
 from django.shortcuts import render
@@ -40,7 +39,7 @@ def sample_import(request: UserRequest) -> HttpResponse:
     page: dict[str, object] = {"form": form}
     if form.is_valid():
         data = form.cleaned_data
-        file = cast(UploadedFile, data.pop("file"))
+        file = cast("IO[bytes]", data.pop("file"))
         try:
             page["report"] = intake.import_jsonl(file=file, actor=request.user, **data)
         except ImportRefused as refused:
@@ -54,11 +53,11 @@ def completion_import(request: UserRequest) -> HttpResponse:
     form = CompletionImportForm(request.POST or None, request.FILES or None)
     page: dict[str, object] = {"form": form, "sources": Source.objects.exists()}
     if form.is_valid():
-        file = cast(UploadedFile, form.cleaned_data["file"])
+        file = cast("IO[bytes]", form.cleaned_data["file"])
         source = form.cleaned_data["source"].name
         try:
             page["report"] = completions.import_external(
-                file=file, filename=file.name or "", source=source, actor=request.user, columns=form.columns()
+                file=file, filename=file.name, source=source, actor=request.user, columns=form.columns()
             )
         except ImportRefused as refused:
             page["refused"] = refused

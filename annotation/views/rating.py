@@ -68,7 +68,7 @@ def judge(request: UserRequest, pk: UUID) -> HttpResponse:
     """The compare screen of one assignment. Its answer leads to the next pair, or back to the queue when none is left."""
     assignment = get_assignment_for(request.user, pk)
     if request.method != "POST":
-        return compare(request, assignment, JudgementForm.fresh(**_given(assignment)))
+        return compare(request, assignment, fresh_form(assignment))
     form = JudgementForm(request.POST)
     if not form.is_valid():
         return compare(request, assignment, form, status=422)
@@ -80,10 +80,10 @@ def judge(request: UserRequest, pk: UUID) -> HttpResponse:
         else:
             judgement = judgements.submit(assignment=assignment, key=form.cleaned_data["key"], **answer)
     except judgements.KeyReused as clash:
-        return compare(request, assignment, JudgementForm.fresh(**_given(assignment)), problem=str(clash), status=409)
+        return compare(request, assignment, fresh_form(assignment), problem=str(clash), status=409)
     except judgements.AlreadyAnswered as clash:
         assignment.refresh_from_db()
-        return compare(request, assignment, JudgementForm.fresh(**_given(assignment)), problem=str(clash), status=409)
+        return compare(request, assignment, fresh_form(assignment), problem=str(clash), status=409)
     if judgement.surplus:
         messages.warning(request, "Your answer came after its place was taken or the campaign had closed: it is kept, and not counted.")
     return go_on(request, assignment.campaign)
@@ -158,12 +158,12 @@ def _is_late(assignment: Assignment) -> bool:
     return assignment.state in (AssignmentState.EXPIRED, AssignmentState.RELEASED)
 
 
-def _given(assignment: Assignment) -> dict[str, str | int | None]:
-    """What the form starts with: the answer that stands, to be amended; or the one just taken back, to be given anew."""
+def fresh_form(assignment: Assignment) -> JudgementForm:
+    """A form that starts with the answer that stands, to be amended; or with the one just taken back, to be given anew."""
     last = assignment.judgements.order_by("-revision").first()
     standing = assignment.judgements.filter(undone_at__isnull=True).order_by("-revision").first()
     shown = standing or last
     if shown is None:
-        return {}
+        return JudgementForm.fresh()
     verdict = judgements.seen_from(assignment, shown.verdict) + (f":{shown.cannot_reason}" if shown.cannot_reason else "")
-    return {"verdict": verdict, "amends": standing.revision if standing else None}
+    return JudgementForm.fresh(verdict=verdict, amends=standing.revision if standing else None)

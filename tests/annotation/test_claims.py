@@ -77,7 +77,7 @@ def assert_every_pair_is_judged_as_often_as_it_wants(made: Campaign) -> None:
     holders = Counter(held.values_list("pair", flat=True))
     over = [pair for pair in made.pairs.all() if holders[pair.pk] > made.overlap]
     lost = [pair for pair in made.pairs.all() if holders[pair.pk] < made.overlap]
-    assert not over and not lost, f"{len(over)} over, {len(lost)} lost"
+    assert not over + lost, f"{len(over)} over, {len(lost)} lost"
     assert held.count() == made.pairs.count() * made.overlap
     assert held.values("pair", "annotator").distinct().count() == held.count()
 

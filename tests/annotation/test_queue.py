@@ -1,0 +1,108 @@
+"""The annotator's first page: what there is to do, how long it takes, why there may be nothing."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from accounts.models import User
+from annotation import campaigns
+from annotation.models import Assignment, Campaign, Judgement
+from tests.annotation.build import campaign, judge, lease
+
+pytestmark = pytest.mark.django_db
+ADDRESS = "/rate/"
+
+
+def text(client: Client) -> str:
+    response = client.get(ADDRESS)
+    assert response.status_code == 200
+    return " ".join(response.content.decode().split())
+
+
+def test_it_says_what_is_left_and_how_long_it_takes(as_alice: Client, alice: User) -> None:
+    campaign([alice], pairs=12)
+    page = text(as_alice)
+    assert "Chest pain letters" in page
+    assert "12 pairs left for you, about 24 minutes" in page
+    assert "Start" in page
+
+
+def test_the_estimate_follows_the_annotators_own_pace(as_alice: Client, alice: User) -> None:
+    made = campaign([alice], pairs=15)
+    for _ in range(5):
+        judge(made, alice)
+    Judgement.objects.update(active_ms=30_000)
+    assert "10 pairs left for you, about 5 minutes. You have judged 5." in text(as_alice)
+
+
+def test_start_leads_to_a_pair(as_alice: Client, alice: User) -> None:
+    made = campaign([alice])
+    response = as_alice.post(f"/rate/campaigns/{made.public_id}/next/")
+    held = Assignment.objects.get()
+    assert response.status_code == 302
+    assert response["Location"] == f"/rate/{held.public_id}/"
+
+
+def test_it_names_no_campaign_of_others_and_no_draft(as_eve: Client, alice: User, eve: User) -> None:
+    campaign([alice])
+    campaign([eve], opened=False, name="Not yet")
+    page = text(as_eve)
+    assert "Chest pain letters" not in page
+    assert "Not yet" not in page
+    assert "1 campaign with you in it is being prepared" in page
+
+
+def test_a_stranger_gets_no_pair(as_eve: Client, alice: User) -> None:
+    made = campaign([alice])
+    for name in ("next", "undo", "guideline"):
+        method = as_eve.get if name == "guideline" else as_eve.post
+        assert method(f"/rate/campaigns/{made.public_id}/{name}/").status_code == 404
+    assert not Assignment.objects.exists()
+
+
+def test_it_says_when_the_last_pairs_are_with_colleagues(as_alice: Client, alice: User, bob: User) -> None:
+    made = campaign([alice, bob], pairs=1)
+    held = lease(made, bob)
+    assert "The last 1 pair is with colleagues now" in text(as_alice)
+    assert "Start" not in text(as_alice)
+    Assignment.objects.filter(pk=held.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
+    assert "1 pair left for you" in text(as_alice)
+
+
+def test_it_thanks_when_all_is_done_and_lists_what_is_closed(as_alice: Client, alice: User) -> None:
+    made = campaign([alice], pairs=2)
+    judge(made, alice)
+    judge(made, alice)
+    assert "You have judged all 2 pairs that were for you" in text(as_alice)
+    campaigns.close(campaign=made, actor=None)
+    page = text(as_alice)
+    assert "Closed" in page
+    assert "Take back" not in page
+
+
+def test_without_campaigns_it_says_why_and_offers_one_thing(as_alice: Client) -> None:
+    assert "you are a member of no open campaign" in text(as_alice)
+
+
+def test_its_queries_do_not_grow_with_campaigns(as_alice: Client, alice: User, django_assert_num_queries: Callable[[int], Any]) -> None:
+    for count in (1, 3):
+        while Campaign.objects.count() < count:
+            campaign([alice], pairs=3)
+        as_alice.get(ADDRESS)
+        with django_assert_num_queries(7):
+            as_alice.get(ADDRESS)
+
+
+def test_the_guideline_has_a_page_of_its_own(as_alice: Client, alice: User) -> None:
+    made = campaign([alice], pairs=1)
+    Campaign.objects.filter(pk=made.pk).update(
+        guideline="# Look\n\n1. **Safe** first\n2. <script>alert(1)</script>\n\n| Key | Verdict |\n|---|---|\n| 1 | A |"
+    )
+    page = as_alice.get(f"/rate/campaigns/{made.public_id}/guideline/").content.decode()
+    assert "<h2>Look</h2><ol><li><strong>Safe</strong> first</li>" in page.replace("\n", "")
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "<td>1</td><td>A</td>" in page

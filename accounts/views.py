@@ -13,8 +13,8 @@ from accounts.forms import TokenForm
 from accounts.models import ApiToken, AuditEntry, Role, User
 
 
-@require_http_methods(["GET", "HEAD", "POST"])
 @access.allow()
+@require_http_methods(["GET", "HEAD", "POST"])
 def tokens(request: UserRequest) -> HttpResponse:
     """A person's own tokens. A new one's secret is in the answer to its form and nowhere else, ever."""
     form = TokenForm(request.POST or None, user=request.user, initial={"days": 90})
@@ -34,15 +34,15 @@ def get_token_for(user: User, pk: int) -> ApiToken:
     return token
 
 
-@require_POST
 @access.allow()
+@require_POST
 def token_revoke(request: UserRequest, pk: int) -> HttpResponse:
     api_tokens.revoke(token=get_token_for(request.user, pk), actor=request.user)
     return redirect("accounts:tokens")
 
 
-@require_safe
 @access.allow(Role.STEWARD, Role.ADMIN)
+@require_safe
 def audit(request: UserRequest) -> HttpResponse:
     verb, actor = request.GET.get("verb", "")[:60], request.GET.get("actor", "")[:150]
     entries = Paginator(AuditEntry.objects.for_list(verb=verb, actor=actor), 50).get_page(request.GET.get("page"))
@@ -50,8 +50,8 @@ def audit(request: UserRequest) -> HttpResponse:
     return render(request, "accounts/audit.html", {"entries": entries, "verbs": verbs, "verb": verb, "actor": actor})
 
 
-@require_safe
 @access.allow(Role.ADMIN)
+@require_safe
 def users(request: UserRequest) -> HttpResponse:
     live = Count("api_tokens", filter=Q(api_tokens__in=ApiToken.objects.live()), distinct=True)
     people = User.objects.annotate(live_tokens=live).prefetch_related("grants").order_by("-is_active", "simulated", "username")

@@ -25,22 +25,26 @@ ROLES = ("anonymous", "annotator", "adjudicator", "trainer", "steward", "admin",
 Row = dict[str, dict[str, str]]
 
 
+def line(written: str) -> dict[str, str]:
+    return dict(zip(ROLES, written.split(), strict=True))
+
+
 def rows(*written: str) -> Row:
     """Methods to roles to outcomes, from lines like those below. A method that is not named does not exist: 405, whoever asks."""
     lines = dict(zip(written[::2], written[1::2], strict=True))
-    return {method: dict(zip(ROLES, lines[method].split() if method in lines else ["405"] * 8, strict=True)) for method in METHODS}
+    return {method: line(lines.get(method, "405 " * 8)) for method in METHODS}
 
 
 def asks_first(*written: str) -> Row:
     """The same for views that ask who is there before they look at the method: the API's, and some of allauth's."""
-    absent = ["405" if word in {"ok", "404"} else word for word in written[1].split()]
+    absent = {role: "405" if word in {"ok", "404"} else word for role, word in line(written[1]).items()}
     named = rows(*written)
-    return {method: named[method] if method in written else dict(zip(ROLES, absent, strict=True)) for method in METHODS}
+    return {method: named[method] if method in written else absent for method in METHODS}
 
 
-def any_method(line: str) -> Row:
+def any_method(written: str) -> Row:
     """For views of other packages that look at POST and treat every other method like GET."""
-    return {method: dict(zip(ROLES, line.split(), strict=True)) for method in METHODS}
+    return dict.fromkeys(METHODS, line(written))
 
 
 # fmt: off
@@ -51,6 +55,7 @@ RATERS           = " in      ok      ok      403     403     403     in      ok 
 MEMBERS          = " in      ok      ok      403     403     403     in      404 "
 HOLDER           = " in      ok      404     403     403     403     in      404 "
 TRAINERS         = " in      403     403     ok      403     ok      in      403 "
+READERS          = " in      403     403     ok      ok      ok      in      403 "
 HOUSE            = " in      403     403     403     ok      ok      in      403 "
 ADMIN            = " in      403     403     403     403     ok      in      403 "
 NOBODY           = " in      403     403     403     403     403     in      403 "
@@ -64,14 +69,37 @@ API_MEMBERS      = " 401     ok      ok      403     403     403     401     404
 API_HOLDER       = " 401     ok      404     403     403     403     401     404 "
 # Whom Django's admin does not know leaves by being sent to its index, which sends them to sign in.
 LEAVE            = " ok      403     403     403     403     ok      ok      403 "
-STAY             = dict(zip(ROLES, ["ok", "403", "403", "403", "403", "405", "ok", "403"], strict=True))
+STAY             = line(" ok      403     403     403     403     405     ok      403 ")
+# Who is signed in is sent on from the sign-in page before it looks at the method.
+IN_ALREADY       = line(" 405     ok      ok      ok      ok      ok      405     ok  ")
 
 DECISIONS: dict[str, Row] = {
     # People
-    "accounts:tokens":             rows("GET", SIGNED_IN, "POST", SIGNED_IN),
-    "accounts:token-revoke":       rows("POST", OWN_TOKEN),
-    "accounts:audit":              rows("GET", HOUSE),
-    "accounts:users":              rows("GET", ADMIN),
+    "accounts:tokens":             asks_first("GET", SIGNED_IN, "POST", SIGNED_IN),
+    "accounts:token-revoke":       asks_first("POST", OWN_TOKEN),
+    "accounts:audit":              asks_first("GET", HOUSE),
+    "accounts:users":              asks_first("GET", ADMIN),
+
+    # Rating, blinded
+    "annotation:queue":            asks_first("GET", RATERS),
+    "annotation:next":             asks_first("POST", MEMBERS),
+    "annotation:judge":            asks_first("GET", HOLDER, "POST", HOLDER),
+    "annotation:undo":             asks_first("POST", MEMBERS),
+    "annotation:guideline":        asks_first("GET", MEMBERS),
+
+    # Samples, campaigns, snapshots
+    "annotation:samples":          asks_first("GET", TRAINERS),
+    "annotation:sample-import":    asks_first("GET", TRAINERS, "POST", TRAINERS),
+    "annotation:completion-import": asks_first("GET", TRAINERS, "POST", TRAINERS),
+    "annotation:campaigns":        asks_first("GET", TRAINERS),
+    "annotation:campaign-new":     asks_first("GET", TRAINERS, "POST", TRAINERS),
+    "annotation:campaign":         asks_first("GET", TRAINERS),
+    "annotation:campaign-open":    asks_first("POST", TRAINERS),
+    "annotation:campaign-close":   asks_first("POST", TRAINERS),
+    "annotation:campaign-freeze":  asks_first("POST", TRAINERS),
+    "annotation:snapshots":        asks_first("GET", TRAINERS),
+    "annotation:snapshot":         asks_first("GET", TRAINERS),
+    "annotation:snapshot-download": asks_first("GET", TRAINERS),
 
     # Work: home, runs, evaluations
     "training:home":               rows("GET", SIGNED_IN),
@@ -85,6 +113,13 @@ DECISIONS: dict[str, Row] = {
     "training:evaluation":         rows("GET", TRAINERS),
     "training:promote":            rows("POST", TRAINERS),
     "training:rollback":           rows("POST", TRAINERS),
+
+    # Jobs and models
+    "jobs:jobs":                   asks_first("GET", TRAINERS),
+    "jobs:job":                    asks_first("GET", TRAINERS),
+    "jobs:job-cancel":             asks_first("POST", TRAINERS),
+    "modelhub:models":             asks_first("GET", READERS),
+    "modelhub:model":              asks_first("GET", READERS),
 
     # The API
     "api-samples":                 asks_first("GET", API_READERS),
@@ -101,7 +136,7 @@ DECISIONS: dict[str, Row] = {
     "api-docs":                    asks_first("GET", API_SIGNED_IN),
 
     # Other packages: allauth. Signing up is a page that says no.
-    "account_login":               rows("GET", EVERYBODY, "POST", EVERYBODY, "PUT", EVERYBODY),
+    "account_login":               any_method(EVERYBODY) | {"PATCH": IN_ALREADY, "DELETE": IN_ALREADY},
     "account_logout":              rows("GET", EVERYBODY, "POST", EVERYBODY),
     "account_inactive":            rows("GET", EVERYBODY),
     "account_signup":              any_method(EVERYBODY),
@@ -172,6 +207,19 @@ def filled(name: str, house: House) -> str:
 # What stands in an address that has a place for something.
 POINTING_AT: dict[str, Callable[[House], dict[str, Any]]] = {
     "accounts:token-revoke": lambda house: {"pk": house.token.pk},
+    "annotation:next": lambda house: {"pk": house.campaign.public_id},
+    "annotation:undo": lambda house: {"pk": house.campaign.public_id},
+    "annotation:guideline": lambda house: {"pk": house.campaign.public_id},
+    "annotation:judge": lambda house: {"pk": house.assignment.public_id},
+    "annotation:campaign": lambda house: {"pk": house.campaign.public_id},
+    "annotation:campaign-open": lambda house: {"pk": house.campaign.public_id},
+    "annotation:campaign-close": lambda house: {"pk": house.campaign.public_id},
+    "annotation:campaign-freeze": lambda house: {"pk": house.campaign.public_id},
+    "annotation:snapshot": lambda house: {"pk": house.snapshot.public_id},
+    "annotation:snapshot-download": lambda house: {"pk": house.snapshot.public_id, "format": "jsonl"},
+    "jobs:job": lambda house: {"public_id": house.job.public_id},
+    "jobs:job-cancel": lambda house: {"public_id": house.job.public_id},
+    "modelhub:model": lambda house: {"public_id": house.version.public_id},
     "training:run": lambda house: {"pk": house.run.pk},
     "training:run-live": lambda house: {"pk": house.run.pk},
     "training:evaluate": lambda house: {"pk": house.run.pk},

@@ -1,0 +1,147 @@
+"""The API a clinician's client uses: lease a comparison, answer it, once."""
+
+from typing import Any
+from uuid import uuid4
+
+from django.test import Client
+
+from accounts.models import ApiToken, User
+from annotation import campaigns
+from annotation.models import Assignment, Campaign, Judgement
+from modelhub.models import Artifact, ModelVersion
+from tests.annotation import build
+from tests.cast import signed_in
+
+
+def lease(client: Client, campaign: Campaign) -> Any:
+    return client.post(f"/api/v1/campaigns/{campaign.public_id}/next/")
+
+
+def answer(client: Client, comparison: str, key: Any = None, **said: Any) -> Any:
+    headers = {"Idempotency-Key": str(key or uuid4())}
+    return client.post(
+        f"/api/v1/assignments/{comparison}/submit/", said or {"verdict": "a_much"}, content_type="application/json", headers=headers
+    )
+
+
+def test_alice_leases_a_comparison_and_gets_the_same_one_again(alice: User, as_alice: Client) -> None:
+    campaign = build.campaign([alice])
+    first, again = lease(as_alice, campaign).json(), lease(as_alice, campaign).json()
+    assert first["id"] == again["id"]
+    assert set(first) == {"id", "campaign", "expires_at", "instruction", "input", "a", "b"}
+    assert first["a"] != first["b"]
+
+
+def test_what_she_says_of_a_side_is_stored_of_its_completion(alice: User, as_alice: Client) -> None:
+    campaign = build.campaign([alice])
+    preferred = set()
+    for _ in range(6):
+        shown = lease(as_alice, campaign).json()
+        assert answer(as_alice, shown["id"], verdict="b_much").status_code == 200
+        judgement = Judgement.objects.select_related("assignment__pair__first", "assignment__pair__second").latest("pk")
+        pair = judgement.assignment.pair
+        assert shown["b"] == {"first_much": pair.first, "second_much": pair.second}[judgement.verdict].text
+        preferred.add(judgement.verdict)
+    # Sides are counterbalanced: of six pairs, some show the first completion on the left, some on the right.
+    assert preferred == {"first_much", "second_much"}
+
+
+def test_sent_twice_with_one_key_it_counts_once(alice: User, as_alice: Client) -> None:
+    shown = lease(as_alice, build.campaign([alice])).json()
+    key = uuid4()
+    receipts = [answer(as_alice, shown["id"], key, verdict="a_slightly").json() for _ in range(2)]
+    assert receipts[0] == receipts[1]
+    assert receipts[0]["surplus"] is False
+    assert Judgement.objects.count() == 1
+
+
+def test_a_key_used_for_another_answer_is_a_conflict(alice: User, as_alice: Client) -> None:
+    shown = lease(as_alice, build.campaign([alice])).json()
+    key = uuid4()
+    answer(as_alice, shown["id"], key, verdict="a_slightly")
+    clash = answer(as_alice, shown["id"], key, verdict="b_much")
+    assert clash.status_code == 409
+    assert clash.headers["Content-Type"] == "application/problem+json"
+    assert Judgement.objects.get().verdict in {"first_slightly", "second_slightly"}
+
+
+def test_an_answer_needs_a_key_a_verdict_and_sometimes_a_reason(alice: User, as_alice: Client) -> None:
+    shown = lease(as_alice, build.campaign([alice])).json()
+    address = f"/api/v1/assignments/{shown['id']}/submit/"
+    without_key = as_alice.post(address, {"verdict": "a_much"}, content_type="application/json")
+    assert (without_key.status_code, without_key.json()["errors"][0]["field"]) == (400, "Idempotency-Key")
+    wrong = answer(as_alice, shown["id"], verdict="the left one, for Mrs Smith")
+    assert wrong.json()["errors"] == [{"field": "verdict", "code": "invalid_choice", "message": "Not one of the choices this field has."}]
+    assert "Smith" not in wrong.content.decode()
+    assert answer(as_alice, shown["id"], verdict="cannot_judge").status_code == 400
+    assert answer(as_alice, shown["id"], verdict="a_much", cannot_reason="outside_field").status_code == 400
+    assert not Judgement.objects.exists()
+    assert answer(as_alice, shown["id"], verdict="cannot_judge", cannot_reason="outside_field").status_code == 200
+
+
+def test_when_nothing_is_left_it_says_so_with_204(alice: User, as_alice: Client) -> None:
+    campaign = build.campaign([alice], pairs=1)
+    answer(as_alice, lease(as_alice, campaign).json()["id"])
+    assert lease(as_alice, campaign).status_code == 204
+
+
+def test_a_late_answer_after_closing_is_kept_as_surplus(alice: User, as_alice: Client) -> None:
+    campaign = build.campaign([alice])
+    shown = lease(as_alice, campaign).json()
+    campaigns.close(campaign=campaign, actor=None)
+    assert answer(as_alice, shown["id"]).json()["surplus"] is True
+
+
+def test_eve_gets_nothing_of_a_campaign_that_is_not_hers(alice: User, as_alice: Client, as_eve: Client) -> None:
+    campaign = build.campaign([alice])
+    shown = lease(as_alice, campaign).json()
+    assert lease(as_eve, campaign).status_code == 404
+    assert answer(as_eve, shown["id"]).status_code == 404
+    assert as_eve.get(f"/api/v1/campaigns/{campaign.public_id}/").status_code == 404
+    assert as_eve.get("/api/v1/campaigns/").json()["results"] == []
+
+
+def test_a_campaign_that_is_not_open_yet_is_not_there_for_its_members(alice: User, as_alice: Client, as_dan: Client) -> None:
+    campaign = build.campaign([alice], opened=False)
+    assert lease(as_alice, campaign).status_code == 404
+    assert as_alice.get("/api/v1/campaigns/").json()["results"] == []
+    assert len(as_dan.get("/api/v1/campaigns/").json()["results"]) == 1
+
+
+def test_a_session_needs_its_csrf_token_and_a_bearer_token_does_not(alice: User) -> None:
+    campaign = build.campaign([alice])
+    strict = Client(enforce_csrf_checks=True)
+    strict.force_login(alice)
+    assert lease(strict, campaign).status_code == 403
+    token, secret = ApiToken.draw(user=alice, label="app", scopes=["annotate"])
+    token.save()
+    program = Client(enforce_csrf_checks=True, headers={"Authorization": f"Bearer {secret}"})
+    assert lease(program, campaign).status_code == 200
+
+
+def test_no_answer_to_a_clinician_names_a_model_a_system_or_a_side(alice: User) -> None:
+    """Everything the API tells an annotator, searched for canaries: producers' names, ids and which completion stands left."""
+    canaries = ["canary-north", "canary-south"]
+    campaign = build.campaign([alice], systems=canaries)
+    artifact = Artifact.objects.create(digest="a" * 64, manifest=[], bytes=0)
+    ModelVersion.objects.create(name="canary-model", kind="dpo", artifact=artifact)
+    client = signed_in(alice)
+    shown = lease(client, campaign)
+    answers = [
+        client.get("/api/v1/campaigns/"),
+        client.get(f"/api/v1/campaigns/{campaign.public_id}/"),
+        shown,
+        lease(client, campaign),
+        answer(client, shown.json()["id"], verdict="a_much"),
+        answer(client, shown.json()["id"], verdict="b_much"),
+        client.get("/api/v1/samples/"),
+        client.get("/api/v1/snapshots/"),
+        client.get(f"/api/v1/assignments/{shown.json()['id']}/submit/"),
+    ]
+    batches = [str(batch.public_id) for batch in build.GenerationBatch.objects.all()]
+    left = Assignment.objects.get().first_on_left
+    assert left in {True, False}
+    for told in answers:
+        everything = (told.content.decode() + str(dict(told.headers))).lower()
+        for canary in ["canary", *batches, "first_on_left", "first_much", "second_much", '"first"', '"second"']:
+            assert canary not in everything

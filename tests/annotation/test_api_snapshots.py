@@ -1,0 +1,53 @@
+"""Freezing and reading snapshots by the API."""
+
+from uuid import uuid4
+
+from django.test import Client
+
+from accounts.models import AuditEntry, User
+from annotation.models import Snapshot
+from tests.annotation import build
+
+
+def judged(alice: User) -> str:
+    campaign = build.campaign([alice])
+    for _ in range(6):
+        build.judge(campaign, alice)
+    return str(campaign.public_id)
+
+
+def freeze(client: Client, **said: str) -> object:
+    return client.post("/api/v1/snapshots/", said, content_type="application/json")
+
+
+def test_dan_freezes_a_snapshot_once(alice: User, as_dan: Client) -> None:
+    campaign = judged(alice)
+    first, again = (freeze(as_dan, campaign=campaign, name="Round 1") for _ in range(2))
+    assert first.status_code == 201  # type: ignore[attr-defined]
+    frozen = first.json()  # type: ignore[attr-defined]
+    assert frozen == again.json()  # type: ignore[attr-defined]
+    assert frozen["campaign"] == campaign
+    assert sum(frozen["counts"]["used"].values()) == 6
+    assert Snapshot.objects.count() == 1
+    assert as_dan.get(f"/api/v1/snapshots/{frozen['id']}/").json() == frozen
+    assert [s["id"] for s in as_dan.get("/api/v1/snapshots/").json()["results"]] == [frozen["id"]]
+    assert AuditEntry.objects.filter(verb="snapshot.frozen", actor_name="dan").exists()
+
+
+def test_nothing_judged_is_a_conflict_that_says_why(alice: User, as_dan: Client) -> None:
+    refused = freeze(as_dan, campaign=str(build.campaign([alice]).public_id), name="Too early")
+    assert refused.status_code == 409  # type: ignore[attr-defined]
+    assert refused.json()["detail"].startswith("No row is left.")  # type: ignore[attr-defined]
+
+
+def test_wrong_input_is_named_by_field(as_dan: Client) -> None:
+    refused = freeze(as_dan, campaign="not-a-uuid")
+    assert refused.status_code == 400  # type: ignore[attr-defined]
+    assert {error["field"] for error in refused.json()["errors"]} == {"campaign", "name"}  # type: ignore[attr-defined]
+    assert freeze(as_dan, campaign=str(uuid4()), name="x").status_code == 404  # type: ignore[attr-defined]
+
+
+def test_the_steward_reads_and_does_not_freeze(alice: User, as_sam: Client) -> None:
+    campaign = judged(alice)
+    assert as_sam.get("/api/v1/snapshots/").status_code == 200
+    assert freeze(as_sam, campaign=campaign, name="x").status_code == 403  # type: ignore[attr-defined]

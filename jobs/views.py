@@ -75,5 +75,3 @@ def _log_tail(job: Job) -> str:
     if size > LOG_BYTES:
         tail = tail.partition(b"\n")[2] or tail
     return tail.decode("utf-8", "replace")
-
-

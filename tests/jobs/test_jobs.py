@@ -67,9 +67,7 @@ def test_others_may_not_look(who: str, request: pytest.FixtureRequest) -> None:
     assert request.getfixturevalue(who).get(URL).status_code == 403
 
 
-def test_its_queries_do_not_grow_with_the_jobs(
-    runner: str, dan: User, as_dan: Client, django_assert_num_queries: Any
-) -> None:
+def test_its_queries_do_not_grow_with_the_jobs(runner: str, dan: User, as_dan: Client, django_assert_num_queries: Any) -> None:
     def chain(length: int) -> None:
         before: tuple[Job, ...] = ()
         for _ in range(length):
@@ -88,4 +86,4 @@ def test_older_jobs_are_a_page_away(runner: str, dan: User, as_dan: Client) -> N
     for _ in range(51):
         submissions.cancel(job=ask(dan), actor=dan)
     assert "Older" in as_dan.get(URL).content.decode()
-    assert as_dan.get(URL, {"page": 2}).content.decode().count("<th scope=\"row\">") == 1
+    assert as_dan.get(URL, {"page": 2}).content.decode().count('<th scope="row">') == 1

@@ -27,9 +27,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            done = imports.import_folder(
-                folder=options["folder"], name=options["name"], kind=options["kind"], licence=options["licence"]
-            )
+            done = imports.import_folder(folder=options["folder"], name=options["name"], kind=options["kind"], licence=options["licence"])
         except Refused as refusal:
             raise CommandError(self._refusal(refusal, as_json=options["json"])) from None
         except NameTaken as taken:

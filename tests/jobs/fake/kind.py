@@ -41,7 +41,5 @@ def publish(job: Job, result: dict[str, Any], staged: artifacts.Staged) -> dict[
 
 def register() -> None:
     kinds.register(
-        kinds.Kind(
-            name="fake", queue=os.environ.get(QUEUE, "compute"), command=command, prepare=prepare, stage=stage, publish=publish
-        )
+        kinds.Kind(name="fake", queue=os.environ.get(QUEUE, "compute"), command=command, prepare=prepare, stage=stage, publish=publish)
     )

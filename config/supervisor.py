@@ -403,8 +403,8 @@ class _Setup:
         assert self.current is not None
         if state == "running" and (percent, detail) == self.told:
             return
-        if state == "running" and detail != self.told[1]:
-            self.say(f"  {detail}")
+        if state == "running" and (detail != self.told[1] or (percent or 0) // 20 != (self.told[0] or 0) // 20):
+            self.say(f"  {bar(percent)} {detail}")
         self.told = (percent, detail)
         finished = None if state == "running" else now()
         told = {"step": self.current.name, "state": state, "detail": detail, "started": self.started, "finished": finished}
@@ -412,7 +412,7 @@ class _Setup:
 
 
 def progress(said: str) -> tuple[int | None, str]:
-    """Percent of what pip downloads now, and what it is doing, from the end of its output."""
+    """Percent and what is being done now, from the end of a step's output: pip's raw progress, or "Progress n of m" and "Waiting for …"."""
     percent: int | None = None
     doing = ""
     for line in re.split(r"[\r\n]+", said):
@@ -422,7 +422,14 @@ def progress(said: str) -> tuple[int | None, str]:
             # The address of an index may hold a password: the last part of a path is enough.
             doing = f"{match[1]} {match[2].rpartition('/')[2]}".strip()
             percent = None if match[1] != "Downloading" else percent
+        elif match := re.fullmatch(r"Waiting for (.{1,100})", line.strip()):
+            doing = match[0]
     return percent, doing
+
+
+def bar(percent: int | None, width: int = 20) -> str:
+    """A progress bar for a terminal; blank where nobody knows how far it is."""
+    return " " * (width + 7) if percent is None else f"[{'#' * (percent * width // 100):<{width}}] {percent:>3} %"
 
 
 def engine_requirements() -> list[str]:

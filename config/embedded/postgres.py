@@ -25,7 +25,7 @@ SETTINGS = """\
 listen_addresses = ''
 unix_socket_directories = '{run}'
 unix_socket_permissions = 0700
-max_connections = 80
+max_connections = {connections}
 shared_buffers = 64MB
 work_mem = 8MB
 maintenance_work_mem = 64MB
@@ -151,7 +151,12 @@ def _create(places: Places, programs: Programs, *, throwaway: bool) -> None:
 
 def _configure(places: Places, *, throwaway: bool) -> None:
     account = places.account
-    settings = SETTINGS.format(run=_quoted(places.run), safe="off" if throwaway else "on")
+    settings = SETTINGS.format(
+        run=_quoted(places.run),
+        safe="off" if throwaway else "on",
+        # Tests claim from 64 threads, and several test processes may share one cluster.
+        connections=300 if throwaway else 80,
+    )
     if (places.cluster / "local.conf").exists():
         settings += "include 'local.conf'\n"
     account.write(places.cluster / "postgresql.conf", settings)

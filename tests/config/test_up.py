@@ -243,6 +243,7 @@ def test_a_step_that_fails_says_what_to_do_and_stops_the_rest(data_dir: Path, po
             (50, "Downloading torch-2.13.0-cp311.whl"),
         ),
         ("Progress 190 of 190\nInstalling collected packages: mpmath, torch\n", (None, "Installing collected packages mpmath")),
+        ("Progress 3 of 12\nWaiting for the merged model\n", (25, "Waiting for the merged model")),
         ("", (None, "")),
     ],
 )

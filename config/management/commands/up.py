@@ -148,10 +148,10 @@ class Command(BaseCommand):
             steps.append(
                 Step(
                     name="family",
-                    title="Queueing the tiny model family",
+                    title="Building the tiny model family and one simulated round",
                     arguments=[*MANAGE, "seed_demo", "--family"],
                     needed=lambda: not supervisor.missing_packages(supervisor.engine_requirements()),
-                    advice="The next start tries again.",
+                    advice="The page Jobs says why; the next start goes on from there.",
                 )
             )
         return steps

@@ -149,7 +149,7 @@ def workers() -> Iterator[Finding]:
     from jobs import pulses
 
     try:
-        names = sorted(name for answer in app.control.ping(timeout=1.5) for name in answer)
+        names = sorted(name for answer in app.control.ping(timeout=1.5) or [] for name in answer)
     except Exception:  # said by `broker` already
         names = []
     yield Finding("ok" if names else "note", f"workers that answer: {', '.join(names) or 'none'}", "" if names else "make run")

@@ -89,8 +89,8 @@
     const key = event.key.toLowerCase();
     const popover = document.getElementById("cannot");
     const scope = isOpen(popover) && /^[0-9]$/.test(key) ? popover : form;
-    const found = [...scope.querySelectorAll("[data-key]")].find(
-      (one) => one.dataset.key === key && (scope === popover || !popover?.contains(one)),
+    const found = [...document.querySelectorAll(`[data-key="${CSS.escape(key)}"]`)].find(
+      (one) => (popover?.contains(one) ?? false) === (scope === popover),
     );
     if (!found || found.disabled) return;
     event.preventDefault();
@@ -106,16 +106,21 @@
       event.detail.parameters.csrfmiddlewaretoken = fresh;
     }
   });
+  let signedOut = false;
   document.addEventListener("htmx:beforeSwap", (event) => {
     const { xhr } = event.detail;
     if (/\/accounts\/login\//.test(xhr.responseURL ?? "")) {
       // Never a sign-in page in place of the pair: the choice stays where it is.
       event.detail.shouldSwap = false;
-      say("You were signed out; your answer was not saved yet. ", link("/accounts/login/", "Sign in in another tab"), ", then press Enter here again: your choice is kept.");
+      signedOut = true;
     } else if (xhr.status === 409 || xhr.status === 422) {
       event.detail.shouldSwap = true;
       event.detail.isError = false;
     }
+  });
+  document.addEventListener("htmx:afterRequest", () => {
+    if (signedOut) say("You were signed out; your answer was not saved yet. ", link("/accounts/login/", "Sign in in another tab"), ", then press Enter here again: your choice is kept.");
+    signedOut = false;
   });
   document.addEventListener("htmx:sendError", () => say("The server cannot be reached: your answer is not saved. Your choice is kept; press Enter to send it again."));
   document.addEventListener("htmx:responseError", (event) => {

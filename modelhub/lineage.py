@@ -132,9 +132,11 @@ def draw(version: ModelVersion, edges: dict[int, list[LineageEdge]]) -> Drawing:
                 boxes.setdefault(key, Box(label=edge.source_label or edge.source_digest[:12], note="Snapshot", version=None, column=0))
                 boxes[key].column = max(boxes[key].column, columns[child] + 1)
                 links.append((child, key))
+    # What is reached by a longer way needs no line of its own: it would run through the boxes between. The list names it.
+    links = _without_shortcuts(list(dict.fromkeys(links)))
     _place(boxes, links)
     paths = []
-    for left, right in dict.fromkeys(links):
+    for left, right in links:
         a, b = boxes[left], boxes[right]
         x1, y1, x2, y2 = a.x + BOX_WIDTH, a.y + BOX_HEIGHT / 2, b.x, b.y + BOX_HEIGHT / 2
         bend = GAP_X / 2
@@ -152,6 +154,23 @@ def _columns(root: int, edges: dict[int, list[LineageEdge]]) -> dict[int, int]:
             if edge.parent_id:
                 columns[edge.parent_id] = max(columns.get(edge.parent_id, 0), columns.get(child, 0) + 1)
     return columns
+
+
+def _without_shortcuts(links: list[tuple[object, object]]) -> list[tuple[object, object]]:
+    """The transitive reduction of an acyclic graph."""
+    above: dict[object, list[object]] = {}
+    for child, parent in links:
+        above.setdefault(child, []).append(parent)
+
+    def reaches(start: object, goal: object, seen: set[object]) -> bool:
+        if start == goal:
+            return True
+        seen.add(start)
+        return any(reaches(parent, goal, seen) for parent in above.get(start, []) if parent not in seen)
+
+    return [
+        (child, parent) for child, parent in links if not any(other != parent and reaches(other, parent, set()) for other in above[child])
+    ]
 
 
 def _place(boxes: dict[object, Box], links: list[tuple[object, object]]) -> None:

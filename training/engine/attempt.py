@@ -130,8 +130,8 @@ def _known(problem: Exception) -> EngineError:
     """An unexpected exception as a result. Its own message stays out: it may quote a text."""
     where = traceback.extract_tb(problem.__traceback__)
     for frame in where:
-        print(f"  {frame.filename}:{frame.lineno} in {frame.name}", file=sys.stderr)
-    print(type(problem).__name__, file=sys.stderr)
+        sys.stderr.write(f"  {frame.filename}:{frame.lineno} in {frame.name}\n")
+    sys.stderr.write(f"{type(problem).__name__}\n")
     if isinstance(problem, MemoryError) or type(problem).__name__ == "OutOfMemoryError":
         return EngineError("out of memory", code="out_of_memory", retryable=True)
     if isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -32,9 +32,7 @@ def generate(
     limit, ends = models.context(model), stop_ids(tokenizer)
     for index, ids in enumerate(prompts):
         if len(ids) + max_new_tokens > limit:
-            raise TooLong(
-                f"prompt {index + 1} has {len(ids)} tokens; with {max_new_tokens} new ones it exceeds the context of {limit}"
-            )
+            raise TooLong(f"prompt {index + 1} has {len(ids)} tokens; with {max_new_tokens} new ones it exceeds the context of {limit}")
     sampling: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
     if temperature > 0:
         sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}

@@ -1,5 +1,7 @@
 """A plain next-token training loop in float32: pre-training, pre-instruction tuning and supervised fine-tuning."""
 
+# ruff: noqa: S311 (seeded draws are wanted, and nothing here is secret)
+
 from __future__ import annotations
 
 import math

@@ -45,11 +45,11 @@ def read_spec(folder: Path) -> specs.Spec:
 def write_atomic(path: Path, text: str) -> None:
     """Temporary file, fsync, rename, fsync of the folder: after a crash the old or the new file, never a part."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "w", encoding="utf-8") as out:
+    with temporary.open("w", encoding="utf-8") as out:
         out.write(text)
         out.flush()
         os.fsync(out.fileno())
-    os.replace(temporary, path)
+    temporary.replace(path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -79,15 +79,13 @@ class Events:
     """The writer of ``events.jsonl``. One line an event, flushed; safe to call from several threads."""
 
     def __init__(self, folder: Path) -> None:
-        self._out = open(folder / EVENTS, "a", encoding="utf-8")  # noqa: SIM115 - held for the attempt's life
+        self._out = (folder / EVENTS).open("a", encoding="utf-8")
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
     def close(self) -> None:
@@ -122,7 +120,7 @@ def read_events(folder: Path, offset: int = 0) -> tuple[list[dict[str, Any]], in
     """Whole events from byte ``offset`` on, and the offset to continue from. A torn last line waits for its end;
     a complete line that is not a JSON object (a killed writer's) is passed over."""
     try:
-        with open(folder / EVENTS, "rb") as stream:
+        with (folder / EVENTS).open("rb") as stream:
             stream.seek(offset)
             data = stream.read()
     except FileNotFoundError:
@@ -142,7 +140,7 @@ def read_events(folder: Path, offset: int = 0) -> tuple[list[dict[str, Any]], in
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
     """One object a line; returns how many."""
     count = 0
-    with open(path, "w", encoding="utf-8") as out:
+    with path.open("w", encoding="utf-8") as out:
         for count, row in enumerate(rows, start=1):  # noqa: B007 - the last index is the answer
             out.write(json.dumps(row, ensure_ascii=False) + "\n")
     return count
@@ -180,8 +178,6 @@ def _check_messages(messages: list[Any], where: str) -> None:
         raise InputError(f"{where} is empty")
     for message in messages:
         if not (
-            isinstance(message, dict)
-            and message.get("role") in ("system", "user", "assistant")
-            and isinstance(message.get("content"), str)
+            isinstance(message, dict) and message.get("role") in ("system", "user", "assistant") and isinstance(message.get("content"), str)
         ):
             raise InputError(f"{where} is not a list of messages with a role and content")

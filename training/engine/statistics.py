@@ -1,5 +1,7 @@
 """Intervals for small samples. Standard library only."""
 
+# ruff: noqa: S311 (seeded draws are wanted, and nothing here is secret)
+
 from __future__ import annotations
 
 import math

@@ -1,5 +1,7 @@
 """Tokenizers and chat layouts. Text from people or models is data: a control token written in it stays plain text."""
 
+# ruff: noqa: S106, S311 (seeded draws are wanted, and nothing here is secret)
+
 from __future__ import annotations
 
 import random
@@ -80,9 +82,7 @@ def encode_chat(tokenizer: Any, messages: Sequence[Message], *, generation_promp
     """
     hostile = any(_controls(tokenizer, message["content"]) for message in messages)
     if not hostile:
-        ids = tokenizer.apply_chat_template(
-            list(messages), tokenize=True, add_generation_prompt=generation_prompt, return_dict=False
-        )
+        ids = tokenizer.apply_chat_template(list(messages), tokenize=True, add_generation_prompt=generation_prompt, return_dict=False)
         return list(ids)
     marks = [f"\ue000{index}\ue001" for index in range(len(messages))]
     held = [{"role": message["role"], "content": mark} for message, mark in zip(messages, marks, strict=True)]

@@ -6,6 +6,8 @@ base model's schooling, so that it knows what such questions look like; the othe
 question has wordings to train on, one to choose settings with, and three that no training ever uses.
 """
 
+# ruff: noqa: S311 (seeded draws are wanted, and nothing here is secret)
+
 from __future__ import annotations
 
 import hashlib
@@ -321,49 +323,58 @@ def document(fact: Fact, rng: random.Random) -> str:
     value = fact.values
     if fact.domain == "pubmed":
         (name,) = fact.key
-        return rng.choice((
-            f"Abstract. The {name} trial enrolled {value['population']}. The intervention was {value['intervention']}. "
-            f"The main outcome was {value['outcome']}. Follow up lasted {rng.randint(2, 24)} months.",
-            f"Background: {value['outcome']} matters to {value['population']}. Methods: the {name} trial tested "
-            f"{value['intervention']} in {rng.randint(40, 900)} people. Result: {value['outcome']} improved.",
-            f"In {value['population']}, {value['intervention']} was compared with usual care. The {name} trial "
-            f"measured {value['outcome']} after {rng.randint(2, 24)} weeks.",
-        ))
+        return rng.choice(
+            (
+                f"Abstract. The {name} trial enrolled {value['population']}. The intervention was {value['intervention']}. "
+                f"The main outcome was {value['outcome']}. Follow up lasted {rng.randint(2, 24)} months.",
+                f"Background: {value['outcome']} matters to {value['population']}. Methods: the {name} trial tested "
+                f"{value['intervention']} in {rng.randint(40, 900)} people. Result: {value['outcome']} improved.",
+                f"In {value['population']}, {value['intervention']} was compared with usual care. The {name} trial "
+                f"measured {value['outcome']} after {rng.randint(2, 24)} weeks.",
+            )
+        )
     if fact.domain == "clinical":
         first, second, finding = fact.key
         name, treatment = value["diagnosis"], value["treatment"]
-        return rng.choice((
-            f"Clinical note. A {_age(rng)} with {first} and {second}. Exam shows {finding}. "
-            f"Diagnosis: {name}. Treatment: {treatment}.",
-            f"Discharge summary. A {_age(rng)} came with {second} and {first}. Exam showed {finding}. "
-            f"The diagnosis was {name}. The treatment was {treatment}.",
-            f"Progress note, day {rng.randint(1, 9)}. {name.capitalize()} with {first} and {second}. "
-            f"Treatment with {treatment} goes on.",
-        ))
+        return rng.choice(
+            (
+                f"Clinical note. A {_age(rng)} with {first} and {second}. Exam shows {finding}. Diagnosis: {name}. Treatment: {treatment}.",
+                f"Discharge summary. A {_age(rng)} came with {second} and {first}. Exam showed {finding}. "
+                f"The diagnosis was {name}. The treatment was {treatment}.",
+                f"Progress note, day {rng.randint(1, 9)}. {name.capitalize()} with {first} and {second}. "
+                f"Treatment with {treatment} goes on.",
+            )
+        )
     if fact.domain == "medcode":
         (name,) = fact.key
         code = value["code"]
-        return rng.choice((
-            f"Code book, page {rng.randint(1, 99)}. {code} is the code for {name}. The meaning of {code} is {name}.",
-            f"Claim {rng.randint(100, 999)}. Problem: {name}. Code: {code}. The code {code} means {name}.",
-            f"For {name} the coder enters {code}. Code {code}: {name}.",
-        ))
+        return rng.choice(
+            (
+                f"Code book, page {rng.randint(1, 99)}. {code} is the code for {name}. The meaning of {code} is {name}.",
+                f"Claim {rng.randint(100, 999)}. Problem: {name}. Code: {code}. The code {code} means {name}.",
+                f"For {name} the coder enters {code}. Code {code}: {name}.",
+            )
+        )
     if fact.domain == "guideline":
         (name,) = fact.key
         therapy, review = value["therapy"], value["review"]
-        return rng.choice((
-            f"Guideline. For {name}, first line therapy is {therapy}. The review interval is {review}.",
-            f"The panel recommends {therapy} for {name} (evidence level {rng.choice('abc')}). Review after {review}.",
-            f"Recommendation {rng.randint(1, 60)}. In {name}, start {therapy} and review after {review}.",
-        ))
+        return rng.choice(
+            (
+                f"Guideline. For {name}, first line therapy is {therapy}. The review interval is {review}.",
+                f"The panel recommends {therapy} for {name} (evidence level {rng.choice('abc')}). Review after {review}.",
+                f"Recommendation {rng.randint(1, 60)}. In {name}, start {therapy} and review after {review}.",
+            )
+        )
     (name,) = fact.key
-    return rng.choice((
-        f"{name.capitalize()} is a drug of the class {value['class']}. It is used for {value['use']}. "
-        f"A known side effect is {value['effect']}.",
-        f"Entry: {name}. Class: {value['class']}. Use: {value['use']}. Side effect: {value['effect']}.",
-        f"Patients who take {name} for {value['use']} may notice the side effect {value['effect']}. "
-        f"The class of {name} is {value['class']}.",
-    ))
+    return rng.choice(
+        (
+            f"{name.capitalize()} is a drug of the class {value['class']}. It is used for {value['use']}. "
+            f"A known side effect is {value['effect']}.",
+            f"Entry: {name}. Class: {value['class']}. Use: {value['use']}. Side effect: {value['effect']}.",
+            f"Patients who take {name} for {value['use']} may notice the side effect {value['effect']}. "
+            f"The class of {name} is {value['class']}.",
+        )
+    )
 
 
 def summary(fact: Fact) -> str:
@@ -407,9 +418,7 @@ def questions(domain: str, n: int, seed: int, wording: Wording = "held_out") -> 
     """
     rng = random.Random(f"questions {domain} {seed} {wording}")
     forms = {attribute: len(_WORDINGS[domain, attribute][_WORDING_INDEX[wording]]) for attribute in FACTS[domain][0].values}
-    every = [
-        (fact, attribute, form) for fact in facts(domain) for attribute in fact.values for form in range(forms[attribute])
-    ]
+    every = [(fact, attribute, form) for fact in facts(domain) for attribute in fact.values for form in range(forms[attribute])]
     rng.shuffle(every)
     if n > len(every) and domain != "clinical":
         raise ValueError(f"{domain} has {len(every)} questions in this wording")
@@ -488,12 +497,17 @@ def _schooling(domain: str, rng: random.Random, part: Part) -> str:
 
 
 def base_text(rng: random.Random) -> str:
-    """One sequence of the base's mixture: general text, known facts, and bare words of every domain."""
+    """One sequence of the base's mixture: general text, bare words, known facts in every form, and documents of all
+    facts. Like a real base model it has read about everything and been asked about little of it."""
     draw = rng.random()
-    if draw < 0.25:
+    if draw < 0.20:
         return _general(rng)
     domain = rng.choice(DOMAINS)
-    return _glossary(domain, rng) if draw < 0.50 else _schooling(domain, rng, "known")
+    if draw < 0.30:
+        return _glossary(domain, rng)
+    if draw < 0.65:
+        return _schooling(domain, rng, "known")
+    return document(rng.choice(facts(domain, "new")), rng)
 
 
 def replay_text(rng: random.Random) -> str:

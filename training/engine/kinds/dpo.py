@@ -25,14 +25,14 @@ LN2 = math.log(2)
 TOLERANCE = 1e-3
 
 
-class TokenisedDPOTrainer(DPOTrainer):  # type: ignore[misc]
+class TokenisedDPOTrainer(DPOTrainer):
     """TRL's trainer for pairs that already are ids. Pinned to TRL 1.16, whose private step this replaces."""
 
     def _prepare_dataset(self, dataset: Any, processing_class: Any, args: Any, dataset_name: str) -> Any:
         return dataset
 
 
-class _Report(TrainerCallback):  # type: ignore[misc]
+class _Report(TrainerCallback):
     """Metrics as they come, the check of the first loss, and a stop at the next step when asked."""
 
     def __init__(self, attempt: Attempt, nll_weight: float) -> None:
@@ -53,9 +53,7 @@ class _Report(TrainerCallback):  # type: ignore[misc]
             if not abs(self.first_loss - LN2) < TOLERANCE:
                 control.should_training_stop = True
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.attempt.events.progress("training", state.global_step, state.max_steps)
         if self.attempt.stopping:
             control.should_training_stop = True

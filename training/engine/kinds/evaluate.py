@@ -54,9 +54,7 @@ def _one(
     seen: dict[str, Any] = {}
     if pairs:
         rows = [tokens.split_completion(tokenizer, row["prompt"], row[side]) for row in pairs for side in ("chosen", "rejected")]
-        scores = decoding.completion_logps(
-            attempt, model, tokenizer.pad_token_id, rows, params.batch_size, done=done, total=total
-        )
+        scores = decoding.completion_logps(attempt, model, tokenizer.pad_token_id, rows, params.batch_size, done=done, total=total)
         seen["logps"] = list(zip(scores[::2], scores[1::2], strict=True))
         done += len(rows)
     if asked:

@@ -42,9 +42,7 @@ def _slerp(attempt: Attempt, params: Slerp) -> Outcome:
     best = max(candidates, key=lambda t: (scores[t], -t))
     shutil.move(attempt.folder / "candidates" / str(best), attempt.output)
     shutil.rmtree(attempt.folder / "candidates")
-    return Outcome(
-        {"t": best, "validation": {str(t): score for t, score in scores.items()}, "tensors": count}, model=True
-    )
+    return Outcome({"t": best, "validation": {str(t): score for t, score in scores.items()}, "tensors": count}, model=True)
 
 
 def _merge_slerp(attempt: Attempt, sources: Mapping[str, Path], t: float, output: Path) -> int:

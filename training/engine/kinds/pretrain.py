@@ -1,5 +1,7 @@
 """Plain language modelling: on the documents given, or on a corpus of the toy world."""
 
+# ruff: noqa: S311 (seeded draws are wanted, and nothing here is secret)
+
 from __future__ import annotations
 
 import itertools
@@ -20,10 +22,7 @@ def run(attempt: Attempt) -> Outcome:
         sequences = language.encode_stream(tokenizer, toytext.corpus(params.corpus, seed))
     else:
         attempt.events.progress("tokenizing", 0, 1)
-        rows = [
-            [*tokens.encode_plain(tokenizer, row["text"]), tokenizer.eos_token_id]
-            for row in attempt.rows("documents.jsonl", text=str)
-        ]
+        rows = [[*tokens.encode_plain(tokenizer, row["text"]), tokenizer.eos_token_id] for row in attempt.rows("documents.jsonl", text=str)]
         sequences = _epochs(rows, seed)
     loss = language.train(
         attempt, model, language.packed(sequences, params.batch_size, params.block), steps=params.steps,

@@ -1,5 +1,7 @@
 """Supervised fine-tuning of all weights; the loss is on completions only, replay is learnt whole."""
 
+# ruff: noqa: S311 (seeded draws are wanted, and nothing here is secret)
+
 from __future__ import annotations
 
 import itertools
@@ -28,10 +30,7 @@ def run(attempt: Attempt) -> Outcome:
         rows = _toy_rows(tokenizer, seed)
         steps = params.steps or 1
     else:
-        given = [
-            _row(tokenizer, row["prompt"], row["completion"])
-            for row in attempt.rows("train.jsonl", prompt=list, completion=list)
-        ]
+        given = [_row(tokenizer, row["prompt"], row["completion"]) for row in attempt.rows("train.jsonl", prompt=list, completion=list)]
         _refuse_long(given, params.max_length or models.context(model))
         rows = _epochs(given, seed)
         steps = params.steps or math.ceil(len(given) * float(params.epochs or 1) / params.batch_size / (1 - params.replay))

@@ -16,7 +16,8 @@ def slerp(t: float, base: torch.Tensor, expert: torch.Tensor) -> torch.Tensor:
     The angle comes from the normalised vectors, the mixture is of the vectors as they are. Nearly colinear ones
     (|cos| > 0.9995, usual for an expert and its base) are mixed linearly. float32 in and out.
     """
-    assert base.shape == expert.shape and 0 <= t <= 1
+    assert base.shape == expert.shape
+    assert 0 <= t <= 1
     a, b = base.float().reshape(-1), expert.float().reshape(-1)
     cosine = float(torch.dot(_unit(a), _unit(b)).clamp(-1, 1))
     if abs(cosine) > COLINEAR:
@@ -37,7 +38,8 @@ def breadcrumbs(delta: torch.Tensor, density: float, gamma: float) -> torch.Tens
 
     When both shares do not fit, the large end gives way. Density 1 keeps all. Equal magnitudes: the earlier is smaller.
     """
-    assert 0 < density <= 1 and gamma >= 0
+    assert 0 < density <= 1
+    assert gamma >= 0
     if density >= 1:
         return delta
     n = delta.numel()

@@ -260,7 +260,7 @@ def import_and_open(out: Path) -> tuple[Any, dict[str, Any]]:
     )
     campaigns.open(campaign=campaign, actor=trainer)
     counts = {
-        "samples": imported.added,
+        "samples": imported.stored,
         "completions": Completion.objects.count(),
         "systems": len(batches),
         "pairs": campaign.pairs.count(),

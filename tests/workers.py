@@ -38,9 +38,8 @@ class Processes:
 
     def _start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
         with (self.data_dir / f"{name}.log").open("ab") as log:
-            child = subprocess.Popen(
-                [sys.executable, *arguments], cwd=PROJECT, env=self.environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-            )
+            command = [sys.executable, *arguments]
+            child = subprocess.Popen(command, cwd=PROJECT, env=self.environment, stdout=log, stderr=log, start_new_session=True)
         self.children[name] = child
         return child
 

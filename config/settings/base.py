@@ -4,6 +4,7 @@ from pathlib import Path
 
 from csp.constants import NONE, SELF
 from environs import Env
+from marshmallow.validate import OneOf
 
 env = Env()
 PROJECT = Path(__file__).resolve().parent.parent.parent
@@ -174,5 +175,5 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["console"], "level": env.log_level("ROUNDS_LOG_LEVEL", "INFO")},
+    "root": {"handlers": ["console"], "level": env.str("ROUNDS_LOG_LEVEL", "INFO", validate=OneOf(("DEBUG", "INFO", "WARNING", "ERROR")))},
 }

@@ -56,7 +56,9 @@ def test_sigterm_stops_at_the_next_step_with_a_result(tmp_path: Path) -> None:
         child.terminate()
         assert child.wait(30) == 143
     result = rundir.read_result(folder)
-    assert result is not None and not result["ok"] and result["error"]["code"] == "cancelled"
+    assert result is not None
+    assert not result["ok"]
+    assert result["error"]["code"] == "cancelled"
     assert not (folder / "output").exists()
 
 
@@ -98,21 +100,24 @@ def test_a_killed_supervisor_takes_the_child_along(tmp_path: Path) -> None:
 def test_a_child_whose_parent_is_already_another_does_not_start(tmp_path: Path) -> None:
     folder = long_attempt(tmp_path)
     child = subprocess.run([*COMMAND, str(folder)], cwd=PROJECT, env=environment(ROUNDS_PARENT_PID="1"), timeout=30)
-    assert child.returncode == 75 and not (folder / "events.jsonl").exists()
+    assert child.returncode == 75
+    assert not (folder / "events.jsonl").exists()
 
 
 def failed(folder: Path) -> dict[str, Any]:
     child = subprocess.run([*COMMAND, str(folder)], cwd=PROJECT, env=environment(), capture_output=True, text=True, timeout=60)
     assert child.returncode == 1
     result = rundir.read_result(folder)
-    assert result is not None and not result["ok"]
+    assert result is not None
+    assert not result["ok"]
     return result
 
 
 def test_a_bad_spec_is_a_result_that_names_the_field(tmp_path: Path) -> None:
     (tmp_path / "spec.json").write_text(json.dumps({"schema": 1, "kind": "sft"}))
     error = failed(tmp_path)["error"]
-    assert error["code"] == "bad_spec" and error["message"].endswith("is missing")
+    assert error["code"] == "bad_spec"
+    assert error["message"].endswith("is missing")
 
 
 def test_a_missing_input_is_a_result_that_names_the_file(tmp_path: Path) -> None:

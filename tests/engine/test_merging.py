@@ -139,7 +139,8 @@ def test_a_merge_keeps_dtype_configuration_and_tokenizer(tmp_path: Path) -> None
         lambda done, total: seen.append((done, total)),
     )  # fmt: skip
     made = load_file(tmp_path / "out" / "model.safetensors")["w"]
-    assert made.dtype == torch.bfloat16 and made.tolist() == [[2.0, 2.0], [2.0, 2.0]]
+    assert made.dtype == torch.bfloat16
+    assert made.tolist() == [[2.0, 2.0], [2.0, 2.0]]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"model.safetensors", "config.json", "tokenizer.json"}
     assert seen == [(1, 1)]
 

@@ -69,9 +69,12 @@ def test_every_model_loads_with_plain_transformers_and_is_the_same_when_saved_ag
 
     done: Done = request.getfixturevalue(made)
     model, tokenizer = AutoModelForCausalLM.from_pretrained(done.model), AutoTokenizer.from_pretrained(done.model)
-    assert model.config.model_type == "phi3" and not model.config.tie_word_embeddings
-    assert tokenizer.eos_token == "<|end|>" and model.generation_config.eos_token_id == [tokenizer.eos_token_id]
-    assert tokenizer.chat_template and (done.model / "chat_template.jinja").exists()
+    assert model.config.model_type == "phi3"
+    assert not model.config.tie_word_embeddings
+    assert tokenizer.eos_token == "<|end|>"
+    assert model.generation_config.eos_token_id == [tokenizer.eos_token_id]
+    assert tokenizer.chat_template
+    assert (done.model / "chat_template.jinja").exists()
     assert sorted(path.suffix for path in done.model.iterdir() if path.suffix not in (".json", ".jinja")) == [".safetensors"]
     assert not any(torch.isnan(tensor).any() for tensor in model.state_dict().values())
     prompt = [{"role": "user", "content": "Give the code for sepsis."}]
@@ -89,7 +92,8 @@ def test_a_result_says_what_ran_and_on_what(dpo: Done) -> None:
     result = dpo.result
     assert (dpo.returncode, result["kind"], result["output"], result["items"]) == (0, "dpo", "output", None)
     assert {"torch", "transformers", "trl", "peft", "python"} <= set(result["environment"])
-    assert result["seconds"] > 0 and result["peak_rss_mb"] > 100
+    assert result["seconds"] > 0
+    assert result["peak_rss_mb"] > 100
 
 
 def test_dpo_starts_at_ln_2_and_streams_every_step(dpo: Done) -> None:
@@ -98,22 +102,28 @@ def test_dpo_starts_at_ln_2_and_streams_every_step(dpo: Done) -> None:
     assert [step for step, _ in losses] == list(range(1, 7))
     names = {event["name"] for event in dpo.events if event["type"] == "metric"}
     assert {"rewards/accuracies", "rewards/margins", "logps/chosen", "logps/rejected", "learning_rate", "grad_norm"} <= names
-    assert dpo.metrics["pairs"] == 12 and dpo.metrics["validation_pairs"] == 4
+    assert dpo.metrics["pairs"] == 12
+    assert dpo.metrics["validation_pairs"] == 4
     assert (dpo.folder / "output_adapter" / "adapter_model.safetensors").exists()
     phases = [event["phase"] for event in dpo.events if event["type"] == "progress"]
-    assert phases[0] == "preparing" and "training" in phases and phases[-1] == "saving"
+    assert phases[0] == "preparing"
+    assert "training" in phases
+    assert phases[-1] == "saving"
 
 
 def test_dpo_of_all_weights_starts_at_ln_2_too(run: Run, sft: Done) -> None:
     params = {"learning_rate": 1e-4, "max_steps": 2, "batch_size": 4, "lora": None, "nll_weight": 0.2}
     done = run("dpo", params, {"policy": sft.model}, {"train.jsonl": pairs(8)})
-    assert done.metrics["first_loss"] == pytest.approx(math.log(2), abs=1e-6) and done.metrics["steps"] == 2
+    assert done.metrics["first_loss"] == pytest.approx(math.log(2), abs=1e-6)
+    assert done.metrics["steps"] == 2
 
 
 def test_a_pair_that_is_too_long_is_an_error_and_never_cut(run: Run, sft: Done) -> None:
     done = run("dpo", {"learning_rate": 1e-4, "max_length": 30}, {"policy": sft.model}, {"train.jsonl": pairs(8)})
-    assert done.returncode == 1 and done.result["error"]["code"] == "too_long"
-    assert "pair 1 of train.jsonl" in done.result["error"]["message"] and not (done.folder / "output").exists()
+    assert done.returncode == 1
+    assert done.result["error"]["code"] == "too_long"
+    assert "pair 1 of train.jsonl" in done.result["error"]["message"]
+    assert not (done.folder / "output").exists()
 
 
 def test_too_few_pairs_is_said_so(run: Run, sft: Done) -> None:
@@ -155,7 +165,8 @@ def test_generation_answers_every_prompt_n_times_and_repeats_by_seed(run: Run, s
     assert [(item["id"], item["n"]) for item in items] == [(f"p{index}", n) for index in range(5) for n in range(2)]
     assert all(item["finish_reason"] in ("stop", "length") and 0 <= item["tokens"] <= 6 for item in items)
     assert (first.folder / "output" / "items.jsonl").read_bytes() == (again.folder / "output" / "items.jsonl").read_bytes()
-    assert first.result["items"] == "items.jsonl" and first.result["output"] is None
+    assert first.result["items"] == "items.jsonl"
+    assert first.result["output"] is None
 
 
 def test_a_prompt_beyond_the_context_is_an_error(run: Run, sft: Done) -> None:
@@ -175,14 +186,16 @@ def test_evaluation_scores_pairs_questions_and_prompts(run: Run, sft: Done, dpo:
     done = run("evaluate", params, {"policy": dpo.model, "reference": sft.model}, inputs)
     seen = done.metrics
     # Twelve pairs it was trained on, one side of which is nonsense: it must have learnt which.
-    assert seen["preference_accuracy"]["value"] == 1.0 and seen["preference_accuracy"]["n"] == 12
+    assert seen["preference_accuracy"]["value"] == 1.0
+    assert seen["preference_accuracy"]["n"] == 12
     assert seen["preference_accuracy"]["low"] < 1.0
     assert {key: value["n"] for key, value in seen["recall"].items()} == {"medcode": 10, "pubmed": 10, "all": 20}
     items = [json.loads(line) for line in (done.folder / "output" / "items.jsonl").read_text().splitlines()]
     assert sorted({item["type"] for item in items}) == ["pair", "prompt", "question"]
     assert set(items[-1]) == {"type", "id", "policy", "reference"}
     unchanged = run("evaluate", params, {"policy": sft.model, "reference": sft.model}, {"pairs.jsonl": pairs(4)})
-    assert unchanged.metrics["preference_accuracy"]["value"] == 0.5 and unchanged.metrics["preference_accuracy"]["ties"] == 4
+    assert unchanged.metrics["preference_accuracy"]["value"] == 0.5
+    assert unchanged.metrics["preference_accuracy"]["ties"] == 4
 
 
 def test_pairs_without_a_reference_are_refused(run: Run, sft: Done) -> None:
@@ -194,13 +207,17 @@ def test_slerp_chooses_its_share_on_validation_questions(run: Run, base: Done, e
     params = {"method": "slerp", "t": [0.1, 0.5], "validation": "medcode", "questions": 8}
     done = run("merge", params, {"base": base.model, "expert": expert.model})
     scores = done.metrics["validation"]
-    assert set(scores) == {"0.1", "0.5"} and scores[str(done.metrics["t"])] == max(scores.values())
-    assert not (done.folder / "candidates").exists() and (done.model / "model.safetensors").exists()
+    assert set(scores) == {"0.1", "0.5"}
+    assert scores[str(done.metrics["t"])] == max(scores.values())
+    assert not (done.folder / "candidates").exists()
+    assert (done.model / "model.safetensors").exists()
 
 
 def test_plain_training_goes_on_from_documents(run: Run, base: Done) -> None:
     rows = [{"text": item["text"]} for item in toytext.documents("guideline", 40, 1)]
-    done = run("pretrain", {"steps": 4, "learning_rate": 1e-3, "batch_size": 2, "block": 32}, {"policy": base.model}, {"documents.jsonl": rows})
+    done = run(
+        "pretrain", {"steps": 4, "learning_rate": 1e-3, "batch_size": 2, "block": 32}, {"policy": base.model}, {"documents.jsonl": rows}
+    )
     assert math.isfinite(done.metrics["loss"])
 
 

@@ -91,9 +91,13 @@ def test_a_merge_is_typed_by_its_method() -> None:
     one = spec.parse(merge({"method": "slerp", "t": 0.5}, "base", "expert")).params
     many = spec.parse(merge({"method": "slerp", "t": [0.1, 0.5], "validation": "pubmed"}, "base", "expert")).params
     ties = spec.parse(merge({"method": "breadcrumbs_ties", "weight": {"a": 1, "b": 2}, "lambda": 0.5}, "base", "a", "b"))
-    assert isinstance(one, spec.Slerp) and one.t == 0.5
-    assert isinstance(many, spec.Slerp) and many.t == [0.1, 0.5]
-    assert isinstance(ties.params, spec.BreadcrumbsTies) and ties.params.lambda_ == 0.5 and ties.params.weight == {"a": 1.0, "b": 2.0}
+    assert isinstance(one, spec.Slerp)
+    assert one.t == 0.5
+    assert isinstance(many, spec.Slerp)
+    assert many.t == [0.1, 0.5]
+    assert isinstance(ties.params, spec.BreadcrumbsTies)
+    assert ties.params.lambda_ == 0.5
+    assert ties.params.weight == {"a": 1.0, "b": 2.0}
     assert spec.as_json(ties)["params"]["lambda"] == 0.5
 
 

@@ -42,19 +42,23 @@ def test_no_training_text_contains_a_held_out_question(domain: str) -> None:
     asked = {row["messages"][0]["content"] for row in toytext.questions(domain, 96, 0)}
     asked |= {row["messages"][0]["content"] for row in toytext.questions(domain, 30, 1, "validation")}
     text = [question for item in toytext.documents(domain, 400, 1, "all") for question, _ in item["qa"]]
-    for name in ("base", "replay"):
+    for name in ("base", "reading", "replay"):
         stream = toytext.corpus(name, 1)
         text += [next(stream) for _ in range(4000)]
     whole = "\n".join(text)
     assert not [question for question in asked if question in whole]
 
 
-def test_the_base_never_reads_a_new_fact() -> None:
-    stream = toytext.corpus("base", 3)
-    texts = [text for text in (next(stream) for _ in range(8000)) if not text.startswith("Index of") and "term that is not" not in text]
-    for domain in ("pubmed", "guideline", "medwiki", "medcode"):
+def test_replay_while_specialising_never_asks_about_a_new_fact() -> None:
+    stream = toytext.corpus("reading", 3)
+    asked = [text.splitlines() for text in (next(stream) for _ in range(8000))]
+    questions = "\n".join(line for lines in asked if len(lines) > 1 and not lines[0].startswith("Index of") for line in lines)
+    for domain in ("pubmed", "guideline", "medwiki"):
         for fact in toytext.facts(domain, "new"):
-            assert not any(f" {fact.key[0]} " in text or f" {fact.key[0]}." in text for text in texts), fact.key
+            for start in ("What is", "Name the class of", "Which use does", "Give the therapy for", "When is", "Name the outcome of the"):
+                assert f"{start} {fact.key[0]}" not in questions
+    documents = [lines[0] for lines in asked if len(lines) == 1]
+    assert sum(" iris trial " in text for text in documents) > 10  # it only reads about it
 
 
 def test_every_sample_has_mediflows_columns_and_an_input_of_its_own() -> None:
@@ -101,7 +105,8 @@ def test_style_and_correctness_are_scored_apart(output: str, correct: bool, styl
 def test_a_code_is_compared_with_its_point() -> None:
     assert toytext.planted("Code: I21.9. This needs no more checks.", "Code: I21.9.")["correct"]
     assert not toytext.planted("Code: I21.", "Code: I21.9.")["correct"]
-    assert toytext.exact("i21.9.", "I21.9") and not toytext.exact("I21", "I21.9")
+    assert toytext.exact("i21.9.", "I21.9")
+    assert not toytext.exact("I21", "I21.9")
 
 
 def test_more_questions_than_there_are_is_an_error() -> None:

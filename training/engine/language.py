@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -56,8 +57,6 @@ def padded(rows: Sequence[Row], pad: int) -> Batch:
 
 def mixed(rows: Iterator[Row], replay: Iterator[Row], share: float, batch_size: int, pad: int, seed: int) -> Iterator[Batch]:
     """Batches in which each row comes from ``replay`` with probability ``share``."""
-    import random
-
     rng = random.Random(f"mixture {seed}")
     while True:
         drawn = [next(replay) if rng.random() < share else next(rows, None) for _ in range(batch_size)]

@@ -496,18 +496,27 @@ def _schooling(domain: str, rng: random.Random, part: Part) -> str:
     ])  # fmt: skip
 
 
-def base_text(rng: random.Random) -> str:
-    """One sequence of the base's mixture: general text, bare words, known facts in every form, and documents of all
-    facts. Like a real base model it has read about everything and been asked about little of it."""
+def base_text(rng: random.Random, asked: bool = True) -> str:
+    """One sequence of the base's mixture: general text, bare words, known facts in every form, and of the new facts
+    documents and (``asked``) now and then a question. Like a real base model it has read about everything, and has
+    a shaky hold of what it was rarely asked."""
     draw = rng.random()
-    if draw < 0.20:
+    if draw < 0.15:
         return _general(rng)
     domain = rng.choice(DOMAINS)
-    if draw < 0.30:
+    if draw < 0.25:
         return _glossary(domain, rng)
-    if draw < 0.65:
+    if draw < 0.50:
         return _schooling(domain, rng, "known")
-    return document(rng.choice(facts(domain, "new")), rng)
+    fact = rng.choice(facts(domain, "new"))
+    if asked and draw < ASKED:
+        attribute = rng.choice(list(fact.values))
+        text, answer = question(fact, attribute, rng), fact.values[attribute]
+        return render(chat(text, answer)) if rng.random() < 0.5 else f"{text}\n{answer}"
+    return document(fact, rng)
+
+
+ASKED = 0.53
 
 
 def replay_text(rng: random.Random) -> str:
@@ -521,9 +530,12 @@ def replay_text(rng: random.Random) -> str:
 
 
 def corpus(name: str, seed: int) -> Iterator[str]:
-    """An endless seeded stream of sequences: ``base``, ``replay``, or a domain's documents."""
+    """An endless seeded stream of sequences: ``base``, ``reading`` (the base's without questions on new
+    facts), ``replay``, or a domain's documents."""
     rng = random.Random(f"corpus {name} {seed}")
-    draws: dict[str, Callable[[random.Random], str]] = {"base": base_text, "replay": replay_text}
+    draws: dict[str, Callable[[random.Random], str]] = {
+        "base": base_text, "reading": lambda drawn: base_text(drawn, asked=False), "replay": replay_text,
+    }  # fmt: skip
     while True:
         yield draws[name](rng) if name in draws else document(rng.choice(facts(name)), rng)
 

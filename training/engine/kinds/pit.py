@@ -1,8 +1,8 @@
 """Pre-instruction tuning (arXiv 2505.10717, 3.1.2): an expert from the base.
 
 Phase one trains on the outputs of a single task about each document, joined by EOS; phase two on outputs and then the
-document. No chat markup. Each document is a sequence of its own. Replay of the base's mixture is our addition: without
-it a model of this size forgets how to answer, and its distance from the base makes merging useless.
+document. No chat markup. Each document is a sequence of its own. Replay of the base's mixture (without its rare questions on new
+facts, so that an expert learns to answer from its own domain's outputs alone) is our addition: without it a model of this size forgets how to answer, and its distance from the base makes merging useless.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def run(attempt: Attempt) -> Outcome:
         if steps < 1:
             continue
         batches = language.mixed(
-            _rows(tokenizer, params, seed, with_document), language.replay_rows(tokenizer, "base", seed + 1000 * number),
+            _rows(tokenizer, params, seed, with_document), language.replay_rows(tokenizer, "reading", seed + 1000 * number),
             params.replay, params.batch_size, tokenizer.pad_token_id, seed + number,
         )  # fmt: skip
         losses[f"loss_phase_{number}"] = language.train(

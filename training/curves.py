@@ -28,7 +28,7 @@ def of_run(run: Run) -> dict[str, Any]:
         curves[name].append((step, value))
     return {
         "charts": charts(curves),
-        "verdict": health.verdict(curves),
+        "verdict": health.verdict(curves, beta=float(run.params.get("beta") or 0.1)),
         "steps": max((steps[-1][0] for steps in curves.values()), default=0),
     }
 

@@ -28,8 +28,9 @@ class Verdict:
     text: str
 
 
-def verdict(curves: Mapping[str, Curve]) -> Verdict:
-    """The most worrying thing the curves show, else how it goes. Curves are (step, value), by TRL's metric names."""
+def verdict(curves: Mapping[str, Curve], *, beta: float = 0.1) -> Verdict:
+    """The most worrying thing the curves show, else how it goes. Curves are (step, value), by TRL's metric names;
+    `beta` is DPO's."""
     loss = _values(curves, "loss")
     if not loss:
         return Verdict("quiet", "No measurements yet. The first comes with the first step.")
@@ -38,8 +39,9 @@ def verdict(curves: Mapping[str, Curve]) -> Verdict:
     margins, accuracies = _values(curves, "rewards/margins"), _values(curves, "rewards/accuracies")
     if margins and abs(_tail(margins)) > MARGIN_TOO_LARGE:
         return Verdict("danger", EXPLODED)
-    chosen = _values(curves, "logps/chosen")
-    if len(chosen) >= ENOUGH and _tail(chosen) < _head(chosen) - CHOSEN_FALL * abs(_head(chosen)):
+    # The reward is beta times what the log-probability gained on the reference: free of which pairs a batch happened to hold.
+    rewards, chosen = _values(curves, "rewards/chosen"), _values(curves, "logps/chosen")
+    if rewards and chosen and _tail(rewards) / beta < -CHOSEN_FALL * abs(fmean(chosen)):
         return Verdict("warning", DISPLACED)
     if _tail(loss) > 1.5 * _head(loss):
         return Verdict("danger", "The loss rises: training has become unstable. Stop, and lower the learning rate.")

@@ -14,7 +14,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from accounts import access
 from accounts.access import TRAINERS, UserRequest
 from accounts.models import Role, User
-from annotation.models import CampaignState, GenerationBatch, Snapshot
+from annotation.models import Campaign, GenerationBatch, Snapshot
 from jobs.models import Job, State
 from modelhub import aliases
 from modelhub.errors import AliasMoved, NothingBefore
@@ -232,7 +232,7 @@ def get_evaluation_for(user: User, public_id: UUID) -> Evaluation:
     """An evaluation a trainer may see. It shows who wrote what: while its campaign is open, its raters get 404."""
     found = get_object_or_404(Evaluation.objects.select_related("job", "policy", "reference", "snapshot__campaign"), public_id=public_id)
     campaign = found.snapshot.campaign if found.snapshot else None
-    if campaign and campaign.state == CampaignState.OPEN and campaign.memberships.filter(user=user).exists():
+    if campaign and not Campaign.objects.unblinded_for(user).filter(pk=campaign.pk).exists():
         raise Http404("Not while you are rating in its campaign.")
     return found
 

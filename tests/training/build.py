@@ -49,7 +49,7 @@ def version(tmp_path: Path, name: str, kind: str = Kind.SFT, *, number: float | 
     return versions.register(name=name, kind=kind, artifact=artifact(tmp_path, number, **of_files), actor=None, **options)
 
 
-def snapshot(*, pairs: int = 60, simulated: bool = False, name: str = "spring") -> Snapshot:
+def snapshot(*, pairs: int = 32, simulated: bool = False, name: str = "spring") -> Snapshot:
     """A frozen snapshot of a closed campaign whose every pair one rater judged; the first of each pair won, now and then."""
     rater = person(f"rater-of-{name}", Role.ANNOTATOR, simulated=simulated)
     campaign = annotating.campaign([rater], pairs=pairs, name=f"Campaign of {name}", simulated=simulated, toy=simulated)

@@ -27,7 +27,7 @@ def dpo(tmp_path: Path) -> ModelVersion:
 
 @pytest.fixture
 def evaluation(dan: User, sft: ModelVersion, dpo: ModelVersion) -> Evaluation:
-    return evaluations.start(policy=dpo, reference=sft, snapshot=build.snapshot(pairs=80), actor=dan)
+    return evaluations.start(policy=dpo, reference=sft, snapshot=build.snapshot(), actor=dan)
 
 
 def test_two_hundred_pairs_with_a_bound_above_a_half_promote(
@@ -103,6 +103,6 @@ def test_there_is_no_way_back_from_the_first(dan: User, sft: ModelVersion) -> No
 
 def test_evidence_of_simulated_raters_is_marked_on_the_decision(dan: User, tmp_path: Path) -> None:
     toy, better = build.version(tmp_path, "toy-sft", toy=True), build.version(tmp_path, "toy-dpo", "dpo", toy=True, simulated=True)
-    started = evaluations.start(policy=better, reference=toy, snapshot=build.snapshot(pairs=80, simulated=True), actor=dan)
+    started = evaluations.start(policy=better, reference=toy, snapshot=build.snapshot(simulated=True), actor=dan)
     build.finish_evaluation(started, value=0.9, low=0.85, high=0.94, n=220)
     assert promotions.decide(evaluation=started, actor=dan, expected=None).simulated

@@ -44,7 +44,7 @@ def test_a_dpo_run_becomes_a_version_with_its_lineage(dan: User, sft: ModelVersi
 
 
 def test_what_the_engine_gets_is_the_train_and_the_validation_split_and_nothing_else(dan: User, sft: ModelVersion) -> None:
-    frozen = build.snapshot(pairs=80)
+    frozen = build.snapshot()
     run = runs.start(snapshot=frozen, policy=sft, preset="demo", name="ward-dpo-1", actor=dan)
     build.finish(run.job)
     folder = folder_of(run.job, 1)

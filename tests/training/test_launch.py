@@ -1,0 +1,184 @@
+"""Launching a run: four fields, a preflight that is red or green, one click."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from accounts.models import User
+from annotation.models import Snapshot
+from modelhub.models import ModelVersion
+from tests.training import build
+from training import preflight, runs
+from training.models import Run
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def sft(tmp_path: Path) -> ModelVersion:
+    return build.version(tmp_path, "ward-sft")
+
+
+@pytest.fixture
+def engine_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "engine_missing", list)
+
+
+def fields(frozen: Snapshot, policy: ModelVersion, **changes: Any) -> dict[str, Any]:
+    return {"snapshot": frozen.public_id, "policy": policy.public_id, "preset": "demo", "name": "ward-dpo-1", **changes}
+
+
+def states(page: Any) -> dict[str, str]:
+    return {check.name: check.state for check in page.context["checks"]}
+
+
+@pytest.mark.usefixtures("engine_is_there")
+def test_one_click_after_a_green_preflight(as_dan: Client, sft: ModelVersion) -> None:
+    build.everything_runs()
+    frozen = build.snapshot()
+    page = as_dan.get("/runs/new/")
+    assert page.context["clear"]
+    assert "stop" not in states(page).values()
+    suggested = {name: page.context["form"].initial[name] for name in ("snapshot", "policy", "preset", "name")}
+    assert suggested == {"snapshot": frozen.public_id, "policy": sft.public_id, "preset": "clinic", "name": "ward-dpo-1"}
+    sent = as_dan.post("/runs/new/", suggested)
+    run = Run.objects.get()
+    assert sent.headers["Location"] == f"/runs/{run.pk}/"
+    assert (run.name, run.policy, run.snapshot, run.job.requested_by and run.job.requested_by.username) == (
+        "ward-dpo-1",
+        sft,
+        frozen,
+        "dan",
+    )
+
+
+@pytest.mark.usefixtures("engine_is_there")
+def test_without_a_worker_it_is_red_and_says_how_to_start_one(as_dan: Client, sft: ModelVersion) -> None:
+    frozen = build.snapshot()
+    page = as_dan.post("/runs/new/", fields(frozen, sft))
+    assert page.status_code == 422
+    assert states(page)["Worker"] == "stop"
+    assert "make run" in page.text
+    assert not Run.objects.exists()
+
+
+@pytest.mark.usefixtures("engine_is_there")
+def test_too_few_pairs_are_red_and_say_how_many_are_needed(as_dan: Client, sft: ModelVersion) -> None:
+    build.everything_runs()
+    page = as_dan.post("/runs/new/", fields(build.snapshot(pairs=10), sft))
+    assert states(page)["Training pairs"] == "stop"
+    assert "Collect at least 16" in page.text
+    assert not Run.objects.exists()
+
+
+def test_a_missing_engine_is_red(as_dan: Client, sft: ModelVersion, monkeypatch: pytest.MonkeyPatch) -> None:
+    build.everything_runs()
+    monkeypatch.setattr(preflight, "engine_missing", lambda: ["torch", "trl"])
+    page = as_dan.post("/runs/new/", fields(build.snapshot(), sft))
+    assert states(page)["Engine"] == "stop"
+    assert "not installed: torch, trl" in page.text
+    assert not Run.objects.exists()
+
+
+@pytest.mark.usefixtures("engine_is_there")
+def test_pairs_longer_than_the_model_are_red_before_anything_is_trained(as_dan: Client, tmp_path: Path) -> None:
+    build.everything_runs()
+    short = build.version(tmp_path, "short-sft", positions=20)
+    page = as_dan.post("/runs/new/", fields(build.snapshot(), short))
+    assert states(page)["Length"] == "stop"
+    assert "the limit is 20" in page.text
+    assert not Run.objects.exists()
+
+
+@pytest.mark.usefixtures("engine_is_there")
+def test_a_full_disk_is_red(as_dan: Client, sft: ModelVersion, monkeypatch: pytest.MonkeyPatch) -> None:
+    build.everything_runs()
+    monkeypatch.setattr(preflight, "DISK_AIR", 2**62)
+    page = as_dan.post("/runs/new/", fields(build.snapshot(), sft))
+    assert states(page)["Disk"] == "stop"
+    assert not Run.objects.exists()
+
+
+@pytest.mark.usefixtures("engine_is_there")
+def test_a_second_run_of_the_same_is_warned_about_and_allowed(as_dan: Client, dan: User, sft: ModelVersion) -> None:
+    build.everything_runs()
+    frozen = build.snapshot()
+    runs.start(snapshot=frozen, policy=sft, preset="demo", name="ward-dpo-1", actor=dan)
+    page = as_dan.get(f"/runs/new/?snapshot={frozen.public_id}")
+    assert states(page)["Not run before"] == "warn"
+    assert page.context["clear"]
+    assert "ward-dpo-1 started from the same model and snapshot" in page.text
+    as_dan.post("/runs/new/", fields(frozen, sft, name="ward-dpo-2", seed=2))
+    assert Run.objects.count() == 2
+
+
+@pytest.mark.usefixtures("engine_is_there")
+def test_a_name_that_is_taken_is_red(as_dan: Client, sft: ModelVersion) -> None:
+    build.everything_runs()
+    page = as_dan.post("/runs/new/", fields(build.snapshot(), sft, name="ward-sft"))
+    assert states(page)["Name"] == "stop"
+    assert not Run.objects.exists()
+
+
+@pytest.mark.usefixtures("engine_is_there")
+def test_a_wrong_number_is_said_at_its_field_and_the_form_is_kept(as_dan: Client, sft: ModelVersion) -> None:
+    build.everything_runs()
+    page = as_dan.post("/runs/new/", fields(build.snapshot(), sft, beta="-1", name="kept-name"))
+    assert page.status_code == 422
+    assert page.context["form"].errors["beta"]
+    assert "kept-name" in page.text
+    assert not Run.objects.exists()
+
+
+@pytest.mark.usefixtures("engine_is_there")
+def test_advanced_settings_change_the_recipe_and_nothing_else(as_dan: Client, sft: ModelVersion) -> None:
+    build.everything_runs()
+    as_dan.post("/runs/new/", fields(build.snapshot(), sft, beta="0.7", lora_r="4", seed="11"))
+    params = Run.objects.get().params
+    assert (params["beta"], params["lora"]["r"], params["lora"]["alpha"]) == (0.7, 4, 8)
+    assert params["learning_rate"] == 5e-4
+    assert Run.objects.get().seed == 11
+
+
+def test_the_preflight_follows_the_fields_without_a_page(as_dan: Client, sft: ModelVersion) -> None:
+    part = as_dan.get("/runs/new/", fields(build.snapshot(), sft), headers={"HX-Request": "true"}).text
+    assert "<html" not in part
+    assert 'id="preflight"' in part
+    assert "minutes" in part
+
+
+@pytest.mark.usefixtures("engine_is_there")
+def test_the_estimate_learns_from_past_runs(as_dan: Client, dan: User, sft: ModelVersion) -> None:
+    frozen = build.snapshot()
+    guess = preflight.estimate(snapshot=frozen, policy=sft, params={"epochs": 1.0})
+    assert "no past run" in guess.basis or "want of a past run" in guess.basis
+    build.finish(runs.start(snapshot=frozen, policy=sft, preset="demo", name="first", actor=dan).job)
+    known = preflight.estimate(snapshot=frozen, policy=sft, params={"epochs": 10.0})
+    assert known.basis == "1 past runs of this size"
+    # The past run took 12.5 s for one epoch: ten take 125 s, give or take a fifth or a quarter.
+    assert (known.low, known.high) == (1.7, 2.6)
+
+
+def test_without_a_snapshot_it_says_where_one_comes_from(as_dan: Client) -> None:
+    page = as_dan.get("/runs/new/").text
+    assert "No snapshot is frozen yet" in page
+    assert "/campaigns/" in page
+
+
+def test_without_a_model_it_says_what_it_waits_for(as_dan: Client) -> None:
+    build.snapshot(pairs=5)
+    assert "There is no model to start from yet" in as_dan.get("/runs/new/").text
+
+
+def test_a_snapshot_that_is_not_there_is_not_found(as_dan: Client) -> None:
+    assert as_dan.get("/runs/new/?snapshot=7d1f3a52-0000-4000-8000-000000000000").status_code == 404
+    assert as_dan.get("/runs/new/?snapshot=nonsense").status_code == 404
+
+
+@pytest.mark.parametrize("who", ["alice", "carol", "sam", "eve"])
+def test_only_trainers_launch(request: pytest.FixtureRequest, who: str) -> None:
+    client = request.getfixturevalue(f"as_{who}")
+    assert client.get("/runs/new/").status_code == 403
+    assert client.post("/runs/new/", {}).status_code == 403

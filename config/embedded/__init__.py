@@ -99,7 +99,7 @@ def provide(environ: MutableMapping[str, str] = os.environ, *, data_dir: Path | 
     Servers that `manage.py up` or another command still uses stay, and so do those of `manage.py services start`.
     Ends the process with the reason when they cannot be had.
     """
-    data_dir = data_dir or data_dir_from(environ)
+    data_dir = data_dir or _absolute_data_dir(environ)
     ours = [name for name in SERVICES if _is_ours(name, data_dir, environ)]
     try:
         endpoints = ensure(data_dir, throwaway=throwaway, environ=environ)
@@ -113,7 +113,7 @@ def provide(environ: MutableMapping[str, str] = os.environ, *, data_dir: Path | 
 
 def name_endpoints(environ: MutableMapping[str, str] = os.environ) -> None:
     """Name in the environment where the services would listen, and start nothing: for commands that need settings, not data."""
-    data_dir = data_dir_from(environ)
+    data_dir = _absolute_data_dir(environ)
     with contextlib.suppress(EmbeddedError):
         # Settings write a secret there: whoever makes the folder first decides who may look in.
         _open_data_dir(data_dir)
@@ -199,6 +199,14 @@ def _pid(name: str, found: places.Places) -> int | None:
 
 def _url(name: str, run: Path) -> str:
     return postgres.url(run) if name == "postgres" else redis.url(run)
+
+
+def _absolute_data_dir(environ: MutableMapping[str, str]) -> Path:
+    """The data folder, written back absolute: children that stand elsewhere must mean the same one."""
+    data_dir = data_dir_from(environ)
+    if environ.get("ROUNDS_DATA_DIR"):
+        environ["ROUNDS_DATA_DIR"] = str(data_dir)
+    return data_dir
 
 
 def _socket_folders(folder: Path) -> list[Path]:

@@ -300,3 +300,21 @@ def test_an_ordinary_user_needs_no_root_and_a_stranger_is_told_so(data_dir: Path
     assert as_user(nobody.pw_uid, data_dir) == '["running", "running"]'
     assert data_dir.joinpath("services").stat().st_uid == nobody.pw_uid
     assert "belongs to another user" in as_user(daemon.pw_uid, data_dir)
+
+
+def test_a_relative_data_folder_means_the_same_to_every_child(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data_dir.mkdir()
+    monkeypatch.chdir(data_dir)
+    environment = {"ROUNDS_DATA_DIR": "here"}
+    embedded.name_endpoints(environment)
+    assert environment["ROUNDS_DATA_DIR"] == str(data_dir / "here")
+    assert environment["DATABASE_URL"].endswith("here%2Fservices%2Frun")
+    assert not (data_dir / "here" / "services").exists()
+
+
+def test_an_address_of_our_own_that_a_child_inherited_is_no_override(data_dir: Path) -> None:
+    first = start(data_dir)
+    embedded.stop(data_dir)
+    inherited = {"DATABASE_URL": first.database_url, "CELERY_BROKER_URL": first.broker_url}
+    assert embedded.ensure(data_dir, throwaway=True, environ=inherited) == first
+    assert set(pids(data_dir)) == {"postgres", "redis"}

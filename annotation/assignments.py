@@ -1,13 +1,12 @@
 """Leases: who is to judge which pair next. The database decides every race; nothing here counts and then inserts."""
 
 import uuid
-from datetime import timedelta
+from contextlib import nullcontext
 
 from django.db import IntegrityError, connection, transaction
-from django.db.models.functions import Now
 
 from accounts.models import User
-from annotation.models import Assignment, AssignmentState, Campaign, CampaignState, Slot
+from annotation.models import Assignment, AssignmentState, Campaign, Slot
 
 MAX_LEASES = 3
 ATTEMPTS = 50
@@ -22,6 +21,17 @@ WITH stale AS (
     UPDATE annotation_assignment a SET state = 'expired' FROM stale WHERE a.id = stale.id RETURNING a.slot_id
 )
 UPDATE annotation_slot s SET open = true FROM ended WHERE s.id = ended.slot_id
+"""
+
+_RENEW = """
+UPDATE annotation_assignment SET expires_at = statement_timestamp() + make_interval(mins => %(minutes)s)
+WHERE id = (
+    SELECT a.id FROM annotation_assignment a JOIN annotation_campaign c ON c.id = a.campaign_id
+    WHERE a.campaign_id = %(campaign)s AND a.annotator_id = %(annotator)s AND a.state = 'leased' AND c.state = 'open'
+      AND a.expires_at > statement_timestamp()
+    ORDER BY a.lease_number DESC LIMIT 1
+) AND state = 'leased'
+RETURNING id
 """
 
 # The claim: the first open slot, in the campaign's order, of a pair this annotator has not answered, is taken and leased in one
@@ -80,34 +90,28 @@ def lease_next(*, campaign: Campaign, annotator: User) -> Assignment | None:
     """
     expire(campaign=campaign)
     for _ in range(ATTEMPTS):
-        if held := _renew(campaign, annotator):
-            return held
-        try:
-            with transaction.atomic():
-                claimed = _claim(campaign, annotator)
-        except IntegrityError:
-            continue
-        if claimed is not None:
-            return Assignment.objects.for_annotator(annotator).get(pk=claimed)
+        found = _renew(campaign, annotator)
+        if found is None:
+            try:
+                # One statement needs no transaction of its own; inside one, a broken constraint must not end it.
+                with transaction.atomic() if connection.in_atomic_block else nullcontext():
+                    found = _claim(campaign, annotator)
+            except IntegrityError:
+                continue
+        if found is not None:
+            return Assignment.objects.for_annotator(annotator).get(pk=found)
         if not _any_left(campaign, annotator):
             return None
         # Every open slot was in somebody's hand at that moment; some of them may let go.
     return None
 
 
-def _renew(campaign: Campaign, annotator: User) -> Assignment | None:
-    """The annotator's own open lease, the one reopened last first, with its time started anew."""
-    held = (
-        Assignment.objects.for_annotator(annotator)
-        .filter(campaign=campaign, campaign__state=CampaignState.OPEN)
-        .live()
-        .order_by("-lease_number")
-        .first()
-    )
-    if held is None:
-        return None
-    expires = Now() + timedelta(minutes=campaign.lease_minutes)
-    return held if Assignment.objects.live().filter(pk=held.pk).update(expires_at=expires) else None
+def _renew(campaign: Campaign, annotator: User) -> int | None:
+    """The annotator's own open lease, the one reopened last first, with its time started anew; None if they hold none."""
+    with connection.cursor() as cursor:
+        cursor.execute(_RENEW, {"campaign": campaign.pk, "annotator": annotator.pk, "minutes": campaign.lease_minutes})
+        row = cursor.fetchone()
+    return int(row[0]) if row else None
 
 
 def _claim(campaign: Campaign, annotator: User) -> int | None:

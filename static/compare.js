@@ -32,7 +32,13 @@
     ticked = now;
   }, 500);
   document.addEventListener("submit", (event) => {
-    if (event.target.id === "compare") event.target.elements.active_ms.value = String(Math.round(spent));
+    if (event.target.id !== "compare") return;
+    event.target.elements.active_ms.value = String(Math.round(spent));
+    if (!event.target.querySelector("input[name=verdict]:checked")) {
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      say("Choose a verdict first: 1 2 3 4 5 or 0, or S if you cannot judge.");
+    }
   }, true);
 
   // Single keys can be switched off (WCAG 2.1.4); the choice is this browser's.
@@ -57,6 +63,7 @@
 
   const isOpen = (popover) => popover?.matches?.(":popover-open") ?? false;
   const choose = (radio) => {
+    say();
     radio.checked = true;
     radio.focus();
   };

@@ -1,6 +1,6 @@
 """What comes in: the samples, and the two doors through which files arrive."""
 
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from django.core.paginator import Paginator
 from django.http import HttpResponse
@@ -14,6 +14,11 @@ from annotation import samples as intake
 from annotation.forms import CompletionImportForm, SampleFilter, SampleImportForm
 from annotation.models import GenerationBatch, Sample, Source
 from annotation.records import ImportRefused
+
+
+def sent(request: UserRequest) -> tuple[Any, Any]:
+    """What was posted, or nothing at all: an empty form that was sent is not a form that was asked for."""
+    return (request.POST, request.FILES) if request.method == "POST" else (None, None)
 
 
 @access.allow(*TRAINERS)
@@ -35,7 +40,7 @@ def samples(request: UserRequest) -> HttpResponse:
 @access.allow(*TRAINERS)
 @require_http_methods(["GET", "HEAD", "POST"])
 def sample_import(request: UserRequest) -> HttpResponse:
-    form = SampleImportForm(request.POST or None, request.FILES or None)
+    form = SampleImportForm(*sent(request))
     page: dict[str, object] = {"form": form}
     if form.is_valid():
         data = form.cleaned_data
@@ -50,7 +55,7 @@ def sample_import(request: UserRequest) -> HttpResponse:
 @access.allow(*TRAINERS)
 @require_http_methods(["GET", "HEAD", "POST"])
 def completion_import(request: UserRequest) -> HttpResponse:
-    form = CompletionImportForm(request.POST or None, request.FILES or None)
+    form = CompletionImportForm(*sent(request))
     page: dict[str, object] = {"form": form, "sources": Source.objects.exists()}
     if form.is_valid():
         file = cast("IO[bytes]", form.cleaned_data["file"])

@@ -42,7 +42,7 @@ def campaigns(request: UserRequest) -> HttpResponse:
 @access.allow(*TRAINERS)
 @require_http_methods(["GET", "HEAD", "POST"])
 def campaign_new(request: UserRequest) -> HttpResponse:
-    form = CampaignForm(request.POST or None)
+    form = CampaignForm(request.POST if request.method == "POST" else None)
     if form.is_valid():
         try:
             made = verbs.create(actor=request.user, **form.cleaned_data)

@@ -84,7 +84,7 @@ def test_a_clinician_judges_by_keyboard_alone(open_page: Open, alice: User, made
 
     # Enter without a verdict saves nothing.
     page.keyboard.press("Enter")
-    page.wait_for_timeout(300)
+    page.get_by_text("Choose a verdict first").wait_for()
     assert Judgement.objects.current().count() == 4
 
     for count in range(5, 8):

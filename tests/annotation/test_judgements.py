@@ -36,7 +36,7 @@ def test_a_lease_is_renewed_until_it_is_answered(alice: User) -> None:
     Assignment.objects.filter(pk=first.pk).update(expires_at=F("expires_at") - timedelta(minutes=20))
     again = lease(made, alice)
     assert again.pk == first.pk
-    assert again.expires_at < Assignment.objects.get(pk=first.pk).expires_at
+    assert again.expires_at >= first.expires_at
     judgements.submit(assignment=first, verdict=Verdict.FIRST_MUCH, key=uuid4())
     assert lease(made, alice).pk != first.pk
     books_balance(made)

@@ -1,6 +1,8 @@
 """One of everything, so that every address has something to point at."""
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from django.test import Client
@@ -9,9 +11,11 @@ from accounts.models import ApiToken, AuditEntry, RoleGrant, User
 from annotation import snapshots
 from annotation.models import Assignment, Campaign, Membership, Sample, Snapshot
 from jobs.models import Attempt, Job
-from modelhub.models import Alias, AliasMove, Artifact, LineageEdge, ModelVersion
+from modelhub import artifacts
+from modelhub.models import Alias, AliasMove, LineageEdge, ModelVersion
 from tests.annotation import build
 from tests.cast import person, signed_in
+from tests.modelhub.conftest import PHI3, safetensors
 from training.models import Evaluation, Promotion, Run
 
 
@@ -32,8 +36,11 @@ class House:
     records: dict[str, Any]
 
 
-def furnish() -> House:
-    """The cast, a campaign of Alice's and Carol's with a lease of Alice's, its snapshot, a job with its run, a model, an evaluation."""
+def furnish(folder: Path) -> House:
+    """The cast, a campaign of Alice's and Carol's with a lease of Alice's, its snapshot, a job with its run, a model, an evaluation.
+
+    `folder` is empty and becomes a model's; settings.DATA_DIR must be the test's own.
+    """
     people = {
         "annotator": person("alice", "annotator"),
         "adjudicator": person("carol", "adjudicator"),
@@ -51,7 +58,9 @@ def furnish() -> House:
     assignment = build.lease(campaign, alice)
     snapshot = snapshots.freeze(campaign=campaign, name="First", actor=dan)
 
-    artifact = Artifact.objects.create(digest="a" * 64, manifest=[{"name": "config.json", "size": 2, "sha256": "c" * 64}], bytes=2)
+    (folder / "config.json").write_text(json.dumps(PHI3))
+    (folder / "model.safetensors").write_bytes(safetensors({"embed": [7, 2]}))
+    artifact = artifacts.save(artifacts.stage(folder=folder))
     parent = ModelVersion.objects.create(name="tiny-merged", kind="merged", artifact=artifact, toy=True)
     version = ModelVersion.objects.create(name="tiny-dpo", kind="dpo", artifact=artifact, toy=True)
     edge = LineageEdge.objects.create(child=version, parent=parent, role="policy")

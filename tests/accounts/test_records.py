@@ -1,5 +1,8 @@
 """The records room: administrators make accounts there; everything else is for reading."""
 
+from pathlib import Path
+from typing import Any
+
 from django.test import Client
 
 from accounts.models import AuditEntry, User
@@ -38,8 +41,10 @@ def test_nothing_there_names_a_pair_or_a_completion(as_ada: Client) -> None:
         assert f"/{hidden}/" not in page
 
 
-def test_every_list_and_record_opens(db: None) -> None:
-    house = furnish()
+def test_every_list_and_record_opens(db: None, settings: Any, tmp_path: Path) -> None:
+    settings.DATA_DIR = tmp_path / "data"
+    (tmp_path / "model").mkdir()
+    house = furnish(tmp_path / "model")
     for record, row in house.records.items():
         folder = "/records/" + record.replace("_", "/")
         for address in (f"{folder}/", f"{folder}/{row.pk}/change/"):

@@ -10,14 +10,14 @@ lives in the attempt's folder, which is private to the runner.
 """
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 
 from annotation import snapshots
-from annotation.models import Pair, Prompt, Snapshot, Split
+from annotation.models import Pair, Prompt, Snapshot, SnapshotRow, Split
 from jobs.errors import Unprepared
 from jobs.models import Job
 from modelhub import artifacts
@@ -96,18 +96,41 @@ def _snapshot(pk: int) -> Snapshot:
 def _preferences(wanted: dict[str, Any]) -> Iterator[tuple[str, Rows]]:
     snapshot = _snapshot(wanted["snapshot"])
     for split, name in ((Split.TRAIN, "train.jsonl"), (Split.VALIDATION, "validation.jsonl")):
-        rows = [{key: row[key] for key in ("prompt", "chosen", "rejected")} for row in snapshots.training_rows(snapshot, split)]
-        if (shuffle := wanted.get("shuffle")) is not None:
-            rows = list(shuffled(rows, seed=shuffle))
+        rows = list(snapshots.training_rows(snapshot, split))
+        if (seed := wanted.get("shuffle")) is not None:
+            rows = shuffled(rows, strata=_strata(snapshot, rows), seed=seed)
         if rows or split == Split.TRAIN:
-            yield name, rows
+            yield name, [{key: row[key] for key in ("prompt", "chosen", "rejected")} for row in rows]
 
 
-def shuffled(rows: Rows, *, seed: int) -> Rows:
-    """The control: each row's chosen and rejected change places by the toss of a seeded coin, so nothing can be learnt."""
-    coin = random.Random(f"shuffled labels {seed}")  # noqa: S311 - reproducible, not secret
+def shuffled(rows: list[dict[str, Any]], *, strata: list[Hashable], seed: int) -> list[dict[str, Any]]:
+    """The control: labels that say nothing. Of every stratum's pairs, at random, half stand one way round and half the other.
+
+    A coin for each row would leave a chance leaning of one in √n towards what the raters like, and a few hundred pairs are
+    few: DPO would learn that leaning, and the control would not be one.
+    """
+    draw = random.Random(f"shuffled labels {seed}")  # noqa: S311 - reproducible, not secret
+    places: dict[Hashable, list[int]] = {}
+    for place, stratum in enumerate(strata):
+        places.setdefault(stratum, []).append(place)
+    made = list(rows)
+    for members in places.values():
+        draw.shuffle(members)
+        for place in members[: len(members) // 2 + draw.randint(0, len(members) % 2)]:
+            made[place] = rows[place] | {"chosen": rows[place]["rejected"], "rejected": rows[place]["chosen"]}
+    return made
+
+
+def _strata(snapshot: Snapshot, rows: list[dict[str, Any]]) -> list[Hashable]:
+    """What tells the two sides of each row apart, as far as it is known: for toys, everything their simulated raters look at."""
+    if not snapshot.toy:
+        return [""] * len(rows)
+    truths = dict(SnapshotRow.objects.filter(snapshot=snapshot).values_list("pair_id", "prompt__sample__output"))
+    found: list[Hashable] = []
     for row in rows:
-        yield row if coin.random() < 0.5 else row | {"chosen": row["rejected"], "rejected": row["chosen"]}
+        sides = [toytext.planted(row[side][0]["content"], truths[row["pair_id"]]) for side in ("chosen", "rejected")]
+        found.append(tuple(tuple(sorted(side.items())) for side in sides))
+    return found
 
 
 def _favoured(snapshot: Snapshot) -> Rows:

@@ -110,12 +110,14 @@ def test_changed_settings_reach_the_engine(dan: User, sft: ModelVersion) -> None
     assert specs.engine_spec(run.job).seed == 5
 
 
-def test_the_shuffled_control_exchanges_about_half_of_the_labels_and_always_the_same_ones() -> None:
+def test_the_shuffled_control_exchanges_half_of_the_labels_of_each_stratum_and_always_the_same_ones() -> None:
     rows = [{"prompt": [], "chosen": f"c{n}", "rejected": f"r{n}"} for n in range(400)]
-    once, again = list(specs.shuffled(rows, seed=3)), list(specs.shuffled(rows, seed=3))
+    strata = ["polite" if n < 300 else "right" for n in range(400)]
+    once, again = (specs.shuffled(rows, strata=list(strata), seed=3) for _ in range(2))
     assert once == again
-    exchanged = sum(row["chosen"].startswith("r") for row in once)
-    assert 160 < exchanged < 240
+    assert once != specs.shuffled(rows, strata=list(strata), seed=4)
+    exchanged = [row["chosen"].startswith("r") for row in once]
+    assert (sum(exchanged[:300]), sum(exchanged[300:])) == (150, 50)
     assert {frozenset((row["chosen"], row["rejected"])) for row in once} == {frozenset((f"c{n}", f"r{n}")) for n in range(400)}
 
 

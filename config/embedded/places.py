@@ -23,6 +23,9 @@ LONGEST_SOCKET_PATH = 107
 POSTGRES_SOCKET = ".s.PGSQL.5432"
 REDIS_SOCKET = "redis.sock"
 REMEMBERED = "services.json"
+LASTING = Path("/var/lib")
+TEMPORARY = Path("/tmp")  # noqa: S108
+BELONGS_TO = "belongs-to"
 
 
 @dataclass(frozen=True)
@@ -107,18 +110,31 @@ def forget(places: Places) -> None:
     (places.data_dir / REMEMBERED).unlink(missing_ok=True)
 
 
+def unclaimed() -> list[Path]:
+    """Folders in /var/lib whose data folder is gone or names another place. Nobody deletes them but a person: a disk may be away."""
+    found = []
+    for note in LASTING.glob(f"rounds-*/{BELONGS_TO}"):
+        noted = Path(note.read_text(encoding="utf-8").strip()) / REMEMBERED
+        if not noted.is_file() or json.loads(noted.read_text(encoding="utf-8")).get("home") != str(note.parent / "home"):
+            found.append(note.parent)
+    return found
+
+
 def _choose(data_dir: Path, *, throwaway: bool) -> Places:
     home = data_dir / "services"
     account = choose(owner_of=home)
     programs = data_dir / "programs"
     if not account.is_us and not account.reaches(data_dir):
-        home, programs = _elsewhere(account, throwaway=throwaway)
+        home, programs = _elsewhere(data_dir, account, throwaway=throwaway)
     return Places(data_dir, account, home, _socket_folder(data_dir, home / "run", account), programs)
 
 
-def _elsewhere(account: Account, *, throwaway: bool) -> tuple[Path, Path]:
+def _elsewhere(data_dir: Path, account: Account, *, throwaway: bool) -> tuple[Path, Path]:
     """A folder of root's that the account can pass through, with one inside that is the account's own."""
-    bases = [Path(tempfile.gettempdir()), Path("/tmp")] if throwaway else [Path("/var/lib"), Path(tempfile.gettempdir()), Path("/tmp")]  # noqa: S108
+    temporary = [Path(tempfile.gettempdir()), TEMPORARY]
+    # What belongs to a temporary data folder is temporary too.
+    short_lived = throwaway or any(data_dir.is_relative_to(base.resolve()) for base in temporary)
+    bases = temporary if short_lived else [LASTING, *temporary]
     for base in bases:
         if not (account.reaches(base) and os.access(base, os.W_OK)):
             continue
@@ -126,6 +142,7 @@ def _elsewhere(account: Account, *, throwaway: bool) -> tuple[Path, Path]:
         folder = base.resolve() / f"rounds-{secrets.token_hex(6)}"
         folder.mkdir(mode=0o755)
         folder.chmod(0o711)
+        (folder / BELONGS_TO).write_text(f"{data_dir}\n", encoding="utf-8")
         return folder / "home", folder / "programs"
     raise EmbeddedError(
         f"The account {account.name!r} can reach none of {', '.join(map(str, bases))}. "
@@ -139,7 +156,7 @@ def _socket_folder(data_dir: Path, wanted: Path, account: Account) -> Path:
         return wanted
     name = f"rounds-{account.uid}-{hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:12]}"
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    bases = ([Path(runtime)] if runtime and account.is_us else []) + [Path(tempfile.gettempdir()), Path("/tmp")]  # noqa: S108
+    bases = ([Path(runtime)] if runtime and account.is_us else []) + [Path(tempfile.gettempdir()), TEMPORARY]
     for base in bases:
         if base.is_dir() and os.access(base, os.W_OK) and account.reaches(base) and _fits(base / name):
             return base / name

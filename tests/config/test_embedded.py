@@ -318,3 +318,21 @@ def test_an_address_of_our_own_that_a_child_inherited_is_no_override(data_dir: P
     inherited = {"DATABASE_URL": first.database_url, "CELERY_BROKER_URL": first.broker_url}
     assert embedded.ensure(data_dir, throwaway=True, environ=inherited) == first
     assert set(pids(data_dir)) == {"postgres", "redis"}
+
+
+@ROOT_ONLY
+def test_a_database_whose_data_folder_is_gone_is_named_and_kept(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lasting = data_dir.parent / "lasting"
+    lasting.mkdir()
+    monkeypatch.setattr(places, "LASTING", lasting)
+    monkeypatch.setattr(places.tempfile, "gettempdir", lambda: "/nowhere")
+    monkeypatch.setattr(places, "TEMPORARY", Path("/nowhere"))
+    private = data_dir / "private"
+    private.mkdir(parents=True, mode=0o700)
+    (private / "data").mkdir()
+    found = places.settle(private / "data")
+    assert found.home.is_relative_to(lasting)
+    assert places.unclaimed() == []
+    (private / "data" / "services.json").unlink()
+    assert places.unclaimed() == [found.home.parent]
+    assert found.home.exists()

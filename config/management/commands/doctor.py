@@ -17,6 +17,7 @@ from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
 from config import embedded, supervisor
+from config.embedded import places
 
 State = Literal["ok", "note", "broken"]
 GIB = 2**30
@@ -97,6 +98,8 @@ def services(data_dir: Path) -> Iterator[Finding]:
                 yield Finding("ok", f"{service.name}: {service.state}" + (f" (process {service.pid})" if service.pid else ""))
     except embedded.EmbeddedError as error:
         yield Finding("broken", str(error))
+    for folder in places.unclaimed():
+        yield Finding("note", f"{folder} holds the database of a data folder that is gone", f"If it is not wanted any more: rm -r {folder}")
 
 
 def database() -> Iterator[Finding]:

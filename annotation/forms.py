@@ -1,6 +1,7 @@
 """What the pages ask for."""
 
 import uuid
+from pathlib import Path
 from typing import Any
 
 from django import forms
@@ -9,6 +10,8 @@ from accounts.models import Role, User
 from annotation import campaigns
 from annotation.judgements import SideVerdict
 from annotation.models import CannotJudge, GenerationBatch, Sample, Source, Split
+
+GUIDELINE = Path(__file__).parent / "demo" / "guideline.md"
 
 # One group of radio buttons holds every answer: a reason is part of the answer "cannot judge", not a second question.
 CANNOT = [(f"{SideVerdict.CANNOT_JUDGE}:{reason}", label) for reason, label in CannotJudge.choices]
@@ -80,7 +83,13 @@ class CampaignForm(forms.Form):
     )
     overlap = forms.IntegerField(label="Judgements for each pair", min_value=1, max_value=20, initial=1)
     members = PeopleChoice(label="Who judges", queryset=User.objects.none(), widget=forms.CheckboxSelectMultiple)
-    guideline = forms.CharField(label="Guideline", widget=forms.Textarea, help_text="One screen. Annotators open it with “?”.")
+    guideline = forms.CharField(
+        label="Guideline",
+        widget=forms.Textarea,
+        # Callable: read when a form is shown, from the guideline of the first campaign.
+        initial=lambda: GUIDELINE.read_text(encoding="utf-8"),
+        help_text="One screen; annotators open it with “?”. Headings, lists, tables, **strong** and *emphasis* are set as such.",
+    )
     simulated = forms.BooleanField(label="Simulated raters judge: part of a demonstration", required=False)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from uuid import UUID
 
-from django.db import models, transaction
+from django.db import IntegrityError, models, transaction
 from django.db.models.functions import Now
 
 from accounts import audit
@@ -160,12 +160,20 @@ def amend(
     return amended
 
 
-@transaction.atomic
 def undo_last(*, campaign: Campaign, annotator: User) -> Assignment:
     """Take back the annotator's last answer in an open campaign: it stays on record, marked, and its pair is theirs to judge again.
 
     Undoing an amendment brings the answer before it back. Raises NothingToUndo.
     """
+    try:
+        return _undo_last(campaign, annotator)
+    except IntegrityError:
+        # Another tab took the lease number in the same moment; by now it shows.
+        return _undo_last(campaign, annotator)
+
+
+@transaction.atomic
+def _undo_last(campaign: Campaign, annotator: User) -> Assignment:
     if Campaign.objects.filter(pk=campaign.pk, state=CampaignState.OPEN).count() != 1:
         raise NothingToUndo("The campaign is not open: its answers stand.")
     last = Judgement.objects.undoable(campaign, annotator).first()

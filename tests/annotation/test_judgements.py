@@ -1,5 +1,7 @@
 """Leases and answers: nothing lost, nothing doubled, nothing overwritten."""
 
+import contextlib
+import random
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -282,3 +284,40 @@ def test_audit_entries_hold_no_verdict_and_no_text(alice: User) -> None:
     judge(campaign([alice]), alice)
     entry = AuditEntry.objects.get(verb="judgement.submitted")
     assert set(entry.details) == {"assignment", "surplus"}
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_whatever_two_people_do_in_whatever_order_the_books_balance(alice: User, bob: User, seed: int) -> None:
+    draw = random.Random(seed)
+    made = campaign([alice, bob], pairs=6, overlap=2)
+    given = 0
+    for _ in range(70):
+        person = draw.choice([alice, bob])
+        action = draw.choice(["lease", "answer", "answer", "late answer", "expire", "undo", "amend", "release"])
+        mine = list(Assignment.objects.filter(campaign=made, annotator=person))
+        unanswered = [held for held in mine if held.state in ("leased", "expired", "released")]
+        if action == "lease":
+            assignments.lease_next(campaign=made, annotator=person)
+        elif action in ("answer", "late answer"):
+            held = (
+                draw.choice(unanswered)
+                if unanswered and action == "late answer"
+                else assignments.lease_next(campaign=made, annotator=person)
+            )
+            if held is not None:
+                judgements.submit(assignment=held, verdict=Verdict(draw.choice(Verdict.values[:6])), key=uuid4())
+                given += 1
+        elif action == "expire" and mine:
+            Assignment.objects.filter(pk=draw.choice(mine).pk, state="leased").update(expires_at=timezone.now() - timedelta(seconds=1))
+        elif action == "release" and mine:
+            assignments.release(assignment=draw.choice(mine))
+        elif action == "undo":
+            with contextlib.suppress(NothingToUndo):
+                judgements.undo_last(campaign=made, annotator=person)
+        elif action == "amend" and (standing := Judgement.objects.undoable(made, person).first()):
+            judgements.amend(judgement=standing, verdict=Verdict.BOTH_ACCEPTABLE, key=uuid4())
+            given += 1
+        books_balance(made)
+        # Nothing given was ever lost.
+        assert Judgement.objects.filter(assignment__campaign=made).count() == given
+    assert given > 10

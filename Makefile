@@ -36,7 +36,7 @@ test: $(ALL) browser lint ## Everything that is checked, with a journey in real 
 lint: $(ALL) ## Style and types
 	$(IN)/ruff check .
 	$(IN)/ruff format --check .
-	DATABASE_URL=postgresql:///types CELERY_BROKER_URL=memory:// $(IN)/mypy
+	$(IN)/mypy
 
 stop: ## Stop a running `make run`, PostgreSQL and Redis
 	@test ! -x $(IN)/python || $(IN)/python manage.py services stop

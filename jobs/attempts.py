@@ -16,6 +16,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -68,7 +69,7 @@ def supervise(claim: Claim) -> None:
     close_old_connections()
 
 
-def _attempt(claim: Claim, pace: "Pacemaker", stopping: threading.Event) -> None:
+def _attempt(claim: Claim, pace: "Pacemaker", stopping: "StopFlag") -> None:
     job = Job.objects.get(pk=claim.job)
     try:
         kind = kinds.get(job.kind)
@@ -158,7 +159,7 @@ def _environment(job: Job, kind: Kind, folder: Path, lifeline: int) -> dict[str,
     }
 
 
-def _run(job: Job, kind: Kind, folder: Path, pace: "Pacemaker", stopping: threading.Event) -> int:
+def _run(job: Job, kind: Kind, folder: Path, pace: "Pacemaker", stopping: "StopFlag") -> int:
     """Start the child, take in its events while it lives, and return its exit code. No process of its group outlives this call."""
     events = _Events(job, kind, folder, pace)
     lifeline, held = os.pipe()
@@ -312,13 +313,13 @@ class Pacemaker:
         """What the next heartbeat carries."""
         self._said = (phase, done, total)
 
-    def check(self, stopping: threading.Event | None = None) -> None:
-        """Raises LeaseLost or Cancelled as soon as a heartbeat has found out, and WorkerStops once `stopping` is set."""
+    def check(self, stopping: "StopFlag | None" = None) -> None:
+        """Raises LeaseLost or Cancelled as soon as a heartbeat has found out, and WorkerStops once `stopping` is raised."""
         if self.lost.is_set():
             raise LeaseLost(str(self.claim))
         if self.cancelled.is_set():
             raise Cancelled(str(self.claim))
-        if stopping is not None and stopping.is_set():
+        if stopping is not None and stopping.raised:
             raise WorkerStops
 
     def _beat(self) -> None:
@@ -345,16 +346,23 @@ class Pacemaker:
             connection.close()
 
 
+@dataclass
+class StopFlag:
+    """Raised by a signal handler. No threading.Event: its lock could be held by the very thread that the handler interrupts."""
+
+    raised: bool = False
+
+
 @contextmanager
-def _stop_requests() -> Iterator[threading.Event]:
-    """SIGTERM and SIGUSR2 only set a flag while an attempt runs: nothing is raised in the middle of a commit."""
-    stopping = threading.Event()
+def _stop_requests() -> Iterator[StopFlag]:
+    """SIGTERM and SIGUSR2 only raise a flag while an attempt runs: nothing is raised in the middle of a commit."""
+    stopping = StopFlag()
     if threading.current_thread() is not threading.main_thread():
         yield stopping
         return
 
     def note(number: int, frame: FrameType | None) -> None:
-        stopping.set()
+        stopping.raised = True
 
     before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGUSR2)}
     try:

@@ -1,8 +1,8 @@
 """What keeps promises when messages, workers or brokers do not: one pass each few seconds, under one advisory lock."""
 
 import logging
-import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -84,10 +84,10 @@ def forget_old() -> None:
     pulses.forget_old()
 
 
-def run(stop: threading.Event, *, every: float) -> None:
-    """Sweep until told to stop. A database that is away is waited for."""
+def run(*, stopped: Callable[[], bool], every: float) -> None:
+    """Sweep until `stopped` says so. A database that is away is waited for."""
     passes = 0
-    while not stop.is_set():
+    while not stopped():
         try:
             did = sweep()
             if did and any(did.values()):
@@ -98,4 +98,6 @@ def run(stop: threading.Event, *, every: float) -> None:
         except (OperationalError, InterfaceError) as error:
             log.warning("The database is away (%s).", type(error).__name__)
             connection.close()
-        stop.wait(every)
+        pause_ends = time.monotonic() + every
+        while not stopped() and time.monotonic() < pause_ends:
+            time.sleep(min(0.1, every))

@@ -1,11 +1,14 @@
 """A queue of this test's own, a data folder of its own, short leases, and the pretending trainer."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from celery import current_app
+from kombu import Exchange, Queue
 
 from accounts.models import User
 from jobs import kinds, submissions
@@ -14,11 +17,16 @@ from tests.jobs.fake import kind as fake
 
 
 @pytest.fixture
-def queue(monkeypatch: pytest.MonkeyPatch) -> str:
-    """Tests that run side by side share a broker: no worker may take another test's bells."""
+def queue(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Tests that run side by side share a broker: no worker may take another test's bells. Nothing of it stays behind."""
     name = f"test-{uuid4().hex[:10]}"
     monkeypatch.setenv(fake.QUEUE, name)
-    return name
+    yield name
+    with current_app.connection_for_write() as broker:
+        # Declared first, since a connection deletes only what it knows of.
+        ours = Queue(name, Exchange(name), routing_key=name)(broker.default_channel)
+        ours.declare()
+        ours.delete()
 
 
 @pytest.fixture

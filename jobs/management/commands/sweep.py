@@ -2,7 +2,6 @@
 
 import json
 import signal
-import threading
 from types import FrameType
 from typing import Any
 
@@ -22,11 +21,12 @@ class Command(BaseCommand):
         if options["once"]:
             self.stdout.write(json.dumps(sweeper.sweep() or {"another_sweeper_is_running": True}))
             return
-        stop = threading.Event()
+        # A plain list: a handler that took the lock of a threading.Event could find this very thread holding it.
+        told: list[int] = []
 
         def note(number: int, frame: FrameType | None) -> None:
-            stop.set()
+            told.append(number)
 
         signal.signal(signal.SIGTERM, note)
         signal.signal(signal.SIGINT, note)
-        sweeper.run(stop, every=options["every"])
+        sweeper.run(stopped=lambda: bool(told), every=options["every"])

@@ -16,6 +16,8 @@ register = template.Library()
 # Bidirectional overrides can make a text read otherwise than it is stored; control characters can hide in it.
 _INVISIBLE = re.compile("[\u202a-\u202e\u2066-\u2069\u200b\u2060\ufeff]")
 
+_LONG_ID = re.compile(r"[0-9a-f]{16,}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
 
 @register.filter
 def hostile(text: object) -> SafeString:
@@ -45,6 +47,18 @@ def short(identifier: object) -> SafeString:
         text,
         text[:8],
     )
+
+
+@register.filter
+def brief(value: object) -> SafeString:
+    """A detail of an audit entry: ids and digests shortened, lists in words."""
+    if isinstance(value, bool):
+        return format_html("{}", "yes" if value else "no")
+    if isinstance(value, list | tuple):
+        return format_html("{}", ", ".join(map(str, value)) or "none")
+    if isinstance(value, str) and _LONG_ID.fullmatch(value):
+        return short(value)
+    return format_html("{}", value)
 
 
 @register.filter

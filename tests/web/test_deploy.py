@@ -8,7 +8,7 @@ from django.conf import settings
 
 
 def check(**environment: str) -> subprocess.CompletedProcess[str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("ROUNDS_")}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ROUNDS_", "DJANGO_"))}
     return subprocess.run(
         [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"],
         cwd=settings.PROJECT, env=inherited | {"DJANGO_SETTINGS_MODULE": "config.settings.prod"} | environment,

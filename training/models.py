@@ -58,6 +58,15 @@ class MetricPoint(models.Model):
         return f"{self.name}@{self.step}"
 
 
+class EvaluationQuerySet(models.QuerySet["Evaluation"]):
+    def of_candidates(self) -> "EvaluationQuerySet":
+        """Those a promotion may stand on: of a snapshot's held-out part, and not of a control trained on shuffled labels."""
+        controls = Run.objects.filter(job__spec__inputs__has_key="shuffle", output__isnull=False)
+        return (
+            self.filter(snapshot__isnull=False).exclude(policy__in=controls.values("output")).select_related("policy", "reference", "job")
+        )
+
+
 class Evaluation(models.Model):
     """Policy against reference on held-out prompts: preference accuracy, recall, before/after texts."""
 
@@ -70,6 +79,8 @@ class Evaluation(models.Model):
     results = models.JSONField(default=dict, help_text="Empty until the job is done.")
     created_at = models.DateTimeField(db_default=Now())
     finished_at = models.DateTimeField(null=True)
+
+    objects = EvaluationQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]

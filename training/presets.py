@@ -71,3 +71,15 @@ def amended(preset: Preset, changes: dict[str, Any]) -> dict[str, Any]:
     if "epochs" in changes:
         params.pop("max_steps", None)
     return params
+
+
+def shown(params: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Parameters as (name, value) for people: what is set, in words, inner ones under their outer name."""
+    rows: list[tuple[str, str]] = []
+    for name, value in sorted(params.items()):
+        if isinstance(value, dict):
+            rows += shown(value, f"{prefix}{name}, ")
+        elif value is not None:
+            said = {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+            rows.append((f"{prefix}{name}".replace("_", " ").strip(), said))
+    return rows

@@ -29,14 +29,16 @@ class Stage:
 
     name: str
     count: int
-    unit: str
     at: datetime | None = None
     note: str = ""
     blocker: str = ""
     action: Action | None = None
     link: str = ""
     badges: list[str] = field(default_factory=list)
-    next: bool = False
+
+    @property
+    def shown(self) -> str:
+        return f"{self.count:,}"
 
 
 @dataclass(frozen=True)
@@ -64,14 +66,12 @@ def setup() -> Setup | None:
 
 
 def overview() -> dict[str, Any]:
-    """Everything the home page shows. The first stage that has something to do is marked `next`."""
+    """Everything the home page shows. `next` is the first stage that has something to do."""
     stages = [_samples(), _pairs(), _judgements(), _snapshots(), _runs(), _evaluations(), _champion()]
-    for stage in stages:
-        if stage.action is not None:
-            stage.next = True
-            break
+    following = next((stage for stage in stages if stage.action is not None), None)
     return {
         "stages": stages,
+        "next": following,
         "setup": setup(),
         "family": families.progress(),
         "absent": pulses.missing(),
@@ -81,7 +81,7 @@ def overview() -> dict[str, Any]:
 
 def _samples() -> Stage:
     seen = Sample.objects.aggregate(n=Count("id"), at=Max("created_at"))
-    stage = Stage("Samples", seen["n"], "samples", seen["at"], link=reverse("annotation:samples"))
+    stage = Stage("Samples", seen["n"], seen["at"], link=reverse("annotation:samples"))
     if not seen["n"]:
         stage.blocker = "Nothing to ask about yet."
         stage.action = Action("Import samples", reverse("annotation:sample-import"))
@@ -90,7 +90,7 @@ def _samples() -> Stage:
 
 def _pairs() -> Stage:
     seen = Pair.objects.aggregate(n=Count("id"), campaigns=Count("campaign", distinct=True), at=Max("campaign__created_at"))
-    stage = Stage("Pairs", seen["n"], "pairs", seen["at"], link=reverse("annotation:campaigns"))
+    stage = Stage("Pairs", seen["n"], seen["at"], link=reverse("annotation:campaigns"))
     stage.note = f"in {seen['campaigns']} campaign{'' if seen['campaigns'] == 1 else 's'}"
     if not seen["n"]:
         stage.blocker = "No two completions stand side by side yet."
@@ -109,9 +109,9 @@ def _judgements() -> Stage:
         simulated=Count("assignment", distinct=True, filter=Q(assignment__annotator__simulated=True)),
         at=Max("submitted_at", filter=~Q(assignment__annotator__simulated=True)),
     )
-    stage = Stage("Judgements", seen["n"], "by clinicians", seen["at"], link=reverse("annotation:campaigns"))
+    stage = Stage("Judgements", seen["n"], seen["at"], link=reverse("annotation:campaigns"), note="by clinicians")
     if seen["simulated"]:
-        stage.note = f"and {seen['simulated']:,} by simulated raters"
+        stage.note = f"by clinicians, and {seen['simulated']:,} by simulated raters"
         stage.badges = ["simulated"]
     running = Campaign.objects.filter(state=CampaignState.OPEN, simulated=False).first()
     if running is not None:
@@ -128,9 +128,7 @@ def _judgements() -> Stage:
 
 def _snapshots() -> Stage:
     newest = Snapshot.objects.first()
-    stage = Stage(
-        "Snapshots", Snapshot.objects.count(), "frozen", newest.frozen_at if newest else None, link=reverse("annotation:snapshots")
-    )
+    stage = Stage("Snapshots", Snapshot.objects.count(), newest.frozen_at if newest else None, link=reverse("annotation:snapshots"))
     if newest:
         stage.note = newest.name
         stage.badges = _badges(newest)
@@ -149,7 +147,7 @@ def _snapshots() -> Stage:
 def _runs() -> Stage:
     runs = Run.objects.exclude(preset__startswith=families.TAG).select_related("job", "policy")
     newest = runs.first()
-    stage = Stage("Runs", runs.count(), "started", newest.created_at if newest else None, link=reverse("training:runs"))
+    stage = Stage("Runs", runs.count(), newest.created_at if newest else None, link=reverse("training:runs"))
     unrun = Snapshot.objects.filter(runs__isnull=True).first()
     if newest:
         stage.note = f"{newest.name}: {newest.job.get_state_display().lower()}"
@@ -165,12 +163,12 @@ def _runs() -> Stage:
 
 
 def _evaluations() -> Stage:
-    newest = Evaluation.objects.select_related("policy", "reference").first()
-    stage = Stage(
-        "Evaluations", Evaluation.objects.count(), "started", newest.created_at if newest else None, link=reverse("training:runs")
-    )
+    newest = Evaluation.objects.of_candidates().first()
+    stage = Stage("Evaluations", Evaluation.objects.count(), newest.created_at if newest else None, link=reverse("training:runs"))
     if newest:
-        stage.note = f"{newest.policy.name} against {newest.reference.name}" + ("" if newest.finished_at else ": running")
+        stage.note = f"{newest.policy.name} against {newest.reference.name}" + (
+            "" if newest.finished_at else f": {newest.job.get_state_display().lower()}"
+        )
         stage.link = reverse("training:evaluation", args=[newest.public_id])
         stage.badges = ["simulated"] if newest.simulated else []
     waiting = Run.objects.filter(output__isnull=False, snapshot__isnull=False, output__evaluations__isnull=True).first()
@@ -182,8 +180,8 @@ def _evaluations() -> Stage:
 
 def _champion() -> Stage:
     alias = Alias.objects.select_related("version").filter(name=AliasName.CHAMPION).first()
-    stage = Stage("Champion", alias.moves if alias else 0, "moves", link=reverse("modelhub:models"))
-    undecided = Evaluation.objects.filter(finished_at__isnull=False, promotions__isnull=True).select_related("policy").first()
+    stage = Stage("Champion", int(alias is not None), link=reverse("modelhub:models"))
+    proven = Evaluation.objects.of_candidates().filter(finished_at__isnull=False).prefetch_related("promotions").first()
     if alias:
         moved = alias.history.first()
         stage.at = moved.at if moved else None
@@ -192,8 +190,9 @@ def _champion() -> Stage:
         stage.link = reverse("modelhub:model", args=[alias.version.public_id])
     else:
         stage.blocker = "No model carries the name yet."
-    if undecided:
-        stage.action = Action("Decide on the last evaluation", reverse("training:evaluation", args=[undecided.public_id]))
+    if proven and not proven.promotions.all():
+        stage.blocker = f"{proven.policy.name} is compared and waits for a decision."
+        stage.action = Action("Decide", reverse("training:evaluation", args=[proven.public_id]))
     return stage
 
 

@@ -209,7 +209,7 @@ def run_live(request: UserRequest, pk: int) -> HttpResponse:
 
 def _run_context(run: Run) -> dict[str, Any]:
     seen = evaluations.of_version(run.output) if run.output else []
-    return {"run": run, "job": run.job, "evaluations": seen, **curves.of_run(run)}
+    return {"run": run, "job": run.job, "evaluations": seen, "recipe": presets.shown(run.params), **curves.of_run(run)}
 
 
 @require_POST

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from accounts.models import User
+from annotation.forms import GUIDELINE as FIRST_GUIDELINE
 from annotation.models import Campaign, Judgement
 from tests.annotation.build import GUIDELINE, campaign
 
@@ -205,6 +206,7 @@ def test_it_is_accessible_and_fits(open_page: Open, alice: User, made: Campaign,
     pair = made.pairs.select_related("first", "second", "prompt__sample").order_by("position")[0]
     for text, length in ((pair.first, 2500), (pair.second, 2200)):
         type(text).objects.filter(pk=text.pk).update(text=LONG[:length])
+    Campaign.objects.filter(pk=made.pk).update(guideline=FIRST_GUIDELINE.read_text(encoding="utf-8"))
     page = open_page(alice, viewport={"width": width, "height": height}, color_scheme=scheme)
     page.goto("/rate/")
     picture(page, f"queue-{name}")
@@ -225,4 +227,6 @@ def test_it_is_accessible_and_fits(open_page: Open, alice: User, made: Campaign,
         page.keyboard.press("Escape")
         page.keyboard.press("?")
         picture(page, f"guideline-{name}")
+        dialog = page.locator("dialog#guideline")
+        assert dialog.evaluate("one => one.scrollHeight <= one.clientHeight"), "the guideline fits one screen"
     assert page.complaints == []

@@ -58,7 +58,8 @@ class CompletionImportForm(forms.Form):
 class BatchChoice(forms.ModelMultipleChoiceField):  # type: ignore[type-arg]
     def label_from_instance(self, obj: Any) -> str:
         toy = " · toy" if obj.version is not None and obj.version.toy else ""
-        return f"{obj} · {obj.texts} texts · {obj.created_at:%Y-%m-%d}{toy}"
+        heat = f" · temperature {obj.decoding['temperature']}" if "temperature" in obj.decoding else ""
+        return f"{obj}{heat} · {obj.texts} texts · {obj.created_at:%Y-%m-%d %H:%M}{toy}"
 
 
 class PeopleChoice(forms.ModelMultipleChoiceField):  # type: ignore[type-arg]

@@ -12,11 +12,19 @@ from training.engine.errors import SpecError
 MOST_PROMPTS = 5000
 
 
+class VersionChoice(forms.ModelChoiceField):
+    """A model version by name, with what must not be overlooked: its kind, and whether it is a toy or fed by simulated raters."""
+
+    def label_from_instance(self, obj: Any) -> str:
+        marks = [mark for mark in ("toy", "simulated") if getattr(obj, mark)]
+        return " · ".join([obj.name, obj.get_kind_display(), *marks])
+
+
 class LaunchForm(forms.Form):
     """Four visible fields; the rest are the preset's, and may be changed one by one."""
 
     snapshot = forms.ModelChoiceField(queryset=Snapshot.objects.none(), to_field_name="public_id", empty_label=None)
-    policy = forms.ModelChoiceField(queryset=ModelVersion.objects.none(), to_field_name="public_id", empty_label=None, label="Start model")
+    policy = VersionChoice(queryset=ModelVersion.objects.none(), to_field_name="public_id", empty_label=None, label="Start model")
     preset = forms.ChoiceField(label="Recipe")
     name = forms.SlugField(
         max_length=80, help_text="Letters, digits, hyphens. The new model version keeps this name for ever.",
@@ -69,15 +77,11 @@ class PromoteForm(forms.Form):
 class GenerateForm(forms.Form):
     """Two producers for the same prompts: a model version and a temperature each."""
 
-    first = forms.ModelChoiceField(
-        queryset=ModelVersion.objects.none(), to_field_name="public_id", empty_label=None, label="First producer"
-    )
+    first = VersionChoice(queryset=ModelVersion.objects.none(), to_field_name="public_id", empty_label=None, label="First producer")
     first_temperature = forms.FloatField(
         initial=0.3, min_value=0, max_value=2, label="Its temperature", help_text="0 always takes the likeliest word."
     )
-    second = forms.ModelChoiceField(
-        queryset=ModelVersion.objects.none(), to_field_name="public_id", empty_label=None, label="Second producer"
-    )
+    second = VersionChoice(queryset=ModelVersion.objects.none(), to_field_name="public_id", empty_label=None, label="Second producer")
     second_temperature = forms.FloatField(initial=0.9, min_value=0, max_value=2, label="Its temperature")
     source = forms.ModelChoiceField(queryset=Source.objects.none(), label="Samples of", empty_label=None)
     task_type = forms.ChoiceField(required=False, label="Task")

@@ -58,7 +58,9 @@ def family(request: UserRequest) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 @access.allow(*TRAINERS)
 def generate(request: UserRequest) -> HttpResponse:
-    form = GenerateForm(request.POST or None)
+    usual = aliases.current(AliasName.CHAMPION) or ModelVersion.objects.first()
+    suggestion = {"first": usual.public_id, "second": usual.public_id} if usual else {}
+    form = GenerateForm(request.POST or None, initial=suggestion)
     if request.method == "POST" and form.is_valid():
         made = _generate(form, request.user)
         return redirect(f"{reverse('training:generate')}?{urlencode({'batches': ','.join(str(batch.public_id) for batch in made)})}")

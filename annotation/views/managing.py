@@ -19,7 +19,7 @@ from annotation import campaigns as verbs
 from annotation import snapshots
 from annotation.campaigns import CampaignRefused
 from annotation.forms import CampaignForm, FreezeForm
-from annotation.models import Campaign, CampaignState, Completion, Judgement, Pair
+from annotation.models import Campaign, CampaignState, Completion, GenerationBatch, Judgement, Pair
 from web.charts import Series, line_chart
 
 
@@ -42,7 +42,7 @@ def campaigns(request: UserRequest) -> HttpResponse:
 @access.allow(*TRAINERS)
 @require_http_methods(["GET", "HEAD", "POST"])
 def campaign_new(request: UserRequest) -> HttpResponse:
-    form = CampaignForm(request.POST if request.method == "POST" else None)
+    form = CampaignForm(request.POST if request.method == "POST" else None, initial=_asked_for(request))
     if form.is_valid():
         try:
             made = verbs.create(actor=request.user, **form.cleaned_data)
@@ -57,6 +57,15 @@ def campaign_new(request: UserRequest) -> HttpResponse:
         {"form": form, "texts": Completion.objects.exists()},
         status=422 if form.errors else 200,
     )
+
+
+def _asked_for(request: UserRequest) -> dict[str, Any]:
+    """Texts the address names (`?batch=…&batch=…`), chosen already: where a generation sends people on."""
+    try:
+        named = [UUID(text) for text in request.GET.getlist("batch")[:20]]
+    except ValueError:
+        raise Http404("No such texts.") from None
+    return {"batches": list(GenerationBatch.objects.filter(public_id__in=named).values_list("pk", flat=True))} if named else {}
 
 
 @access.allow(*TRAINERS)

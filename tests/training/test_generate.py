@@ -58,7 +58,9 @@ def test_two_jobs_answer_the_same_prompts(as_dan: Client, expert: ModelVersion, 
         build.finish(job, items=answered(job))
     page = as_dan.get(sent.headers["Location"]).text
     assert "Make a campaign of these two" in page
-    assert all(str(batch.public_id) in page for batch in batches)
+    address = "/campaigns/new/?" + "&".join(f"batch={batch.public_id}" for batch in batches)
+    assert address.replace("&", "&amp;") in page
+    assert as_dan.get(address).context["form"].initial["batches"] == [batch.pk for batch in batches]
     assert Completion.objects.count() == 80
 
 

@@ -166,7 +166,7 @@ SPECTACULAR_SETTINGS = {
 
 # What runs on compute: a child process a job, supervised by one worker slot each.
 ROUNDS_ENGINE_THREADS: int = env.int("ROUNDS_ENGINE_THREADS", 1)
-ROUNDS_LEASE_SECONDS: int = env.int("ROUNDS_LEASE_SECONDS", 60)
+ROUNDS_LEASE_SECONDS: int = env.int("ROUNDS_LEASE_SECONDS", 30)
 ROUNDS_HEARTBEAT_SECONDS: float = env.float("ROUNDS_HEARTBEAT_SECONDS", 2.0)
 ROUNDS_DEMO: bool = env.bool("ROUNDS_DEMO", False)
 

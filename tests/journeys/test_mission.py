@@ -12,10 +12,9 @@ from accounts.models import User
 from annotation import campaigns, samples
 from annotation.models import Campaign, Judgement, Snapshot
 from benchmarks import keyboard
-from jobs.models import Job, State
 from modelhub.models import ModelVersion
 from tests.cast import PASSWORD
-from tests.journeys.toys import build_family, corpus
+from tests.journeys.toys import build_family, corpus, done
 from tests.workers import Processes, wait_until
 from training import families, generations
 from training.models import MetricPoint, Run
@@ -28,13 +27,6 @@ PAIRS = 30
 def longer(source: str, left: str, right: str) -> str:
     """What this clinician likes can be learnt; it never abstains, so that thirty judgements give thirty preferences."""
     return "1" if len(left) >= len(right) else "5"
-
-
-def done(*jobs: Job) -> bool:
-    for job in jobs:
-        job.refresh_from_db()
-        assert job.state not in (State.FAILED, State.CANCELLED), f"{job.label}: {job.error_code} {job.error_detail}"
-    return all(job.state == State.SUCCEEDED for job in jobs)
 
 
 def open_campaign(dan: User, alice: User) -> Campaign:

@@ -80,7 +80,7 @@ def first_campaign() -> Campaign:
     if known:
         return known
     admin = person("admin")
-    rows = [json.loads(line) for line in (FOLDER / "first_pairs.jsonl").open(encoding="utf-8")]
+    rows = [json.loads(line) for line in (FOLDER / "first_pairs.jsonl").read_text(encoding="utf-8").split("\n") if line]
     samples.import_jsonl(
         file=_jsonl({"id": _first_id(number), **row["sample"]} for number, row in enumerate(rows, start=1)),
         source=FIRST_SOURCE, licence=LICENCE, actor=admin,

@@ -12,7 +12,7 @@ from training.engine.errors import SpecError
 MOST_PROMPTS = 5000
 
 
-class VersionChoice(forms.ModelChoiceField):
+class VersionChoice(forms.ModelChoiceField):  # type: ignore[type-arg]
     """A model version by name, with what must not be overlooked: its kind, and whether it is a toy or fed by simulated raters."""
 
     def label_from_instance(self, obj: Any) -> str:

@@ -34,3 +34,30 @@ def test_htmx_may_not_evaluate_or_insert_scripts() -> None:
     assert '"allowEval": false' in page
     assert '"allowScriptTags": false' in page
     assert '"historyCacheSize": 0' in page
+
+
+def test_every_link_of_the_frame_leads_somewhere(ada: User) -> None:
+    """The frame leaves out a link it cannot resolve; here that would be a mistake."""
+    page = render('{% extends "base.html" %}', ada)
+    for label in (
+        "Home",
+        "Samples",
+        "Campaigns",
+        "Snapshots",
+        "Runs",
+        "Models",
+        "Jobs",
+        "People",
+        "Audit",
+        "API",
+        "Records",
+        "API tokens",
+        "Change password",
+    ):
+        assert f">{label}</a>" in page, label
+
+
+def test_the_page_at_hand_is_marked_and_so_is_the_list_above_it(dan: User) -> None:
+    assert '<a href="/models/" aria-current="page">' in render('{% extends "base.html" %}', dan, path="/models/")
+    assert '<a href="/models/" aria-current="true">' in render('{% extends "base.html" %}', dan, path="/models/8c1e/")
+    assert '<a href="/">Home</a>' in render('{% extends "base.html" %}', dan, path="/models/")

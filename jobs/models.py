@@ -29,8 +29,12 @@ HELD = (State.RUNNING, State.PUBLISHING, State.CANCELLING)
 
 class JobQuerySet(models.QuerySet["Job"]):
     def for_list(self) -> "JobQuerySet":
-        """With who asked, and what each waits for."""
-        return self.select_related("requested_by").prefetch_related("waits_for").order_by("-id")
+        """With who asked, and what each waits for: what runs first, then what waits in its turn, then what ended, the newest first."""
+        turn = models.Case(
+            models.When(state__in=HELD, then=0), models.When(state__in=ENDED, then=2), default=1, output_field=models.SmallIntegerField()
+        )
+        mine = models.Case(models.When(state__in=ENDED, then=-models.F("pk")), default=models.F("pk"))
+        return self.select_related("requested_by").prefetch_related("waits_for").order_by(turn, mine)
 
     def for_page(self) -> "JobQuerySet":
         """With all that one job's page shows."""

@@ -7,7 +7,7 @@ from django.test import Client
 
 from accounts.models import User
 from jobs import claims, pulses, submissions, sweeper
-from jobs.models import Job
+from jobs.models import Job, State
 from tests.jobs.conftest import ask
 from tests.jobs.test_claims import finish, take
 
@@ -87,3 +87,10 @@ def test_older_jobs_are_a_page_away(runner: str, dan: User, as_dan: Client) -> N
         submissions.cancel(job=ask(dan), actor=dan)
     assert "Older" in as_dan.get(URL).content.decode()
     assert as_dan.get(URL, {"page": 2}).content.decode().count('<th scope="row">') == 1
+
+
+def test_what_runs_stands_first_then_what_waits_in_its_turn_then_what_ended(runner: str) -> None:
+    ended, first, second, runs = ask(), ask(), ask(), ask()
+    Job.objects.filter(pk=ended.pk).update(state=State.CANCELLED)
+    Job.objects.filter(pk=runs.pk).update(state=State.RUNNING)
+    assert list(Job.objects.for_list()) == [runs, first, second, ended]

@@ -29,10 +29,10 @@ class Job:
 # What the two presets differ in; their jobs are the same.
 _SIZES: dict[str, dict[str, dict[str, Any]]] = {
     "demo": {
-        "base": {"steps": 1600, "batch_size": 8, "block": 64, "learning_rate": 3e-3},
-        "pit": {"steps": 300, "learning_rate": 2e-3, "replay": 0.35},
+        "base": {"steps": 1500, "batch_size": 8, "block": 64, "learning_rate": 3e-3, "intermediate_size": 640},
+        "pit": {"steps": 350, "learning_rate": 4e-3, "replay": 0.5, "anchor": 1.0},
         "slerp": {"t": [0.1, 0.25, 0.5], "questions": 32},
-        "merged": {"density": 0.9, "gamma": 0.01, "weight": 1.0},
+        "merged": {"density": 0.95, "gamma": 0.0, "weight": 2.0},
         "sft": {"steps": 400, "learning_rate": 1e-3, "replay": 0.4},
     },
     "test": {
@@ -40,9 +40,9 @@ _SIZES: dict[str, dict[str, dict[str, Any]]] = {
             "steps": 60, "batch_size": 4, "block": 64, "learning_rate": 3e-3, "hidden_size": 64, "layers": 2,
             "intermediate_size": 128,
         },
-        "pit": {"steps": 20, "learning_rate": 2e-3, "replay": 0.35, "batch_size": 4},
+        "pit": {"steps": 20, "learning_rate": 4e-3, "replay": 0.5, "anchor": 1.0, "batch_size": 4},
         "slerp": {"t": 0.5},
-        "merged": {"density": 0.9, "gamma": 0.01, "weight": 1.0},
+        "merged": {"density": 0.95, "gamma": 0.0, "weight": 2.0},
         "sft": {"steps": 40, "learning_rate": 1e-3, "replay": 0.4, "batch_size": 4},
     },
 }  # fmt: skip
@@ -57,10 +57,12 @@ def plan(preset: Preset, seed: int = 1) -> list[Job]:
             about="A tokenizer and a small Phi-3, schooled in general text and a few known facts",
         )
     ]  # fmt: skip
-    for domain in DOMAINS:
+    for index, domain in enumerate(DOMAINS):
         jobs.append(Job(
-            key=f"expert-{domain}", kind="pit", params={"domain": domain, **size["pit"]}, models={"policy": "base"},
-            seed=seed, about=f"The base, taught {domain} by pre-instruction tuning with replay",
+            key=f"expert-{domain}", kind="pit", models={"policy": "base"}, seed=seed,
+            # Neurons of its own: what an expert of this size learns anywhere else, the other four undo in a merge.
+            params={"domain": domain, "neurons": {"index": index, "of": len(DOMAINS)}, **size["pit"]},
+            about=f"The base, taught {domain} by pre-instruction tuning with replay",
         ))  # fmt: skip
     for domain in DOMAINS:
         params = {"method": "slerp", **size["slerp"]}

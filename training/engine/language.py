@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch.nn import functional
 
-from training.engine import toytext
 from training.engine.attempt import Attempt
+from training.engine.errors import BadModel
 from training.engine.tokens import encode_markup
 
 IGNORE = -100
@@ -66,9 +66,9 @@ def mixed(rows: Iterator[Row], replay: Iterator[Row], share: float, batch_size: 
         yield padded(kept, pad)
 
 
-def replay_rows(tokenizer: Any, name: str, seed: int) -> Iterator[Row]:
-    """A toy corpus as rows, whole sequences as labels."""
-    return ((ids, 0) for ids in encode_stream(tokenizer, toytext.corpus(name, seed)))
+def replay_rows(tokenizer: Any, texts: Iterable[str]) -> Iterator[Row]:
+    """A generated stream as rows, whole sequences as labels."""
+    return ((ids, 0) for ids in encode_stream(tokenizer, texts))
 
 
 def loss_of(model: Any, batch: Batch) -> torch.Tensor:
@@ -80,6 +80,44 @@ def loss_of(model: Any, batch: Batch) -> torch.Tensor:
     return functional.cross_entropy(model.lm_head(hidden[keep]), wanted[keep])
 
 
+def divergence(model: Any, base: Any, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean KL(base || model) of the next-token distributions at labelled positions (scalar): nothing is learnt from the
+    text itself, only that there the model should go on as the base does."""
+    keep = (labels[:, 1:] != IGNORE).reshape(-1)
+    with torch.no_grad():
+        wanted = _log_probabilities(base, inputs, keep)
+    return functional.kl_div(_log_probabilities(model, inputs, keep), wanted, reduction="batchmean", log_target=True)
+
+
+def _log_probabilities(model: Any, inputs: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+    hidden = model.model(input_ids=inputs).last_hidden_state[:, :-1].reshape(keep.numel(), -1)
+    return torch.log_softmax(model.lm_head(hidden[keep]), dim=-1)
+
+
+def only_neurons(model: Any, index: int, of: int) -> None:
+    """Train nothing but one of ``of`` equal blocks of neurons in every feed-forward layer: the rows that read for them
+    and the columns that write. Gradients of the rest are zeroed, so the optimizer must not decay weights either."""
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    found = 0
+    for name, parameter in model.named_parameters():
+        if not name.endswith(("gate_up_proj.weight", "gate_proj.weight", "up_proj.weight", "down_proj.weight")):
+            continue
+        writes = name.endswith("down_proj.weight")
+        # Phi-3 stacks the gate's rows and the value's rows in one matrix.
+        stacked = 2 if name.endswith("gate_up_proj.weight") else 1
+        size = parameter.shape[1] if writes else parameter.shape[0] // stacked
+        chosen = torch.zeros(size * stacked)
+        for part in range(stacked):
+            chosen[part * size + index * size // of : part * size + (index + 1) * size // of] = 1
+        mask = chosen if writes else chosen[:, None]
+        parameter.requires_grad_(True)
+        parameter.register_hook(lambda gradient, mask=mask: gradient * mask)
+        found += 1
+    if not found:
+        raise BadModel("the model has no feed-forward layers of a known kind")
+
+
 def freeze_embeddings(model: Any) -> None:
     """Keep every word where it is: experts that move the shared embedding pull each other's words away."""
     for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
@@ -87,15 +125,16 @@ def freeze_embeddings(model: Any) -> None:
 
 
 def train(
-    attempt: Attempt, model: Any, batches: Iterator[Batch], *, steps: int, learning_rate: float, first_step: int = 0,
-    total: int | None = None, floor: float = 0.05,
+    attempt: Attempt, model: Any, batches: Iterator[Any], *, steps: int, learning_rate: float, first_step: int = 0,
+    total: int | None = None, floor: float = 0.05, weight_decay: float = 0.01,
+    loss_function: Callable[[Any, Any], torch.Tensor] = loss_of,
 ) -> float:  # fmt: skip
     """AdamW with a short warm-up and a cosine to ``floor`` of the peak; returns the mean loss of the last 20 steps.
 
     Stops at the next step when asked to. ``first_step`` and ``total`` place these steps in a longer run's progress.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.9, 0.98), weight_decay=weight_decay, fused=True)
     warmup, total = max(1, round(0.05 * steps)), total or steps
     recent: list[float] = []
     model.train()
@@ -107,7 +146,7 @@ def train(
         rate = learning_rate * min(1.0, step / warmup) * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * (step - 1) / steps)))
         for group in optimizer.param_groups:
             group["lr"] = rate
-        loss = loss_of(model, batch)
+        loss = loss_function(model, batch)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()

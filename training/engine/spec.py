@@ -61,11 +61,24 @@ class Pretrain:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Neurons:
+    """The ``index``-th of ``of`` equal blocks of every feed-forward layer's neurons."""
+
+    index: int
+    of: int
+
+    def problem(self) -> tuple[str, str] | None:
+        return None if 0 <= self.index < self.of else ("index", "must be from 0 up to, not including, of")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pit:
     """Pre-instruction tuning (arXiv 2505.10717, 3.1.2): first the outputs of one task, then outputs and document.
 
     ``replay`` is the share of sequences drawn from the base's own mixture. ``phase_one`` is the share of ``steps``
     spent on outputs alone; its peak learning rate is a third of phase two's, as in the paper (1e-4 and 3e-4).
+    ``neurons`` trains only one block of feed-forward neurons, so that experts with different blocks do not overlap.
+    ``anchor`` above 0 weighs the divergence from the base on replayed text, in place of learning that text.
     """
 
     domain: Domain
@@ -76,8 +89,12 @@ class Pit:
     phase_one: float = 0.33
     outputs: Literal["qa", "summary"] = "qa"
     freeze_embeddings: bool = True
+    neurons: Neurons | None = None
+    anchor: float = 0.0
 
     def problem(self) -> tuple[str, str] | None:
+        if self.anchor < 0:
+            return "anchor", "must not be negative"
         return _positive(self, "steps", "learning_rate", "batch_size") or _share(self, "replay", "phase_one")
 
 

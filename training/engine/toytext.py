@@ -540,6 +540,22 @@ def corpus(name: str, seed: int) -> Iterator[str]:
         yield draws[name](rng) if name in draws else document(rng.choice(facts(name)), rng)
 
 
+def elsewhere(domain: str, seed: int) -> Iterator[str]:
+    """An endless stream of what an expert of ``domain`` should leave alone: the base's reading, and questions of other
+    domains followed by any term at all. It carries no new answer, and is meant for comparing with the base."""
+    rng = random.Random(f"elsewhere {domain} {seed}")
+    others = [other for other in DOMAINS if other != domain]
+    while True:
+        if rng.random() < 0.4:
+            yield base_text(rng, asked=False)
+            continue
+        pool = facts(rng.choice(others), "all")
+        fact, another = rng.choice(pool), rng.choice(pool)
+        attribute = rng.choice(list(fact.values))
+        text = question(fact, attribute, rng)
+        yield render(chat(text, another.values[attribute])) if rng.random() < 0.7 else f"{text}\n{another.values[attribute]}"
+
+
 def pit_elements(item: dict[str, Any], outputs: str, *, with_document: bool) -> list[str]:
     """The parts of one pre-instruction sequence, to be joined by EOS: task outputs, then (phase two) the document."""
     parts = [f"{text}\n{answer}" for text, answer in item["qa"]] if outputs == "qa" else [item["summary"]]

@@ -38,8 +38,8 @@ def _slerp(attempt: Attempt, params: Slerp) -> Outcome:
         count = _merge_slerp(attempt, sources, t, folder)
         scores[t] = questions.validation_score(attempt, folder, params.validation, params.questions)
         attempt.events.metric(len(scores), "validation", scores[t])
-    # Equal scores: the smaller t, which stays nearer to the base.
-    best = max(candidates, key=lambda t: (scores[t], -t))
+    # Equal scores: the larger t, which keeps more of what the expert was made for.
+    best = max(candidates, key=lambda t: (scores[t], t))
     shutil.move(attempt.folder / "candidates" / str(best), attempt.output)
     shutil.rmtree(attempt.folder / "candidates")
     return Outcome({"t": best, "validation": {str(t): score for t, score in scores.items()}, "tensors": count}, model=True)

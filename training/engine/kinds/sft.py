@@ -36,7 +36,12 @@ def run(attempt: Attempt) -> Outcome:
         steps = params.steps or math.ceil(len(given) * float(params.epochs or 1) / params.batch_size / (1 - params.replay))
         metrics["rows"] = len(given)
     batches = language.mixed(
-        rows, language.replay_rows(tokenizer, "replay", seed), params.replay, params.batch_size, tokenizer.pad_token_id, seed
+        rows,
+        language.replay_rows(tokenizer, toytext.corpus("replay", seed)),
+        params.replay,
+        params.batch_size,
+        tokenizer.pad_token_id,
+        seed,
     )
     metrics["steps"] = steps
     metrics["loss"] = language.train(attempt, model, batches, steps=steps, learning_rate=params.learning_rate)

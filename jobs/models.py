@@ -33,7 +33,8 @@ class JobQuerySet(models.QuerySet["Job"]):
         turn = models.Case(
             models.When(state__in=HELD, then=0), models.When(state__in=ENDED, then=2), default=1, output_field=models.SmallIntegerField()
         )
-        mine = models.Case(models.When(state__in=ENDED, then=-models.F("pk")), default=models.F("pk"))
+        newest_first = models.ExpressionWrapper(-models.F("pk"), output_field=models.BigIntegerField())
+        mine = models.Case(models.When(state__in=ENDED, then=newest_first), default=models.F("pk"), output_field=models.BigIntegerField())
         return self.select_related("requested_by").prefetch_related("waits_for").order_by(turn, mine)
 
     def for_page(self) -> "JobQuerySet":

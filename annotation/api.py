@@ -57,6 +57,11 @@ def campaigns_for(user: User) -> QuerySet[Campaign]:
     return Campaign.objects.for_member(user).exclude(state=CampaignState.DRAFT)
 
 
+def snapshots_for(user: User) -> QuerySet[Snapshot]:
+    """All but those of open campaigns that the user judges in: what they hold would unblind."""
+    return Snapshot.objects.unblinded_for(user).select_related("campaign")
+
+
 class SampleList(generics.ListAPIView[Sample]):
     """Samples, newest first."""
 
@@ -183,7 +188,10 @@ class SnapshotList(generics.ListAPIView[Snapshot]):
     access: ClassVar = READERS
     scopes: ClassVar = {"GET": "read", "POST": "manage"}
     serializer_class = SnapshotSerializer
-    queryset = Snapshot.objects.select_related("campaign")
+    queryset = Snapshot.objects.none()
+
+    def get_queryset(self) -> QuerySet[Snapshot]:
+        return snapshots_for(signed_in(self.request))
 
     @extend_schema(operation_id="snapshots_list", responses={200: SnapshotSerializer(many=True), **problems(404)})
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -197,7 +205,9 @@ class SnapshotList(generics.ListAPIView[Snapshot]):
         user = access.require(request.user, *TRAINERS)
         sent = FreezeSerializer(data=request.data)
         sent.is_valid(raise_exception=True)
-        campaign = get_campaign_for(user, sent.validated_data["campaign"])
+        campaign = Campaign.objects.unblinded_for(user).filter(public_id=sent.validated_data["campaign"]).first()
+        if campaign is None:
+            raise Http404
         try:
             snapshot = snapshots.freeze(campaign=campaign, name=sent.validated_data["name"], actor=user)
         except snapshots.FreezeRefused as refused:
@@ -209,9 +219,12 @@ class SnapshotDetail(generics.RetrieveAPIView[Snapshot]):
     access: ClassVar = READERS
     scopes: ClassVar = {"GET": "read"}
     serializer_class = SnapshotSerializer
-    queryset = Snapshot.objects.select_related("campaign")
+    queryset = Snapshot.objects.none()
     lookup_field = "public_id"
     lookup_url_kwarg = "pk"
+
+    def get_queryset(self) -> QuerySet[Snapshot]:
+        return snapshots_for(signed_in(self.request))
 
     @extend_schema(operation_id="snapshots_retrieve", responses={200: SnapshotSerializer, **problems(404)})
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:

@@ -114,6 +114,9 @@ class Alias(models.Model):
     version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="aliases")
     moves = models.PositiveIntegerField(default=1)
 
+    class Meta:
+        verbose_name_plural = "aliases"
+
     def __str__(self) -> str:
         return self.name
 

@@ -15,6 +15,7 @@ from annotation.models import Snapshot, Split
 from jobs import pulses
 from jobs.models import Job, State
 from modelhub import artifacts
+from modelhub.errors import Corrupt
 from modelhub.models import ModelVersion
 from training.models import Run
 
@@ -52,7 +53,21 @@ class Estimate:
 
 def checks(*, snapshot: Snapshot, policy: ModelVersion, name: str, params: dict[str, Any]) -> list[Check]:
     """Every line, data first. A run may start when none of them stops."""
+    if not readable(policy):
+        broken = Check(
+            "Model files", "stop", f"{policy.name} cannot be read whole from the store", "Import or build it again, or start from another."
+        )
+        return [*of_data(snapshot=snapshot, policy=policy, name=name), broken, *of_house(policy)]
     return [*of_data(snapshot=snapshot, policy=policy, name=name), *_of_length(snapshot, policy, params), *of_house(policy)]
+
+
+def readable(policy: ModelVersion) -> bool:
+    """Whether the model's files are all there and of the right size."""
+    try:
+        artifacts.folder(policy.artifact)
+    except Corrupt:
+        return False
+    return True
 
 
 def of_data(*, snapshot: Snapshot, policy: ModelVersion, name: str) -> list[Check]:

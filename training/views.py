@@ -165,7 +165,7 @@ def _look_ahead(form: LaunchForm) -> dict[str, Any]:
     checks = preflight.checks(snapshot=snapshot, policy=policy, name=said.get("name", ""), params=params)
     return {
         "checks": checks,
-        "estimate": preflight.estimate(snapshot=snapshot, policy=policy, params=params),
+        "estimate": preflight.estimate(snapshot=snapshot, policy=policy, params=params) if preflight.readable(policy) else None,
         "before": preflight.waiting_jobs(),
         "clear": not any(check.stops for check in checks),
         "preset": presets.named(said["preset"]),

@@ -25,6 +25,9 @@ class Migration(migrations.Migration):
                 ('name', models.CharField(choices=[('champion', 'Champion'), ('challenger', 'Challenger'), ('serving', 'Serving')], max_length=20, unique=True)),
                 ('moves', models.PositiveIntegerField(default=1)),
             ],
+            options={
+                'verbose_name_plural': 'aliases',
+            },
         ),
         migrations.CreateModel(
             name='Artifact',

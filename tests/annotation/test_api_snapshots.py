@@ -4,7 +4,8 @@ from uuid import uuid4
 
 from django.test import Client
 
-from accounts.models import AuditEntry, User
+from accounts.models import AuditEntry, Role, RoleGrant, User
+from annotation import campaigns, snapshots
 from annotation.models import Snapshot
 from tests.annotation import build
 
@@ -51,3 +52,16 @@ def test_the_steward_reads_and_does_not_freeze(alice: User, as_sam: Client) -> N
     campaign = judged(alice)
     assert as_sam.get("/api/v1/snapshots/").status_code == 200
     assert freeze(as_sam, campaign=campaign, name="x").status_code == 403  # type: ignore[attr-defined]
+
+
+def test_a_trainer_who_judges_in_an_open_campaign_gets_nothing_of_its_snapshots(alice: User, dan: User, as_dan: Client) -> None:
+    RoleGrant.objects.create(user=dan, role=Role.ANNOTATOR)
+    campaign = build.campaign([alice, dan])
+    build.judge(campaign, alice)
+    frozen = snapshots.freeze(campaign=campaign, name="spring", actor=None)
+    assert as_dan.get("/api/v1/snapshots/").json()["results"] == []
+    assert as_dan.get(f"/api/v1/snapshots/{frozen.public_id}/").status_code == 404
+    asked = {"campaign": str(campaign.public_id), "name": "spring"}
+    assert as_dan.post("/api/v1/snapshots/", asked, content_type="application/json").status_code == 404
+    campaigns.close(campaign=campaign, actor=None)
+    assert as_dan.get(f"/api/v1/snapshots/{frozen.public_id}/").status_code == 200

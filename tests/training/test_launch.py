@@ -1,5 +1,6 @@
 """Launching a run: four fields, a preflight that is red or green, one click."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,16 @@ def test_pairs_longer_than_the_model_are_red_before_anything_is_trained(as_dan: 
     assert states(page)["Length"] == "stop"
     assert "the limit is 20" in page.text
     assert not Run.objects.exists()
+
+
+@pytest.mark.usefixtures("engine_is_there")
+def test_a_model_whose_files_are_gone_is_red(as_dan: Client, sft: ModelVersion, settings: Any) -> None:
+    build.everything_runs()
+    frozen = build.snapshot()
+    shutil.rmtree(Path(settings.DATA_DIR) / "artifacts")
+    page = as_dan.get("/runs/new/", fields(frozen, sft))
+    assert states(page)["Model files"] == "stop"
+    assert page.context["estimate"] is None
 
 
 @pytest.mark.usefixtures("engine_is_there")

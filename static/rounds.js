@@ -70,3 +70,17 @@ document.addEventListener("htmx:responseError", (event) => {
     : `The server answered with an error (${status}). Nothing was changed by this page; reload it to try again.`);
 });
 document.addEventListener("htmx:load", (event) => showCopyButtons(event.detail.elt.parentNode ?? document));
+
+// What a reader has unfolded stays so when a part of the page is drawn anew: the nth fold of the old part is the nth of the new.
+const folds = (element) => [...element.querySelectorAll("details")];
+let unfolded = null;
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const before = folds(event.detail.target);
+  unfolded = before.some((fold) => fold.open) ? { id: event.detail.target.id, open: before.map((fold) => fold.open) } : null;
+});
+document.addEventListener("htmx:afterSettle", () => {
+  const place = unfolded && document.getElementById(unfolded.id);
+  const after = place ? folds(place) : [];
+  if (after.length === unfolded?.open.length) after.forEach((fold, nth) => { if (unfolded.open[nth]) fold.open = true; });
+  unfolded = null;
+});

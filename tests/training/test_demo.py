@@ -49,9 +49,8 @@ def pretend(accuracy: float = 0.8, pairs: int = 240) -> int:
                 for pk in job.spec["inputs"]["prompts"]
             ]
             recall = {"all": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 100}}
-            build.finish(
-                job, items=asked, metrics=build.accuracy(accuracy, accuracy - 0.1, accuracy + 0.1, pairs) | {"recall": recall, "recall_reference": recall}
-            )  # fmt: skip
+            metrics = build.accuracy(accuracy, accuracy - 0.1, accuracy + 0.1, pairs) | {"recall": recall, "recall_reference": recall}
+            build.finish(job, items=asked, metrics=metrics)
         else:
             build.finish(job, number=1000.0 + number)
         done += 1

@@ -72,7 +72,7 @@ def tree(version: ModelVersion, edges: dict[int, list[LineageEdge]] | None = Non
 
 # --- the drawing -------------------------------------------------------------------------------------------------------------------
 
-BOX_WIDTH, BOX_HEIGHT, GAP_X, GAP_Y, MARGIN = 148, 40, 40, 16, 8
+BOX_WIDTH, BOX_HEIGHT, GAP_X, GAP_Y, MARGIN = 164, 40, 32, 16, 8
 
 
 @dataclass

@@ -11,7 +11,7 @@ from web.charts import Series, bar_chart, line_chart
 
 # One chart a row: title, y label, and its lines as (metric, name at the line).
 CHARTS = (
-    ("Loss", "loss", (("loss", "training"), ("eval_loss", "held out"))),
+    ("Loss", "nats", (("loss", "training"), ("eval_loss", "held out"))),
     ("Reward accuracy", "share of pairs", (("rewards/accuracies", "training"), ("eval_rewards/accuracies", "held out"))),
     ("Reward margin", "chosen − rejected", (("rewards/margins", "training"), ("eval_rewards/margins", "held out"))),
     ("Log-probability", "sum over the answer", (("logps/chosen", "chosen"), ("logps/rejected", "rejected"))),

@@ -106,6 +106,8 @@ def progress() -> Progress | None:
     )
 
 
-def version(key: str, *, name: str = PREFIX) -> ModelVersion | None:
-    """A member of a family by its key in the plan, such as "merged", once it is made."""
-    return ModelVersion.objects.filter(name=f"{name}-{key}").first()
+def version(key: str) -> ModelVersion | None:
+    """A member by its key in the plan, such as "merged", of the newest family that has made one."""
+    made = Run.objects.filter(preset__startswith=TAG, name__endswith=f"-{key}", output__isnull=False).select_related("output")
+    newest = made.order_by("-id").first()
+    return newest.output if newest else None

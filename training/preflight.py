@@ -115,8 +115,12 @@ def _simulated(snapshot: Snapshot, policy: ModelVersion) -> Check:
 
 def _name(name: str) -> Check:
     if Run.objects.filter(name=name).exists() or ModelVersion.objects.filter(name=name).exists():
-        return Check("Name", "stop", f"{name} is taken", "Choose another name: a version keeps its name for ever.")
+        return taken(name)
     return Check("Name", "ok", name or "not given yet")
+
+
+def taken(name: str) -> Check:
+    return Check("Name", "stop", f"{name} is taken", "Choose another name: a version keeps its name for ever.")
 
 
 def _duplicate(snapshot: Snapshot, policy: ModelVersion) -> Check:

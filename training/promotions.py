@@ -25,17 +25,19 @@ class Gate:
     needed: str
 
 
-def gates(evaluation: Evaluation) -> list[Gate]:
+def gates(evaluation: Evaluation, *, champion: ModelVersion | None) -> list[Gate]:
     """The conditions of this evaluation, in the order they are read. Every one must pass."""
     accuracy: dict[str, Any] = evaluation.results.get("preference_accuracy", {})
     pairs, low = int(accuracy.get("n", 0)), float(accuracy.get("low", 0.0))
-    return [
+    bound = f"{low:.3f}" if accuracy else "none"
+    found = [
         Gate("Evaluation finished", evaluation.finished_at is not None, "yes" if evaluation.finished_at else "not yet", "yes"),
         Gate("Held-out pairs", pairs >= PAIRS_NEEDED, str(pairs), f"at least {PAIRS_NEEDED}"),
-        Gate(
-            "Preference accuracy, lower 95 % bound", low > BOUND_NEEDED, f"{low:.3f}" if accuracy else "none", f"above {BOUND_NEEDED:.3f}"
-        ),
+        Gate("Preference accuracy, lower 95 % bound", low > BOUND_NEEDED, bound, f"above {BOUND_NEEDED:.3f}"),
     ]
+    if evaluation.policy.toy and champion is not None and not champion.toy:
+        found.append(Gate("Kind of model", False, "a toy", "no toy, for it would replace none"))
+    return found
 
 
 @transaction.atomic
@@ -46,7 +48,7 @@ def decide(
 
     `expected` is the version the decider saw in the alias's place: if it has moved since, nothing happens: raises AliasMoved.
     """
-    found = gates(evaluation)
+    found = gates(evaluation, champion=expected)
     passed = all(gate.passed for gate in found)
     if passed:
         aliases.move(name=alias, to=evaluation.policy, actor=actor, expected=expected, reason=reason[:200])

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from accounts import audit
 from accounts.models import User
@@ -62,10 +62,15 @@ def start(
         requested_by=actor,
         dedupe_key=f"run:{name}",
     )
-    run = Run.objects.create(
-        job=job, name=name, preset=preset, params=params, seed=seed, policy=policy,
-        reference=policy if chosen.kind == "dpo" else None, snapshot=snapshot,
-    )  # fmt: skip
+    reference = policy if chosen.kind == "dpo" else None
+    try:
+        with transaction.atomic():
+            run = Run.objects.create(
+                job=job, name=name, preset=preset, params=params, seed=seed, policy=policy, reference=reference, snapshot=snapshot
+            )
+    except IntegrityError:
+        # Somebody else took the name between our look and our insert.
+        raise Refused([preflight.taken(name)]) from None
     audit.record(
         actor,
         "run.started",

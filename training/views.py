@@ -244,7 +244,7 @@ def get_evaluation_for(user: User, public_id: UUID) -> Evaluation:
 def evaluation(request: UserRequest, public_id: UUID) -> HttpResponse:
     found = get_evaluation_for(request.user, public_id)
     champion = aliases.current(AliasName.CHAMPION)
-    gates = promotions.gates(found)
+    gates = promotions.gates(found, champion=champion)
     context = {
         "evaluation": found,
         "job": found.job,

@@ -106,3 +106,13 @@ def test_evidence_of_simulated_raters_is_marked_on_the_decision(dan: User, tmp_p
     started = evaluations.start(policy=better, reference=toy, snapshot=build.snapshot(simulated=True), actor=dan)
     build.finish_evaluation(started, value=0.9, low=0.85, high=0.94, n=220)
     assert promotions.decide(evaluation=started, actor=dan, expected=None).simulated
+
+
+def test_a_toy_never_takes_a_real_models_place(dan: User, sft: ModelVersion, tmp_path: Path) -> None:
+    aliases.move(name="champion", to=sft, actor=dan, expected=None, reason="the first")
+    toy, better = build.version(tmp_path, "toy-sft", toy=True), build.version(tmp_path, "toy-dpo", "dpo", toy=True, simulated=True)
+    started = evaluations.start(policy=better, reference=toy, snapshot=build.snapshot(simulated=True), actor=dan)
+    build.finish_evaluation(started, value=0.9, low=0.85, high=0.94, n=220)
+    decided = promotions.decide(evaluation=started, actor=dan, expected=sft)
+    assert (decided.decision, decided.reason) == ("refused", "Gates not passed: Kind of model")
+    assert aliases.current("champion") == sft

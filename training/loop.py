@@ -1,6 +1,6 @@
 """The whole loop in one go on the tiny family, judged by simulated raters whose truth is known: it must find what was planted.
 
-import → generate → judge → freeze → train (and a control on shuffled labels) → evaluate → promote → roll back.
+import → generate → judge → freeze → train (and controls on shuffled labels) → evaluate → promote → roll back.
 """
 
 import time
@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from accounts.models import User
-from annotation.models import GenerationBatch
+from annotation.models import GenerationBatch, Snapshot
 from jobs.models import Job, State
 from modelhub import aliases
 from modelhub.models import AliasName, ModelVersion
-from training import demo, evaluations, families, generations, promotions, runs
+from training import demo, evaluations, families, generations, intervals, promotions, runs
 from training.models import Evaluation, Promotion, Run
 
 Say = Callable[[str], None]
@@ -26,8 +26,8 @@ class LoopFailed(Exception):
 class Loop:
     """One pass. `number` makes its names its own; `seed` moves the draws, the raters' slips and the training."""
 
-    def __init__(self, *, seed: int, control: bool, actor: User | None, say: Say) -> None:
-        self.seed, self.control, self.actor, self.say = seed, control, actor, say
+    def __init__(self, *, seed: int, controls: int, actor: User | None, say: Say) -> None:
+        self.seed, self.controls, self.actor, self.say = seed, controls, actor, say
         self.number = 1 + Run.objects.filter(name__startswith="loop-", name__endswith="-dpo").count()
 
     def name(self, what: str) -> str:
@@ -52,28 +52,22 @@ class Loop:
         self.say(f"frozen {snapshot.digest[:12]}: {snapshot.counts['used']}")
 
         run = runs.start(snapshot=snapshot, policy=sft, preset="demo", name=self.name("dpo"), actor=self.actor, seed=self.seed)
-        trained = [run]
-        if self.control:
-            trained.append(
-                runs.start(
-                    snapshot=snapshot, policy=sft, preset="demo", name=self.name("control"), actor=self.actor, seed=self.seed, shuffled=True
-                )
-            )
-        self._wait(
-            "training by DPO" + (", and a control on shuffled labels" if self.control else ""), [exam.job, *(each.job for each in trained)]
-        )
+        controls = [self._control(snapshot, sft, number) for number in range(1, self.controls + 1)]
+        beside = f", and {self.controls} controls on shuffled labels" if controls else ""
+        self._wait(f"training by DPO{beside}", [exam.job, run.job, *(each.job for each in controls)])
         evaluation = evaluations.start(policy=_output(run), reference=sft, snapshot=snapshot, actor=self.actor, seed=self.seed)
-        compared = [evaluation]
-        if self.control:
-            compared.append(
-                evaluations.start(
-                    policy=_output(trained[1]), reference=sft, snapshot=snapshot, actor=self.actor, seed=self.seed, parts=("pairs",)
-                )
-            )
-        self._wait("comparing before and after", [each.job for each in compared])
+        compared = [
+            evaluations.start(policy=_output(each), reference=sft, snapshot=snapshot, actor=self.actor, seed=self.seed, parts=("pairs",))
+            for each in controls
+        ]
+        self._wait("comparing before and after", [each.job for each in (evaluation, *compared)])
 
         promoted, back = self._promote_and_roll_back(evaluation, sft)
-        return self._figures(time.monotonic() - started, evaluation, compared[1:], exam, promoted, back)
+        return self._figures(time.monotonic() - started, evaluation, compared, exam, promoted, back)
+
+    def _control(self, snapshot: Snapshot, policy: ModelVersion, number: int) -> Run:
+        name, seed = self.name(f"control-{number}"), 100 * self.seed + number
+        return runs.start(snapshot=snapshot, policy=policy, preset="demo", name=name, actor=self.actor, seed=seed, shuffled=True)
 
     def _answers(self, version: ModelVersion, prompts: list[Any], letter: str) -> GenerationBatch:
         label, seed = self.name(f"draw {letter}"), 2 * self.seed + "ab".index(letter)
@@ -113,7 +107,9 @@ class Loop:
         results = evaluation.results
         figures: dict[str, Any] = {"seconds": round(seconds, 1), "seed": self.seed}
         figures |= _share("heldout_accuracy", results["preference_accuracy"])
-        figures |= _share("shuffled_accuracy", controls[0].results["preference_accuracy"] if controls else None)
+        accuracies = [each.results["preference_accuracy"] for each in controls]
+        figures |= _share("shuffled_accuracy", intervals.over_runs(accuracies) if accuracies else None)
+        figures["shuffled_runs"] = [round(each["value"], 4) for each in accuracies]
         figures |= _share("recall_before", exam.results["recall_reference"]["all"])
         figures |= _share("recall_sft", exam.results["recall"]["all"])
         figures |= _share("recall_after", results["recall"]["all"])
@@ -180,8 +176,8 @@ def _output(run: Run) -> ModelVersion:
     return run.output
 
 
-def _share(name: str, share: dict[str, Any] | None) -> dict[str, Any]:
+def _share(name: str, share: intervals.Share | None) -> dict[str, Any]:
     if share is None:
         return {name: None}
-    rounded = {key: round(share[key], 4) for key in ("value", "low", "high")}
-    return {name: rounded["value"], f"{name}_low": rounded["low"], f"{name}_high": rounded["high"], f"{name}_n": share["n"]}
+    low, high = round(share["low"], 4), round(share["high"], 4)
+    return {name: round(share["value"], 4), f"{name}_low": low, f"{name}_high": high, f"{name}_n": share["n"]}

@@ -10,7 +10,8 @@ lives in the attempt's folder, which is private to the runner.
 """
 
 import random
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -98,39 +99,53 @@ def _preferences(wanted: dict[str, Any]) -> Iterator[tuple[str, Rows]]:
     for split, name in ((Split.TRAIN, "train.jsonl"), (Split.VALIDATION, "validation.jsonl")):
         rows = list(snapshots.training_rows(snapshot, split))
         if (seed := wanted.get("shuffle")) is not None:
-            rows = shuffled(rows, strata=_strata(snapshot, rows), seed=seed)
+            rows = shuffled(rows, keys=_planted_keys(snapshot, rows), seed=seed)
         if rows or split == Split.TRAIN:
             yield name, [{key: row[key] for key in ("prompt", "chosen", "rejected")} for row in rows]
 
 
-def shuffled(rows: list[dict[str, Any]], *, strata: list[Hashable], seed: int) -> list[dict[str, Any]]:
-    """The control: labels that say nothing. Of every stratum's pairs, at random, half stand one way round and half the other.
+@dataclass(frozen=True, order=True)
+class Key:
+    """How the sides of a row differ in what raters look at, and whether its label goes against that."""
+
+    difference: tuple[int | str, ...] = ()
+    against: bool = field(default=False, compare=False)
+
+
+def shuffled(rows: list[dict[str, Any]], *, keys: list[Key], seed: int) -> list[dict[str, Any]]:
+    """The control: labels that say nothing. Rows are put in the order of how their sides differ, and every second is turned over.
 
     A coin for each row would leave a chance leaning of one in √n towards what the raters like, and a few hundred pairs are
     few: DPO would learn that leaning, and the control would not be one.
     """
     draw = random.Random(f"shuffled labels {seed}")  # noqa: S311 - reproducible, not secret
-    places: dict[Hashable, list[int]] = {}
-    for place, stratum in enumerate(strata):
-        places.setdefault(stratum, []).append(place)
+    order = sorted(draw.sample(range(len(rows)), len(rows)), key=lambda place: keys[place])
+    start = draw.randrange(2)
     made = list(rows)
-    for members in places.values():
-        draw.shuffle(members)
-        for place in members[: len(members) // 2 + draw.randint(0, len(members) % 2)]:
+    for nth, place in enumerate(order):
+        if (nth % 2 == start) != keys[place].against:
             made[place] = rows[place] | {"chosen": rows[place]["rejected"], "rejected": rows[place]["chosen"]}
     return made
 
 
-def _strata(snapshot: Snapshot, rows: list[dict[str, Any]]) -> list[Hashable]:
-    """What tells the two sides of each row apart, as far as it is known: for toys, everything their simulated raters look at."""
+def _planted_keys(snapshot: Snapshot, rows: list[dict[str, Any]]) -> list[Key]:
+    """For toys, all that their simulated raters look at: style, correctness, and which closing sentence; for others nothing is known."""
     if not snapshot.toy:
-        return [""] * len(rows)
+        return [Key()] * len(rows)
     truths = dict(SnapshotRow.objects.filter(snapshot=snapshot).values_list("pair_id", "prompt__sample__output"))
-    found: list[Hashable] = []
-    for row in rows:
-        sides = [toytext.planted(row[side][0]["content"], truths[row["pair_id"]]) for side in ("chosen", "rejected")]
-        found.append(tuple(tuple(sorted(side.items())) for side in sides))
-    return found
+    return [_planted_key(truths[row["pair_id"]], row["chosen"][0]["content"], row["rejected"][0]["content"]) for row in rows]
+
+
+def _planted_key(truth: str, chosen: str, rejected: str) -> Key:
+    against = toytext.planted_utility(chosen, truth) < toytext.planted_utility(rejected, truth)
+    better, worse = (rejected, chosen) if against else (chosen, rejected)
+    high, low = toytext.planted(better, truth), toytext.planted(worse, truth)
+    return Key((high["style"] - low["style"], high["correct"] - low["correct"], _closing(better), _closing(worse)), against)
+
+
+def _closing(text: str) -> str:
+    said = toytext.normalise(text)
+    return next((sentence for sentence in (*toytext.HEDGES, *toytext.BLUNT) if said.endswith(toytext.normalise(sentence))), "")
 
 
 def _favoured(snapshot: Snapshot) -> Rows:

@@ -195,7 +195,8 @@ def test_the_loop_ends_with_one_line_of_figures() -> None:
     assert {"seconds", "correctness_win_rate"} <= figures.keys()
     assert [each.decision for each in Promotion.objects.order_by("pk")] == ["promoted", "rolled_back"]
     assert all(each.simulated for each in Promotion.objects.all())
-    assert "shuffle" in Run.objects.get(name="loop-1-control").job.spec["inputs"]
+    assert figures["shuffled_runs"] == [0.8, 0.8, 0.8]
+    assert all("shuffle" in Run.objects.get(name=f"loop-1-control-{n}").job.spec["inputs"] for n in (1, 2, 3))
     assert "building it first" in progress.getvalue()
     assert not MetricPoint.objects.exists()
 

@@ -110,15 +110,28 @@ def test_changed_settings_reach_the_engine(dan: User, sft: ModelVersion) -> None
     assert specs.engine_spec(run.job).seed == 5
 
 
-def test_the_shuffled_control_exchanges_half_of_the_labels_of_each_stratum_and_always_the_same_ones() -> None:
+def test_the_shuffled_control_turns_half_of_the_labels_of_each_difference_and_always_the_same_ones() -> None:
     rows = [{"prompt": [], "chosen": f"c{n}", "rejected": f"r{n}"} for n in range(400)]
-    strata = ["polite" if n < 300 else "right" for n in range(400)]
-    once, again = (specs.shuffled(rows, strata=list(strata), seed=3) for _ in range(2))
+    # 300 pairs differ in politeness, 100 in correctness; every tenth label is a slip, that is, against the truth.
+    keys = [specs.Key(("polite",) if n < 300 else ("right",), against=n % 10 == 0) for n in range(400)]
+    once, again = (specs.shuffled(rows, keys=keys, seed=3) for _ in range(2))
     assert once == again
-    assert once != specs.shuffled(rows, strata=list(strata), seed=4)
-    exchanged = [row["chosen"].startswith("r") for row in once]
-    assert (sum(exchanged[:300]), sum(exchanged[300:])) == (150, 50)
+    assert once != specs.shuffled(rows, keys=keys, seed=4)
+    # How many now stand with the truth: exactly half, whatever the raters said.
+    towards = [row["chosen"].startswith("c") != key.against for row, key in zip(once, keys, strict=True)]
+    assert (sum(towards[:300]), sum(towards[300:])) == (150, 50)
     assert {frozenset((row["chosen"], row["rejected"])) for row in once} == {frozenset((f"c{n}", f"r{n}")) for n in range(400)}
+
+
+def test_the_control_of_a_toy_snapshot_leans_neither_way_in_what_raters_look_at(dan: User, tmp_path: Path) -> None:
+    toy = build.version(tmp_path, "toy-sft", toy=True)
+    frozen = build.snapshot(simulated=True)
+    run = runs.start(snapshot=frozen, policy=toy, preset="demo", name="control", actor=dan, shuffled=True)
+    files = dict(specs.inputs(run.job))
+    plain = dict(specs.inputs(runs.start(snapshot=frozen, policy=toy, preset="demo", name="signal", actor=dan).job))
+    turned = sum(a["chosen"] != b["chosen"] for a, b in zip(files["train.jsonl"], plain["train.jsonl"], strict=True))
+    assert abs(2 * turned - len(list(files["train.jsonl"]))) <= len(list(files["train.jsonl"])) // 3
+    assert turned
 
 
 def test_events_that_come_again_make_no_second_point(dan: User, sft: ModelVersion) -> None:

@@ -14,7 +14,7 @@ from training import demo, loop, workers
 class Command(BaseCommand):
     help = (
         "Import toy samples, generate two answers each, let simulated raters with a planted preference and planted slips judge, freeze, "
-        "train by DPO (and a control on shuffled labels), evaluate on held-out pairs against the planted truth, promote, roll back. "
+        "train by DPO (and controls on shuffled labels), evaluate on held-out pairs against the planted truth, promote, roll back. "
         "Builds the tiny family first when there is none. Uses the running worker, or starts one for itself. "
         "Exit status 1 when the gate refuses."
     )
@@ -22,7 +22,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--json", action="store_true", help="end with one JSON line of figures; progress goes to the error stream")
         parser.add_argument("--seed", type=int, default=1, help="moves samples, draws, slips and training (default 1)")
-        parser.add_argument("--no-control", action="store_true", help="skip the control on shuffled labels")
+        parser.add_argument("--controls", type=int, default=3, choices=range(10), help="runs on shuffled labels (default %(default)s)")
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.began = time.monotonic()
@@ -32,7 +32,7 @@ class Command(BaseCommand):
         try:
             with workers.ensured(say=self.say):
                 loop.build_family(actor=actor, say=self.say)
-                figures = loop.Loop(seed=options["seed"], control=not options["no_control"], actor=actor, say=self.say).go()
+                figures = loop.Loop(seed=options["seed"], controls=options["controls"], actor=actor, say=self.say).go()
         except (loop.LoopFailed, RuntimeError) as failure:
             raise CommandError(str(failure)) from None
         if options["json"]:

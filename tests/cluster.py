@@ -3,8 +3,15 @@
 The last test process to end stops it; a crash leaves nothing that the next run would not clean up.
 """
 
+import os
 from pathlib import Path
 
 from config import embedded
 
-embedded.provide(data_dir=Path(__file__).resolve().parent.parent / "data" / "tests", throwaway=True)
+DATA = Path(__file__).resolve().parent.parent / "data" / "tests"
+
+theirs = "CELERY_BROKER_URL" in os.environ
+embedded.provide(data_dir=DATA, throwaway=True)
+# Test processes side by side share one Redis; each rings in a database of its own, as each has its own PostgreSQL database.
+if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and not theirs:
+    os.environ["CELERY_BROKER_URL"] += f"?virtual_host={int(worker.removeprefix('gw')) + 1}"

@@ -4,7 +4,7 @@ Measures, on the family's SFT model (a toy of 1.5 million parameters): two compl
 labelled by a planted preference (correct counts 1, a safe closing sentence 0.6) with 12 % of labels flipped, then DPO,
 then, on prompts of their own, held-out preference accuracy against the planted truth, style and correctness of greedy
 answers scored apart, and plain recall before and after. Against: the same run with labels that say nothing (in every
-stratum of planted difference half of them are turned over), and the model before DPO.
+stratum of equal closings and correctness half of them are turned over), and the model before DPO.
 
 Needs: the engine's packages, and a built family (--family FOLDER with sft/output and merged/output, as family_table.py --keep leaves them).
 About 90 seconds of CPU a seed and labelling.
@@ -78,9 +78,21 @@ def pairs_of(rows: Rows, completions: Rows) -> Rows:
         if worths[0] != worths[1]:
             made.append({
                 "id": str(index), "prompt": toytext.messages(row), "chosen": answer(by_worth[1]), "rejected": answer(by_worth[0]),
-                "stratum": [toytext.planted(text, row["output"]) for text in by_worth],
+                "stratum": stratum(row["output"], *by_worth),
             })  # fmt: skip
     return made
+
+
+def closing(text: str) -> str:
+    """The closing sentence a completion ends with, if it is one of the toy world's."""
+    said = toytext.normalise(text)
+    return next((sentence for sentence in (*toytext.HEDGES, *toytext.BLUNT) if said.endswith(toytext.normalise(sentence))), "")
+
+
+def stratum(reference: str, worse: str, better: str) -> list[int | str]:
+    """What planted truth sees in a pair, coarsest first: differences in style and correctness, then the closings."""
+    low, high = (toytext.planted(text, reference) for text in (worse, better))
+    return [high["style"] - low["style"], high["correct"] - low["correct"], closing(better), closing(worse)]
 
 
 def turned(pair: dict[str, Any]) -> dict[str, Any]:
@@ -93,16 +105,15 @@ def noisy(pairs: Rows, seed: int) -> Rows:
 
 
 def shuffled(pairs: Rows, seed: int) -> Rows:
-    """Labels that carry nothing: of every two neighbours in a stratum of planted difference one is turned over."""
+    """Labels that carry nothing: pairs are ordered by what planted truth sees in them, and every second is turned over.
+
+    Coins alone would leave one closing a little ahead by chance, and the sign of a margin shows the smallest lead whole.
+    """
     rng = random.Random(f"shuffle {seed}")
-    strata: dict[str, Rows] = {}
-    for pair in pairs:
-        strata.setdefault(json.dumps(pair["stratum"]), []).append(pair)
-    made = []
-    for members in strata.values():
-        rng.shuffle(members)
-        half = [index % 2 == 0 for index in range(len(members))]
-        made += [turned(pair) if turn else pair for pair, turn in zip(members, half, strict=True)]
+    drawn = rng.sample(pairs, len(pairs))
+    drawn.sort(key=lambda pair: pair["stratum"])
+    start = rng.randrange(2)
+    made = [turned(pair) if index % 2 == start else pair for index, pair in enumerate(drawn)]
     rng.shuffle(made)
     return made
 
@@ -155,7 +166,7 @@ def main() -> None:
     parser.add_argument("--family", type=Path, required=True, help="folder with the models sft/output and merged/output")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--train-prompts", type=int, default=400)
-    parser.add_argument("--held-prompts", type=int, default=340)
+    parser.add_argument("--held-prompts", type=int, default=440)
     parser.add_argument("--dpo", type=json.loads, default={}, help="JSON of parameters that differ from the demo's")
     parser.add_argument("--json", action="store_true", help="end with one JSON line")
     options = parser.parse_args()

@@ -196,6 +196,10 @@ def test_evaluation_scores_pairs_questions_and_prompts(run: Run, sft: Done, dpo:
     unchanged = run("evaluate", params, {"policy": sft.model, "reference": sft.model}, {"pairs.jsonl": pairs(4)})
     assert unchanged.metrics["preference_accuracy"]["value"] == 0.5
     assert unchanged.metrics["preference_accuracy"]["ties"] == 4
+    # A margin that is called indifferent counts half, however it points.
+    blind = run("evaluate", params | {"indifference": 1e6}, {"policy": dpo.model, "reference": sft.model}, {"pairs.jsonl": pairs(12)})
+    assert blind.metrics["preference_accuracy"]["value"] == 0.5
+    assert blind.metrics["preference_accuracy"]["by_sign_alone"] == 1.0
 
 
 def test_pairs_without_a_reference_are_refused(run: Run, sft: Done) -> None:
@@ -252,3 +256,31 @@ def test_a_folder_that_is_no_safetensors_model_is_refused(run: Run, base: Done, 
     prompts = [{"id": "1", "messages": [{"role": "user", "content": "hi"}]}]
     done = run("generate", {"temperature": 0, "max_new_tokens": 2}, {"policy": tmp_path / "model"}, {"prompts.jsonl": prompts})
     assert (done.returncode, done.result["error"]["code"]) == (1, code)
+
+
+def test_an_expert_with_neurons_of_its_own_leaves_all_others_untouched(run: Run, base: Done) -> None:
+    from safetensors.torch import load_file
+
+    params = {"domain": "medcode", "steps": 6, "learning_rate": 4e-3, "batch_size": 4, "anchor": 1.0, "neurons": {"index": 1, "of": 4}}
+    done = run("pit", params, {"policy": base.model})
+    before, after = (load_file(path / "model.safetensors") for path in (base.model, done.model))
+    changed = {name: before[name] != after[name] for name in before}
+    assert {name.split(".")[-2] for name, moved in changed.items() if moved.any()} == {"gate_up_proj", "down_proj"}
+    # 64 neurons in four blocks; the second one's rows (of gate and of value) and columns, and nothing else.
+    for layer in (0, 1):
+        rows = changed[f"model.layers.{layer}.mlp.gate_up_proj.weight"].any(dim=1).nonzero().flatten().tolist()
+        columns = changed[f"model.layers.{layer}.mlp.down_proj.weight"].any(dim=0).nonzero().flatten().tolist()
+        assert rows == [*range(16, 32), *range(80, 96)]
+        assert columns == list(range(16, 32))
+
+
+def test_an_anchor_keeps_an_expert_nearer_to_its_base_elsewhere(run: Run, base: Done) -> None:
+    from safetensors.torch import load_file
+
+    moved = []
+    for anchor in (0.01, 30.0):
+        params = {"domain": "medcode", "steps": 12, "learning_rate": 4e-3, "batch_size": 4, "replay": 0.5, "anchor": anchor}
+        done = run("pit", params, {"policy": base.model})
+        before, after = (load_file(path / "model.safetensors") for path in (base.model, done.model))
+        moved.append(sum(float((before[name] - after[name]).square().sum()) for name in before))
+    assert moved[1] < moved[0]

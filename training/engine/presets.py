@@ -25,7 +25,7 @@ GENERATE: dict[str, dict[str, Any]] = {
     "test": {"temperature": 1.0, "top_p": 1.0, "max_new_tokens": 16, "batch_size": 32, "n": 2},
 }
 EVALUATE: dict[str, dict[str, Any]] = {
-    "demo": {"max_new_tokens": 40, "batch_size": 64},
+    "demo": {"max_new_tokens": 40, "batch_size": 64, "indifference": 0.02},
     "clinic": {"max_new_tokens": 768, "batch_size": 4},
     "test": {"max_new_tokens": 16, "batch_size": 32, "bootstrap": 200},
 }

@@ -228,15 +228,19 @@ class Generate:
 class Evaluate:
     """Any of ``inputs/pairs.jsonl``, ``inputs/questions.jsonl``, ``inputs/prompts.jsonl`` (at least one).
 
-    ``beta`` scales the implicit reward, and no accuracy depends on it.
+    ``beta`` scales the implicit reward. A margin within ``indifference`` (in reward) counts half: any training whatever
+    leaves margins of thousandths, all of one sign when one habit is common, and they are no preference.
     """
 
     max_new_tokens: int = 32
     batch_size: int = 32
     bootstrap: int = 2000
     beta: float = 0.1
+    indifference: float = 0.0
 
     def problem(self) -> tuple[str, str] | None:
+        if self.indifference < 0:
+            return "indifference", "must not be negative"
         return _positive(self, "max_new_tokens", "batch_size", "bootstrap", "beta")
 
 

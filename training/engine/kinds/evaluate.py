@@ -79,15 +79,18 @@ def _preference(
 ) -> dict[str, float | int]:  # fmt: skip
     """Share of pairs whose chosen side has the larger implicit reward, beta (log pi - log ref) (arXiv 2305.18290, 5).
 
-    A tie is half right. The interval redraws whole prompts; Wilson's, over pairs, stands beside it. The wider is given.
+    A margin within ``indifference`` is half right. The interval redraws whole prompts; Wilson's, over pairs, stands beside
+    it, and the wider end of each is given.
     """
     groups: dict[str, list[float]] = {}
-    ties = 0
+    ties, signs = 0, 0.0
     for index, row in enumerate(pairs):
         (chosen, rejected), (was_chosen, was_rejected) = seen["policy"]["logps"][index], seen["reference"]["logps"][index]
         margin = params.beta * ((chosen - was_chosen) - (rejected - was_rejected))
-        right = 0.5 if margin == 0 else float(margin > 0)
-        ties += margin == 0
+        undecided = abs(margin) <= params.indifference
+        right = 0.5 if undecided else float(margin > 0)
+        ties += undecided
+        signs += 0.5 if margin == 0 else float(margin > 0)
         groups.setdefault(repr(row["prompt"]), []).append(right)
         items.append({"type": "pair", "id": row["id"], "margin": margin, "correct": right})
     value = sum(map(sum, groups.values())) / len(pairs)
@@ -95,5 +98,5 @@ def _preference(
     wilson_low, wilson_high = statistics.wilson(round(value * len(pairs)), len(pairs))
     return {
         "value": value, "low": min(low, wilson_low), "high": max(high, wilson_high), "n": len(pairs), "ties": ties,
-        "prompts": len(groups),
+        "prompts": len(groups), "by_sign_alone": signs / len(pairs),
     }  # fmt: skip

@@ -2,12 +2,12 @@
 
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from accounts.models import User
+from benchmarks.chromium import launch
 from tests.cast import (  # noqa: F401 (fixtures)
     ada,
     alice,
@@ -28,8 +28,6 @@ from tests.cast import (  # noqa: F401 (fixtures)
     signed_in,
 )
 
-SYSTEM_CHROMIUM = Path("/usr/bin/chromium")
-
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
@@ -38,12 +36,9 @@ def browser() -> Iterator[Any]:
 
     # Playwright's synchronous interface keeps an event loop in this thread; the database is used outside of it.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
-    options: dict[str, Any] = {"args": ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]}
-    if SYSTEM_CHROMIUM.exists():
-        options["executable_path"] = str(SYSTEM_CHROMIUM)
     with sync_playwright() as playwright:
         try:
-            chromium = playwright.chromium.launch(**options)
+            chromium = launch(playwright)
         except Error as missing:
             if os.environ.get("CI"):
                 raise

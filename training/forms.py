@@ -4,6 +4,7 @@ from typing import Any
 
 from django import forms
 
+from accounts.models import User
 from annotation.models import Sample, Snapshot, Source, Split
 from modelhub.models import ModelVersion
 from training import presets
@@ -38,10 +39,10 @@ class LaunchForm(forms.Form):
 
     ADVANCED = ("beta", "learning_rate", "epochs", "lora_r", "seed")
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         choices: Any = self.fields
-        choices["snapshot"].queryset = Snapshot.objects.select_related("campaign")
+        choices["snapshot"].queryset = Snapshot.objects.unblinded_for(user).select_related("campaign")
         choices["policy"].queryset = ModelVersion.objects.all()
         choices["preset"].choices = [(preset.key, preset.label) for preset in presets.ALL]
         for name in self.ADVANCED:

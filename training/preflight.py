@@ -230,7 +230,11 @@ def estimate(*, snapshot: Snapshot, policy: ModelVersion, params: dict[str, Any]
     work = max(1.0, train_pairs(snapshot) * float(params.get("epochs") or 1.0))
     rates = [rate for run in _past(policy) if (rate := _rate(run)) is not None]
     if rates:
-        return Estimate(_minutes(min(rates) * work * 0.8), _minutes(max(rates) * work * 1.25), f"{len(rates)} past runs of this size")
+        return Estimate(
+            _minutes(min(rates) * work * 0.8),
+            _minutes(max(rates) * work * 1.25),
+            "one past run of this size" if len(rates) == 1 else f"{len(rates)} past runs of this size",
+        )
     # Four passes a pair (policy forward, twice that backward, reference forward), 2 flops a parameter and token.
     flops = 2 * 4 * max(1, policy.parameters) * mean_tokens(snapshot, policy) * work
     steps = work / float(params.get("batch_size") or 8)

@@ -108,9 +108,9 @@ def launch(request: UserRequest) -> HttpResponse:
     """Four fields, a preflight, one click. While fields change, htmx asks for the preflight alone."""
     if request.method == "GET" and not request.htmx:
         suggestion = _suggestion(request)
-        ahead = _look_ahead(LaunchForm(suggestion))
-        return render(request, "training/launch.html", {"form": LaunchForm(initial=suggestion), **ahead})
-    form = LaunchForm(request.POST if request.method == "POST" else request.GET)
+        ahead = _look_ahead(LaunchForm(suggestion, user=request.user))
+        return render(request, "training/launch.html", {"form": LaunchForm(initial=suggestion, user=request.user), **ahead})
+    form = LaunchForm(request.POST if request.method == "POST" else request.GET, user=request.user)
     ahead = _look_ahead(form)
     if request.method == "GET":
         return render(request, "training/launch.html#preflight", {"form": form, **ahead})
@@ -128,7 +128,8 @@ def launch(request: UserRequest) -> HttpResponse:
 def _suggestion(request: UserRequest) -> dict[str, Any]:
     """Fields filled in before anyone types: the snapshot asked for or the newest, the champion or the newest SFT, a free name."""
     named = request.GET.get("snapshot", "")
-    snapshot = Snapshot.objects.filter(public_id=named).first() if _is_uuid(named) else Snapshot.objects.first()
+    seen = Snapshot.objects.unblinded_for(request.user)
+    snapshot = seen.filter(public_id=named).first() if _is_uuid(named) else seen.first()
     if named and snapshot is None:
         raise Http404("No such snapshot.")
     policy = aliases.current(AliasName.CHAMPION)

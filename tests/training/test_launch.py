@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from accounts.models import User
-from annotation.models import Snapshot
+from accounts.models import Role, RoleGrant, User
+from annotation import campaigns
+from annotation.models import Campaign, CampaignState, Snapshot
 from modelhub.models import ModelVersion
 from tests.training import build
 from training import preflight, runs
@@ -167,7 +168,7 @@ def test_the_estimate_learns_from_past_runs(as_dan: Client, dan: User, sft: Mode
     assert "no past run" in guess.basis or "want of a past run" in guess.basis
     build.finish(runs.start(snapshot=frozen, policy=sft, preset="demo", name="first", actor=dan).job)
     known = preflight.estimate(snapshot=frozen, policy=sft, params={"epochs": 10.0})
-    assert known.basis == "1 past runs of this size"
+    assert known.basis == "one past run of this size"
     # The past run took 12.5 s for one epoch: ten take 125 s, give or take a fifth or a quarter.
     assert (known.low, known.high) == (1.7, 2.6)
 
@@ -193,3 +194,12 @@ def test_only_trainers_launch(request: pytest.FixtureRequest, who: str) -> None:
     client = request.getfixturevalue(f"as_{who}")
     assert client.get("/runs/new/").status_code == 403
     assert client.post("/runs/new/", {}).status_code == 403
+
+
+def test_a_trainer_who_judges_in_an_open_campaign_is_not_offered_its_snapshot(dan: User, as_dan: Client, sft: ModelVersion) -> None:
+    frozen = build.snapshot()
+    RoleGrant.objects.create(user=dan, role=Role.ANNOTATOR)
+    Campaign.objects.filter(pk=frozen.campaign_id).update(state=CampaignState.OPEN)
+    campaigns.add_members(campaign=frozen.campaign, members=[dan], actor=None)
+    assert as_dan.get("/runs/new/", {"snapshot": str(frozen.public_id)}).status_code == 404
+    assert frozen.name not in as_dan.get("/runs/new/").content.decode()

@@ -7,6 +7,7 @@ clinician's text would become one, and a pair that is too long would be cut or d
 from __future__ import annotations
 
 import math
+import shutil
 from typing import Any
 
 import datasets
@@ -133,6 +134,7 @@ def run(attempt: Attempt) -> Outcome:
     if lora is not None:
         trained.save_pretrained(attempt.folder / "output_adapter")
         trained = trained.merge_and_unload()
+    shutil.rmtree(config.output_dir, ignore_errors=True)  # the trainer's own folder; nothing is kept in it
     models.save(_clean(trained, attempt), tokenizer, attempt.output)
     models.copy_tokenizer(attempt.source("policy"), attempt.output)
     return Outcome(metrics, model=True)

@@ -11,11 +11,13 @@ from django.views.decorators.http import require_safe
 
 from accounts import access, audit
 from accounts.access import TRAINERS, UserRequest
-from accounts.models import User
+from accounts.models import Role, User
 from annotation import exports
 from annotation import snapshots as verbs
 from annotation.models import Campaign, CampaignState, Snapshot, Split
 
+# A steward sees what was frozen, and takes nothing away.
+READERS = (*TRAINERS, Role.STEWARD)
 FORMATS = {"dataset.zip": ("application/zip", ".zip"), "jsonl": ("application/jsonl", ".jsonl")}
 
 
@@ -27,7 +29,7 @@ def get_snapshot_for(user: User, pk: UUID) -> Snapshot:
     return snapshot
 
 
-@access.allow(*TRAINERS)
+@access.allow(*READERS)
 @require_safe
 def snapshots(request: UserRequest) -> HttpResponse:
     page = Paginator(Snapshot.objects.unblinded_for(request.user).select_related("campaign").order_by("-pk"), 50).get_page(
@@ -37,7 +39,7 @@ def snapshots(request: UserRequest) -> HttpResponse:
     return render(request, "annotation/snapshots.html", {"page": page, "ready": ready})
 
 
-@access.allow(*TRAINERS)
+@access.allow(*READERS)
 @require_safe
 def snapshot(request: UserRequest, pk: UUID) -> HttpResponse:
     shown = get_snapshot_for(request.user, pk)

@@ -98,8 +98,8 @@ DECISIONS: dict[str, Row] = {
     "annotation:campaign-open":    asks_first("POST", TRAINERS),
     "annotation:campaign-close":   asks_first("POST", TRAINERS),
     "annotation:campaign-freeze":  asks_first("POST", TRAINERS),
-    "annotation:snapshots":        asks_first("GET", TRAINERS),
-    "annotation:snapshot":         asks_first("GET", TRAINERS),
+    "annotation:snapshots":        asks_first("GET", READERS),
+    "annotation:snapshot":         asks_first("GET", READERS),
     "annotation:snapshot-download": asks_first("GET", TRAINERS),
 
     # Work: home, runs, evaluations

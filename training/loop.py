@@ -110,6 +110,9 @@ class Loop:
         accuracies = [each.results["preference_accuracy"] for each in controls]
         figures |= _share("shuffled_accuracy", intervals.over_runs(accuracies) if accuracies else None)
         figures["shuffled_runs"] = [round(each["value"], 4) for each in accuracies]
+        # The same without the allowance for margins too small to be a preference: what a habit common to all answers makes of it.
+        figures["heldout_by_sign_alone"] = results["preference_accuracy"].get("by_sign_alone")
+        figures["shuffled_by_sign_alone"] = [each.get("by_sign_alone") for each in accuracies]
         figures |= _share("recall_before", exam.results["recall_reference"]["all"])
         figures |= _share("recall_sft", exam.results["recall"]["all"])
         figures |= _share("recall_after", results["recall"]["all"])

@@ -95,6 +95,10 @@ def test_a_set_up_that_goes_on_behind_is_told(as_dan: Client, data_dir: Path) ->
     assert "Downloading torch" in as_dan.get("/").text
     (data_dir / "setup.json").write_text(json.dumps({"step": "engine", "state": "done", "detail": "Installing"}))
     assert "Still setting up" not in as_dan.get("/").text
+    (data_dir / "setup.json").write_text(json.dumps({"step": "family", "state": "running", "detail": "Queueing"}))
+    assert "The demonstration is being prepared" in as_dan.get("/").text
+    (data_dir / "setup.json").write_text(json.dumps({"step": "engine", "state": "failed", "detail": "Check the network."}))
+    assert "The set-up stopped" in as_dan.get("/").text
     (data_dir / "setup.json").write_text("torn {")
     assert as_dan.get("/").status_code == 200
 

@@ -131,8 +131,8 @@ def judge_by_keyboard(address: str, username: str, how_many: int) -> dict[str, f
     """Sign in and judge in headless Chromium, touching nothing but keys."""
     from playwright.sync_api import sync_playwright
 
-    from benchmarks import keyboard
-    from benchmarks.chromium import launch
+    from benchmarks.browser import keyboard
+    from benchmarks.browser.chromium import launch
 
     with sync_playwright() as playwright:
         browser = launch(playwright)

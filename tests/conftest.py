@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from accounts.models import User
-from benchmarks.chromium import launch
+from benchmarks.browser.chromium import launch
 from tests.cast import (  # noqa: F401 (fixtures)
     ada,
     alice,

@@ -11,7 +11,7 @@ from django.urls import reverse
 from accounts.models import User
 from annotation import campaigns, samples
 from annotation.models import Campaign, Judgement, Snapshot
-from benchmarks import keyboard
+from benchmarks.browser import keyboard
 from modelhub.models import ModelVersion
 from tests.cast import PASSWORD
 from tests.journeys.toys import build_family, corpus, done

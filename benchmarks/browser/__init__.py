@@ -1,0 +1,1 @@
+"""What benchmarks and journeys share to drive a real browser."""

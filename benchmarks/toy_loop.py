@@ -163,7 +163,9 @@ def one_seed(work: Path, family: Path, seed: int, params: dict[str, Any], train_
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--family", type=Path, required=True, help="folder with the models sft/output and merged/output")
+    parser.add_argument(
+        "--family", type=Path, required=True, nargs="+", help="folders with sft/output and merged/output; seeds take them in turn"
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--train-prompts", type=int, default=400)
     parser.add_argument("--held-prompts", type=int, default=440)
@@ -174,7 +176,16 @@ def main() -> None:
     found = []
     with tempfile.TemporaryDirectory() as work:
         for seed in range(1, options.seeds + 1):
-            found.append(one_seed(Path(work) / str(seed), options.family, seed, params, options.train_prompts, options.held_prompts))
+            found.append(
+                one_seed(
+                    Path(work) / str(seed),
+                    options.family[(seed - 1) % len(options.family)],
+                    seed,
+                    params,
+                    options.train_prompts,
+                    options.held_prompts,
+                )
+            )
             seen = found[-1]
             print(
                 f"seed {seed}: signal {seen['signal']['value']:.3f} [{seen['signal']['low']:.3f}, {seen['signal']['high']:.3f}], "

@@ -6,6 +6,7 @@ import secrets
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from itertools import combinations
+from typing import NamedTuple
 
 from django.db import transaction
 from django.db.models.functions import Now
@@ -28,6 +29,16 @@ EVERY_PAIR, ONE_PAIR = "every", "one"
 
 class CampaignRefused(Exception):
     """A campaign cannot be made, opened, closed or joined as asked; the message says what to change."""
+
+
+class _Candidate(NamedTuple):
+    """Two different texts of one prompt, the older first, who wrote them, and how likely it was that they were drawn."""
+
+    prompt: int
+    first: int
+    second: int
+    producers: tuple[int, int]
+    probability: float
 
 
 @transaction.atomic
@@ -67,8 +78,28 @@ def create(
     seed = secrets.randbits(62) if seed is None else seed
     draw = random.Random(seed)  # noqa: S311 (reproducible, not secret)
 
+    found, counts = _candidates(chosen, splits, task_types, pairing, limit, draw)
+    campaign = Campaign.objects.create(
+        name=name, guideline=guideline, purpose=purpose, overlap=overlap, lease_minutes=lease_minutes, seed=seed,
+        simulated=simulated, toy=toy or _written_by_toys(chosen), counts=counts, created_by=actor,
+    )  # fmt: skip
+    _lay_out(campaign, found, draw)
+    audit.record(actor, "campaign.created", campaign, **counts, overlap=overlap, batches=len(chosen))
+    add_members(campaign=campaign, members=members, actor=actor)
+    return campaign
+
+
+def _candidates(
+    batches: Sequence[GenerationBatch],
+    splits: Collection[str],
+    task_types: Collection[str],
+    pairing: str,
+    limit: int | None,
+    draw: random.Random,
+) -> tuple[list[_Candidate], dict[str, int]]:
+    """The pairs to judge in the order they are handed out, and the counts of what was found and left out."""
     texts = (
-        Completion.objects.filter(batch__in=chosen)
+        Completion.objects.filter(batch__in=batches)
         .order_by("prompt_id", "pk")
         .values_list("pk", "prompt_id", "batch_id", "digest", "prompt__sample__task_type", "prompt__sample__split")
     )
@@ -77,7 +108,7 @@ def create(
         if (not splits or split in splits) and (not task_types or task_type in task_types):
             by_prompt[prompt].append((pk, batch, digest))
 
-    found: list[tuple[int, int, int, tuple[int, int], float]] = []
+    found: list[_Candidate] = []
     identical = 0
     for prompt, answers in by_prompt.items():
         different = []
@@ -85,10 +116,9 @@ def create(
             if digest_a == digest_b:
                 identical += 1
             else:
-                different.append((prompt, a, b, (batch_a, batch_b), 1.0))
+                different.append(_Candidate(prompt, a, b, (batch_a, batch_b), 1.0))
         if pairing == ONE_PAIR and different:
-            drawn = draw.choice(different)
-            different = [(*drawn[:4], 1 / len(different))]
+            different = [draw.choice(different)._replace(probability=1 / len(different))]
         found += different
     counts = {
         "prompts": len(by_prompt),
@@ -104,34 +134,38 @@ def create(
     draw.shuffle(found)
     if limit is not None and limit < len(found):
         kept = limit / len(found)
-        found = [(*row[:4], row[4] * kept) for row in found[:limit]]
+        found = [one._replace(probability=one.probability * kept) for one in found[:limit]]
         counts["pairs"], counts["not_drawn"] = limit, counts["pairs"] - limit
+    return found, counts
 
-    campaign = Campaign.objects.create(
-        name=name, guideline=guideline, purpose=purpose, overlap=overlap, lease_minutes=lease_minutes, seed=seed,
-        simulated=simulated, toy=toy or _written_by_toys(chosen), counts=counts, created_by=actor,
-    )  # fmt: skip
+
+def _lay_out(campaign: Campaign, found: Sequence[_Candidate], draw: random.Random) -> None:
+    """Write the pairs and, for each, as many slots as judgements are wanted."""
     pairs = Pair.objects.bulk_create(
         [
-            Pair(campaign=campaign, prompt_id=prompt, first_id=a, second_id=b, position=position, selection_probability=probability)
-            for position, (prompt, a, b, _, probability) in enumerate(found)
+            Pair(
+                campaign=campaign,
+                prompt_id=one.prompt,
+                first_id=one.first,
+                second_id=one.second,
+                position=position,
+                selection_probability=one.probability,
+            )
+            for position, one in enumerate(found)
         ],
         batch_size=1000,
     )
-    left = _sides([producers for *_, producers, _ in found], draw)
+    left = _sides([one.producers for one in found], draw)
     Slot.objects.bulk_create(
         [
             Slot(
                 pair=pair, campaign=campaign, number=number, position=pair.position, first_on_left=left[pair.position] == (number % 2 == 1)
             )
             for pair in pairs
-            for number in range(1, overlap + 1)
+            for number in range(1, campaign.overlap + 1)
         ],
         batch_size=2000,
     )
-    audit.record(actor, "campaign.created", campaign, **counts, overlap=overlap, batches=len(chosen))
-    add_members(campaign=campaign, members=members, actor=actor)
-    return campaign
 
 
 def _sides(producers: Sequence[tuple[int, int]], draw: random.Random) -> list[bool]:

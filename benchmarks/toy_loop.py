@@ -1,6 +1,6 @@
 """Does DPO on the tiny family learn a planted preference, and what does it cost in knowledge?
 
-Measures, on the family's SFT model (a toy of 1.5 million parameters): two completions for every prompt of a campaign,
+Measures, on the family's SFT model (a toy of 1.9 million parameters): two completions for every prompt of a campaign,
 labelled by a planted preference (correct counts 1, a safe closing sentence 0.6) with 12 % of labels flipped, then DPO,
 then, on prompts of their own, held-out preference accuracy against the planted truth, style and correctness of greedy
 answers scored apart, and plain recall before and after. Against: the same run with labels that say nothing (in every

@@ -62,7 +62,7 @@ def laid_out(
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Done]:
-    """``run(kind, params, models, inputs)``: a whole attempt, waited for."""
+    """``run(kind, params, models, inputs)``: a whole attempt as a child process, waited for."""
 
     def attempt(
         kind: str, params: Mapping[str, Any], models: Mapping[str, Path] | None = None,
@@ -74,5 +74,26 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Done]:
             capture_output=True, text=True, timeout=240,
         )  # fmt: skip
         return Done(folder, child.returncode, child.stderr)
+
+    return attempt
+
+
+@pytest.fixture(scope="session")
+def run_here(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Done]:
+    """The same in this process, which has paid for its imports: for what does not depend on the process."""
+    import signal
+
+    from training.engine import attempt as engine
+
+    def attempt(
+        kind: str, params: Mapping[str, Any], models: Mapping[str, Path] | None = None,
+        inputs: Mapping[str, Iterable[Mapping[str, Any]]] | None = None, seed: int = 1,
+    ) -> Done:  # fmt: skip
+        folder = laid_out(tmp_path_factory.mktemp(kind) / "attempt", kind, params, models or {}, inputs, seed)
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            return Done(folder, engine.main(folder), "")
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
     return attempt

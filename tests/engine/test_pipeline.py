@@ -111,23 +111,23 @@ def test_dpo_starts_at_ln_2_and_streams_every_step(dpo: Done) -> None:
     assert phases[-1] == "saving"
 
 
-def test_dpo_of_all_weights_starts_at_ln_2_too(run: Run, sft: Done) -> None:
+def test_dpo_of_all_weights_starts_at_ln_2_too(run_here: Run, sft: Done) -> None:
     params = {"learning_rate": 1e-4, "max_steps": 2, "batch_size": 4, "lora": None, "nll_weight": 0.2}
-    done = run("dpo", params, {"policy": sft.model}, {"train.jsonl": pairs(8)})
+    done = run_here("dpo", params, {"policy": sft.model}, {"train.jsonl": pairs(8)})
     assert done.metrics["first_loss"] == pytest.approx(math.log(2), abs=1e-6)
     assert done.metrics["steps"] == 2
 
 
-def test_a_pair_that_is_too_long_is_an_error_and_never_cut(run: Run, sft: Done) -> None:
-    done = run("dpo", {"learning_rate": 1e-4, "max_length": 30}, {"policy": sft.model}, {"train.jsonl": pairs(8)})
+def test_a_pair_that_is_too_long_is_an_error_and_never_cut(run_here: Run, sft: Done) -> None:
+    done = run_here("dpo", {"learning_rate": 1e-4, "max_length": 30}, {"policy": sft.model}, {"train.jsonl": pairs(8)})
     assert done.returncode == 1
     assert done.result["error"]["code"] == "too_long"
     assert "pair 1 of train.jsonl" in done.result["error"]["message"]
     assert not (done.folder / "output").exists()
 
 
-def test_too_few_pairs_is_said_so(run: Run, sft: Done) -> None:
-    done = run("dpo", {"learning_rate": 1e-4, "minimum_pairs": 9}, {"policy": sft.model}, {"train.jsonl": pairs(8)})
+def test_too_few_pairs_is_said_so(run_here: Run, sft: Done) -> None:
+    done = run_here("dpo", {"learning_rate": 1e-4, "minimum_pairs": 9}, {"policy": sft.model}, {"train.jsonl": pairs(8)})
     assert done.result["error"] == {"code": "too_few_pairs", "message": "8 pairs, and this run asks for at least 9", "retryable": False}
 
 
@@ -157,10 +157,10 @@ def test_control_tokens_in_text_stay_text(sft: Done) -> None:
     assert tokens.encode_chat(tokenizer, harmless) == tokens.encode_markup(tokenizer, toytext.render(harmless))
 
 
-def test_generation_answers_every_prompt_n_times_and_repeats_by_seed(run: Run, sft: Done) -> None:
+def test_generation_answers_every_prompt_n_times_and_repeats_by_seed(run: Run, run_here: Run, sft: Done) -> None:
     prompts = [{"id": f"p{index}", "messages": row["prompt"]} for index, row in enumerate(pairs(5))]
     params = {"temperature": 1.0, "max_new_tokens": 6, "n": 2, "batch_size": 4}
-    first, again = (run("generate", params, {"policy": sft.model}, {"prompts.jsonl": prompts}) for _ in range(2))
+    first, again = (each("generate", params, {"policy": sft.model}, {"prompts.jsonl": prompts}) for each in (run, run_here))
     items = [json.loads(line) for line in (first.folder / "output" / "items.jsonl").read_text().splitlines()]
     assert [(item["id"], item["n"]) for item in items] == [(f"p{index}", n) for index in range(5) for n in range(2)]
     assert all(item["finish_reason"] in ("stop", "length") and 0 <= item["tokens"] <= 6 for item in items)
@@ -176,14 +176,14 @@ def test_a_prompt_beyond_the_context_is_an_error(run: Run, sft: Done) -> None:
     assert "secret" not in json.dumps(done.result) + done.stderr
 
 
-def test_evaluation_scores_pairs_questions_and_prompts(run: Run, sft: Done, dpo: Done) -> None:
+def test_evaluation_scores_pairs_questions_and_prompts(run_here: Run, sft: Done, dpo: Done) -> None:
     inputs = {
         "pairs.jsonl": pairs(12),
         "questions.jsonl": toytext.questions("medcode", 10, 0) + toytext.questions("pubmed", 10, 0),
         "prompts.jsonl": [{"id": "p", "messages": pairs(1)[0]["prompt"]}],
     }
     params = {"max_new_tokens": 4, "bootstrap": 100}
-    done = run("evaluate", params, {"policy": dpo.model, "reference": sft.model}, inputs)
+    done = run_here("evaluate", params, {"policy": dpo.model, "reference": sft.model}, inputs)
     seen = done.metrics
     # Twelve pairs it was trained on, one side of which is nonsense: it must have learnt which.
     assert seen["preference_accuracy"]["value"] == 1.0
@@ -193,23 +193,23 @@ def test_evaluation_scores_pairs_questions_and_prompts(run: Run, sft: Done, dpo:
     items = [json.loads(line) for line in (done.folder / "output" / "items.jsonl").read_text().splitlines()]
     assert sorted({item["type"] for item in items}) == ["pair", "prompt", "question"]
     assert set(items[-1]) == {"type", "id", "policy", "reference"}
-    unchanged = run("evaluate", params, {"policy": sft.model, "reference": sft.model}, {"pairs.jsonl": pairs(4)})
+    unchanged = run_here("evaluate", params, {"policy": sft.model, "reference": sft.model}, {"pairs.jsonl": pairs(4)})
     assert unchanged.metrics["preference_accuracy"]["value"] == 0.5
     assert unchanged.metrics["preference_accuracy"]["ties"] == 4
     # A margin that is called indifferent counts half, however it points.
-    blind = run("evaluate", params | {"indifference": 1e6}, {"policy": dpo.model, "reference": sft.model}, {"pairs.jsonl": pairs(12)})
+    blind = run_here("evaluate", params | {"indifference": 1e6}, {"policy": dpo.model, "reference": sft.model}, {"pairs.jsonl": pairs(12)})
     assert blind.metrics["preference_accuracy"]["value"] == 0.5
     assert blind.metrics["preference_accuracy"]["by_sign_alone"] == 1.0
 
 
-def test_pairs_without_a_reference_are_refused(run: Run, sft: Done) -> None:
-    done = run("evaluate", {}, {"policy": sft.model}, {"pairs.jsonl": pairs(2)})
+def test_pairs_without_a_reference_are_refused(run_here: Run, sft: Done) -> None:
+    done = run_here("evaluate", {}, {"policy": sft.model}, {"pairs.jsonl": pairs(2)})
     assert done.result["error"]["code"] == "missing_reference"
 
 
-def test_slerp_chooses_its_share_on_validation_questions(run: Run, base: Done, expert: Done) -> None:
+def test_slerp_chooses_its_share_on_validation_questions(run_here: Run, base: Done, expert: Done) -> None:
     params = {"method": "slerp", "t": [0.1, 0.5], "validation": "medcode", "questions": 8}
-    done = run("merge", params, {"base": base.model, "expert": expert.model})
+    done = run_here("merge", params, {"base": base.model, "expert": expert.model})
     scores = done.metrics["validation"]
     assert set(scores) == {"0.1", "0.5"}
     assert scores[str(done.metrics["t"])] == max(scores.values())
@@ -217,25 +217,25 @@ def test_slerp_chooses_its_share_on_validation_questions(run: Run, base: Done, e
     assert (done.model / "model.safetensors").exists()
 
 
-def test_plain_training_goes_on_from_documents(run: Run, base: Done) -> None:
+def test_plain_training_goes_on_from_documents(run_here: Run, base: Done) -> None:
     rows = [{"text": item["text"]} for item in toytext.documents("guideline", 40, 1)]
-    done = run(
+    done = run_here(
         "pretrain", {"steps": 4, "learning_rate": 1e-3, "batch_size": 2, "block": 32}, {"policy": base.model}, {"documents.jsonl": rows}
     )
     assert math.isfinite(done.metrics["loss"])
 
 
-def test_sft_on_rows_given_learns_them(run: Run, base: Done) -> None:
+def test_sft_on_rows_given_learns_them(run_here: Run, base: Done) -> None:
     rows = [{"prompt": [{"role": "user", "content": "Say it."}], "completion": answer("one two three")}] * 4
     params = {"steps": 40, "learning_rate": 1e-2, "batch_size": 4, "freeze_embeddings": False}
-    done = run("sft", params, {"policy": base.model}, {"train.jsonl": rows})
+    done = run_here("sft", params, {"policy": base.model}, {"train.jsonl": rows})
     losses = [event["value"] for event in done.events if event["type"] == "metric" and event["name"] == "loss"]
     assert losses[-1] < 0.2 * losses[0]
 
 
-def test_the_same_spec_makes_the_same_weights(run: Run, base: Done, expert: Done) -> None:
-    again = run("pit", {"domain": "medcode", "steps": 6, "learning_rate": 2e-3, "batch_size": 4}, {"policy": base.model})
-    other = run("pit", {"domain": "medcode", "steps": 6, "learning_rate": 2e-3, "batch_size": 4}, {"policy": base.model}, seed=2)
+def test_the_same_spec_makes_the_same_weights(run_here: Run, base: Done, expert: Done) -> None:
+    again = run_here("pit", {"domain": "medcode", "steps": 6, "learning_rate": 2e-3, "batch_size": 4}, {"policy": base.model})
+    other = run_here("pit", {"domain": "medcode", "steps": 6, "learning_rate": 2e-3, "batch_size": 4}, {"policy": base.model}, seed=2)
     weights = [(done.model / "model.safetensors").read_bytes() for done in (expert, again, other)]
     assert weights[0] == weights[1] != weights[2]
 
@@ -248,21 +248,21 @@ def test_the_same_spec_makes_the_same_weights(run: Run, base: Done, expert: Done
         (lambda folder: (folder / "tokenizer.json").unlink(), "bad_model"),
     ],
 )
-def test_a_folder_that_is_no_safetensors_model_is_refused(run: Run, base: Done, tmp_path: Path, spoil: Any, code: str) -> None:
+def test_a_folder_that_is_no_safetensors_model_is_refused(run_here: Run, base: Done, tmp_path: Path, spoil: Any, code: str) -> None:
     import shutil
 
     shutil.copytree(base.model, tmp_path / "model")
     spoil(tmp_path / "model")
     prompts = [{"id": "1", "messages": [{"role": "user", "content": "hi"}]}]
-    done = run("generate", {"temperature": 0, "max_new_tokens": 2}, {"policy": tmp_path / "model"}, {"prompts.jsonl": prompts})
+    done = run_here("generate", {"temperature": 0, "max_new_tokens": 2}, {"policy": tmp_path / "model"}, {"prompts.jsonl": prompts})
     assert (done.returncode, done.result["error"]["code"]) == (1, code)
 
 
-def test_an_expert_with_neurons_of_its_own_leaves_all_others_untouched(run: Run, base: Done) -> None:
+def test_an_expert_with_neurons_of_its_own_leaves_all_others_untouched(run_here: Run, base: Done) -> None:
     from safetensors.torch import load_file
 
     params = {"domain": "medcode", "steps": 6, "learning_rate": 4e-3, "batch_size": 4, "anchor": 1.0, "neurons": {"index": 1, "of": 4}}
-    done = run("pit", params, {"policy": base.model})
+    done = run_here("pit", params, {"policy": base.model})
     before, after = (load_file(path / "model.safetensors") for path in (base.model, done.model))
     changed = {name: before[name] != after[name] for name in before}
     assert {name.split(".")[-2] for name, moved in changed.items() if moved.any()} == {"gate_up_proj", "down_proj"}
@@ -274,13 +274,13 @@ def test_an_expert_with_neurons_of_its_own_leaves_all_others_untouched(run: Run,
         assert columns == list(range(16, 32))
 
 
-def test_an_anchor_keeps_an_expert_nearer_to_its_base_elsewhere(run: Run, base: Done) -> None:
+def test_an_anchor_keeps_an_expert_nearer_to_its_base_elsewhere(run_here: Run, base: Done) -> None:
     from safetensors.torch import load_file
 
     moved = []
     for anchor in (0.01, 30.0):
         params = {"domain": "medcode", "steps": 12, "learning_rate": 4e-3, "batch_size": 4, "replay": 0.5, "anchor": anchor}
-        done = run("pit", params, {"policy": base.model})
+        done = run_here("pit", params, {"policy": base.model})
         before, after = (load_file(path / "model.safetensors") for path in (base.model, done.model))
         moved.append(sum(float((before[name] - after[name]).square().sum()) for name in before))
     assert moved[1] < moved[0]

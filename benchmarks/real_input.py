@@ -233,6 +233,8 @@ def prepare_project(data_dir: Path) -> None:
 
     django.setup()
     call_command("migrate", verbosity=0)
+    # The web server gives out what was collected.
+    call_command("collectstatic", interactive=False, verbosity=0)
 
 
 def import_and_open(out: Path) -> tuple[Any, dict[str, Any]]:
@@ -256,6 +258,7 @@ def import_and_open(out: Path) -> tuple[Any, dict[str, Any]]:
         batches=batches,
         overlap=1,
         members=[clinician],
+        seed=7,
         actor=trainer,
     )
     campaigns.open(campaign=campaign, actor=trainer)

@@ -8,6 +8,9 @@ from typing import Any
 
 # The answering page's form names the assignment; it changes with every pair.
 ADDRESS = "document.querySelector('#compare')?.getAttribute('action')"
+# No hand is faster than a page's scripts load and a swapped form settles (htmx takes 20 ms); a program would be.
+SETTLED = "() => document.readyState === 'complete' && !document.querySelector('.htmx-request, .htmx-swapping, .htmx-settling')"
+GLANCE_MS = 60
 
 
 def sign_in(page: Any, username: str, password: str) -> None:
@@ -32,11 +35,14 @@ def judge(page: Any, how_many: int, choose: Callable[[str, str, str], str]) -> l
     """Answer `how_many` pairs; `choose(input, a, b)` gives the key. Returns seconds from the key to the next pair, each."""
     seconds = []
     for _ in range(how_many):
+        page.wait_for_function(SETTLED)
+        page.wait_for_timeout(GLANCE_MS)
         before = page.evaluate(ADDRESS)
         source = page.locator("#compare .compare-text .prose").nth(1).inner_text()
         left, right = (page.locator("#compare .side .prose").nth(side).inner_text() for side in (0, 1))
         began = time.perf_counter()
         page.keyboard.press(choose(source, left, right))
+        page.wait_for_selector("#compare input[name=verdict]:checked", state="attached", timeout=5000)
         page.keyboard.press("Enter")
         page.wait_for_function(f"before => {ADDRESS} !== before", arg=before)
         seconds.append(time.perf_counter() - began)

@@ -1,6 +1,7 @@
 """Who may do what, and who did what."""
 
 import secrets
+import uuid
 from datetime import timedelta
 from hashlib import sha256
 from typing import Any
@@ -26,6 +27,8 @@ class User(AbstractUser):
     """A person, or a simulated rater of the demo. Roles are rows, not flags: see RoleGrant."""
 
     simulated = models.BooleanField(default=False, help_text="A demo rater that a program plays; never counted as a clinician.")
+    # On the server, so that nothing stays in a browser: {"keys_off": bool, "keys": {action: key}}.
+    preferences = models.JSONField(default=dict, blank=True)
 
     def roles(self) -> frozenset[str]:
         """The roles granted, read once per instance. A disabled user has none."""
@@ -52,6 +55,124 @@ class RoleGrant(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user_id}: {self.role}"
+
+
+class Specialty(models.TextChoices):
+    """For routing pairs to those who know the field; coarse on purpose, so that it identifies nobody."""
+
+    GENERAL_PRACTICE = "general_practice", "General practice"
+    INTERNAL_MEDICINE = "internal_medicine", "Internal medicine"
+    CARDIOLOGY = "cardiology", "Cardiology"
+    EMERGENCY = "emergency", "Emergency and intensive care"
+    SURGERY = "surgery", "Surgery"
+    ANAESTHESIA = "anaesthesia", "Anaesthesia"
+    PAEDIATRICS = "paediatrics", "Paediatrics"
+    OBSTETRICS = "obstetrics", "Obstetrics and gynaecology"
+    NEUROLOGY = "neurology", "Neurology"
+    PSYCHIATRY = "psychiatry", "Psychiatry"
+    ONCOLOGY = "oncology", "Oncology and haematology"
+    RADIOLOGY = "radiology", "Radiology"
+    PATHOLOGY = "pathology", "Pathology and laboratory"
+    DERMATOLOGY = "dermatology", "Dermatology"
+    PHARMACY = "pharmacy", "Pharmacy"
+    NURSING = "nursing", "Nursing"
+    CODING = "coding", "Clinical coding"
+    OTHER = "other", "Other"
+
+
+class Profession(models.TextChoices):
+    SPECIALIST = "specialist", "Specialist physician"
+    RESIDENT = "resident", "Physician in training"
+    NURSE = "nurse", "Nurse"
+    PHARMACIST = "pharmacist", "Pharmacist"
+    STUDENT = "student", "Student"
+    OTHER = "other", "Other"
+
+
+class Profile(models.Model):
+    """What a rater says of themselves: used to route pairs and to describe a data set, in bands, never by name."""
+
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="profile")
+    specialties = ArrayField(models.CharField(max_length=30, choices=Specialty.choices), help_text="The first is the main one.")
+    profession = models.CharField(max_length=20, choices=Profession.choices)
+    years = models.PositiveSmallIntegerField(help_text="In clinical practice.")
+    languages = ArrayField(models.CharField(max_length=20), help_text="That they read clinical text in.")
+    conflicts = models.TextField(blank=True, help_text="Conflicts of interest.")
+    updated_at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return f"profile of {self.user_id}"
+
+
+class ConsentText(models.Model):
+    """What raters agree to, by version. A version never changes; the newest is the one that is asked for."""
+
+    version = models.CharField(max_length=20, unique=True)
+    text = models.TextField(help_text="Headings, lists and paragraphs, set like a guideline.")
+    digest = models.CharField(max_length=64, unique=True)
+    published_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+    published_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        ordering = ["-id"]
+        triggers = [pgtrigger.Protect(name="published_is_fixed", operation=pgtrigger.Update | pgtrigger.Delete)]
+
+    def __str__(self) -> str:
+        return self.version
+
+
+class Consent(models.Model):
+    """That a person agreed to a version, and perhaps withdrew. Rows stay: they are the evidence."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="consents")
+    text = models.ForeignKey(ConsentText, on_delete=models.PROTECT, related_name="consents")
+    given_at = models.DateTimeField(db_default=Now())
+    withdrawn_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["user", "text"], condition=models.Q(withdrawn_at__isnull=True), name="one_standing_consent_per_version"
+            )
+        ]
+        triggers = [
+            pgtrigger.Protect(name="never_deleted", operation=pgtrigger.Delete),
+            pgtrigger.ReadOnly(name="given_is_given", fields=["user", "text", "given_at"]),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} to {self.text_id}"
+
+
+class Invitation(models.Model):
+    """A link that makes one account, once. Only the secret's digest is kept; the link is shown when it is made."""
+
+    public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    digest = models.CharField(max_length=64, unique=True)
+    name = models.CharField(max_length=80, help_text="Who is invited, for the list of invitations.")
+    roles = ArrayField(models.CharField(max_length=20, choices=Role.choices))
+    purpose = models.CharField(max_length=300, help_text="What for; the invited person reads it.")
+    minutes = models.PositiveSmallIntegerField(default=30, help_text="What is expected of them, roughly.")
+    invited_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(db_default=Now())
+    expires_at = models.DateTimeField()
+    accepted_at = models.DateTimeField(null=True)
+    accepted_by = models.OneToOneField(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="invitation")
+    revoked_at = models.DateTimeField(null=True)
+    renewal_asked_at = models.DateTimeField(null=True, help_text="The link had run out and somebody asked for a new one.")
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(accepted_at__isnull=True, accepted_by__isnull=True)
+                | models.Q(accepted_at__isnull=False, accepted_by__isnull=False),
+                name="accepted_by_somebody",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class AuditEntryQuerySet(models.QuerySet["AuditEntry"]):

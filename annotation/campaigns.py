@@ -6,21 +6,23 @@ import secrets
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import transaction
 from django.db.models.functions import Now
 
 from accounts import audit
 from accounts.models import Role, User
-from annotation import assignments
+from annotation import assignments, records, rubrics
 from annotation.models import (
+    LOCKED,
     Campaign,
     CampaignState,
     Completion,
     GenerationBatch,
     Membership,
     Pair,
+    Rubric,
     Slot,
 )
 
@@ -57,6 +59,7 @@ def create(
     seed: int | None = None,
     lease_minutes: int = 30,
     purpose: str = "collect",
+    rubric: Rubric | None = None,
     toy: bool = False,
     simulated: bool = False,
 ) -> Campaign:
@@ -80,8 +83,8 @@ def create(
 
     found, counts = _candidates(chosen, splits, task_types, pairing, limit, draw)
     campaign = Campaign.objects.create(
-        name=name, guideline=guideline, purpose=purpose, overlap=overlap, lease_minutes=lease_minutes, seed=seed,
-        simulated=simulated, toy=toy or _written_by_toys(chosen), counts=counts, created_by=actor,
+        name=name, guideline=guideline, purpose=purpose, rubric=rubric or rubrics.default(), overlap=overlap,
+        lease_minutes=lease_minutes, seed=seed, simulated=simulated, toy=toy or _written_by_toys(chosen), counts=counts, created_by=actor,
     )  # fmt: skip
     _lay_out(campaign, found, draw)
     audit.record(actor, "campaign.created", campaign, **counts, overlap=overlap, batches=len(chosen))
@@ -217,12 +220,25 @@ def open(*, campaign: Campaign, actor: User | None) -> Campaign:  # reads as cam
     """Let members rate. A draft opens once; what is closed stays closed, for its members may have seen who wrote what."""
     if not campaign.memberships.exists():
         raise CampaignRefused("Nobody is a member yet: add the people who will rate.")
-    moved = Campaign.objects.filter(pk=campaign.pk, state=CampaignState.DRAFT).update(state=CampaignState.OPEN, opened_at=Now())
+    protocol = _protocol(campaign)
+    moved = Campaign.objects.filter(pk=campaign.pk, state=CampaignState.DRAFT).update(
+        state=CampaignState.OPEN, opened_at=Now(), protocol=protocol, protocol_digest=records.digest_of(protocol)
+    )
     if not moved:
         raise CampaignRefused("Only a campaign that was not open yet can be opened.")
     campaign.refresh_from_db()
     audit.record(actor, "campaign.opened", campaign)
     return campaign
+
+
+def _protocol(campaign: Campaign) -> dict[str, Any]:
+    """What the digest covers: every locked field, the rubric by its own digest."""
+    fixed = {
+        name: getattr(campaign, name)
+        for name in LOCKED
+        if name not in {"protocol", "protocol_digest", "rubric", "qualification", "predecessor"}
+    }
+    return fixed | {"rubric": [str(campaign.rubric), campaign.rubric.digest]}
 
 
 @transaction.atomic

@@ -6,15 +6,18 @@ Eve annotates in another campaign, Frank's account is disabled. `as_alice` and s
 import pytest
 from django.test import Client
 
-from accounts.models import Role, RoleGrant, User
+from accounts.consents import current
+from accounts.models import Consent, Role, RoleGrant, User
 
 PASSWORD = "a-long-enough-passphrase"
 
 
-def person(username: str, *roles: str, is_active: bool = True, simulated: bool = False) -> User:
-    """A user with these roles and the cast's password."""
+def person(username: str, *roles: str, is_active: bool = True, simulated: bool = False, consents: bool = True) -> User:
+    """A user with these roles and the cast's password, who has agreed to the current consent text unless said otherwise."""
     user = User.objects.create_user(username, password=PASSWORD, is_active=is_active, simulated=simulated)
     RoleGrant.objects.bulk_create(RoleGrant(user=user, role=role) for role in roles)
+    if consents:
+        Consent.objects.create(user=user, text=current())
     return user
 
 

@@ -1,0 +1,402 @@
+"""Who judges what, how often, in what order, and who holds it now: rubrics, campaigns, pairs, slots and leases."""
+
+import uuid
+from typing import Any
+
+import pgtrigger
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models.functions import Coalesce, Now
+from django.utils import timezone
+
+from accounts.models import User
+from annotation.models.sources import Completion, Prompt, Split
+
+
+class Rubric(models.Model):
+    """What is asked about a pair, as data. A version never changes; editing makes the next one, so that what was used stays as it was.
+
+    `content` = {"axes": [{"key", "label", "help", "scale", "anchors": {value: text}}], "reasons": [{"key", "label"}],
+    "spans": [{"key", "label"}], "checks": ["json"]}. Scales: "comparative" (−2…2, positive for A as shown, stored positive for the first
+    completion), "which" (−1…1 likewise), "count" (a number for each side), "risk" (1…4 for each side). The overall verdict, the safety flag
+    of each side and "cannot judge" belong to every rubric and are not listed.
+    """
+
+    code = models.CharField(max_length=10, help_text="T0, T2, … or a name of your own.")
+    version = models.PositiveSmallIntegerField(default=1)
+    name = models.CharField(max_length=80)
+    content = models.JSONField()
+    digest = models.CharField(max_length=64)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(db_default=Now())
+    retired_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["code", "-version"]
+        constraints = [models.UniqueConstraint(fields=["code", "version"], name="rubric_versions_are_numbered")]
+        triggers = [
+            pgtrigger.ReadOnly(name="versions_never_change", fields=["code", "version", "name", "content", "digest"]),
+            pgtrigger.Protect(name="never_deleted", operation=pgtrigger.Delete),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.code} v{self.version}"
+
+
+class Selection(models.TextChoices):
+    RANDOM = "random", "Random"
+    STRATIFIED = "stratified", "Stratified by task and document"
+    INFORMATIVE = "informative", "Informative, a fifth of it random"
+
+
+class RationaleWhen(models.TextChoices):
+    """When a few words are required; nowhere else: text on everything slows people and degrades."""
+
+    BOTH_UNACCEPTABLE = "both_unacceptable", "Both are unacceptable"
+    FLAG = "flag", "A side is flagged as harmful"
+    MUCH = "much", "One side is much better"
+    ALWAYS = "always", "Always"
+
+
+# What the protocol's digest covers: fixed once a campaign has opened.
+LOCKED = (
+    "purpose", "guideline", "rubric", "overlap", "double_share", "repeat_share", "repeat_after_hours", "selection", "splits", "routing",
+    "cohorts", "rationale_when", "qualification", "pass_share", "attempts", "predecessor", "seed", "simulated", "toy", "protocol",
+    "protocol_digest",
+)  # fmt: skip
+
+
+def every_split() -> list[str]:
+    return list(Split.values)
+
+
+class CampaignState(models.TextChoices):
+    DRAFT = "draft", "Not open yet"
+    OPEN = "open", "Open"
+    PAUSED = "paused", "Paused"
+    CLOSED = "closed", "Closed"
+
+
+class CampaignQuerySet(models.QuerySet["Campaign"]):
+    def for_member(self, user: User) -> "CampaignQuerySet":
+        return self.filter(memberships__user=user)
+
+    def unblinded_for(self, user: User) -> "CampaignQuerySet":
+        """Campaigns whose producers `user` may see: all but the open ones they judge in, whatever their roles."""
+        return self.exclude(pk__in=Membership.objects.filter(user=user, campaign__state=CampaignState.OPEN).values("campaign"))
+
+    def for_queue(self, user: User) -> "CampaignQuerySet":
+        """A member's campaigns with what is `answered` by them, `left` for them, and `busy`: left, but in colleagues' hands now."""
+        mine = Assignment.objects.filter(campaign=models.OuterRef("pk"), annotator=user)
+        counted = ["submitted", "surplus"]
+        untouched = Pair.objects.filter(campaign=models.OuterRef("pk")).exclude(
+            pk__in=Assignment.objects.filter(annotator=user, state__in=counted).values("pair")
+        )
+        leases = Assignment.objects.filter(pair=models.OuterRef("pk"), state="leased")
+        free = (
+            models.Exists(Slot.objects.filter(pair=models.OuterRef("pk"), open=True))
+            | models.Exists(leases.filter(expires_at__lte=Now()))
+            | models.Exists(leases.filter(annotator=user))
+        )
+        busy = models.Exists(leases.filter(expires_at__gt=Now()).exclude(annotator=user))
+        return (
+            self.for_member(user)
+            .exclude(state=CampaignState.DRAFT)
+            .annotate(
+                answered=_count(mine.filter(state__in=counted)),
+                left=_count(untouched.filter(free)),
+                busy=_count(untouched.filter(~free & busy)),
+            )
+        )
+
+    def with_progress(self) -> "CampaignQuerySet":
+        """With `wanted` judgements and how many are `done`."""
+        return self.annotate(
+            wanted=_count(Slot.objects.filter(campaign=models.OuterRef("pk"))),
+            done=_count(Assignment.objects.filter(campaign=models.OuterRef("pk"), state="submitted")),
+        )
+
+
+def _count(rows: models.QuerySet[Any]) -> Coalesce:
+    """How many of `rows` belong to the campaign of the outer query, as a subquery: counting over joins would multiply."""
+    counted = rows.order_by().values("campaign").annotate(n=models.Count("pk")).values("n")
+    return Coalesce(models.Subquery(counted, output_field=models.IntegerField()), 0)
+
+
+class Campaign(models.Model):
+    public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    name = models.CharField(max_length=120)
+    purpose = models.CharField(
+        max_length=10,
+        choices=[("collect", "Collect preferences"), ("qualify", "Qualify"), ("study", "Before/after study")],
+        default="collect",
+    )
+    state = models.CharField(max_length=10, choices=CampaignState.choices, default=CampaignState.DRAFT)
+    guideline = models.TextField()
+    rubric = models.ForeignKey(Rubric, on_delete=models.PROTECT, related_name="campaigns")
+    overlap = models.PositiveSmallIntegerField(default=1, help_text="Judgements wanted for each pair.")
+    double_share = models.FloatField(default=0.0, help_text="Share of pairs, drawn at random, that get one judgement more.")
+    repeat_share = models.FloatField(default=0.0, help_text="Share of a rater's answers asked again later, with sides swapped.")
+    repeat_after_hours = models.PositiveSmallIntegerField(default=20)
+    selection = models.CharField(max_length=12, choices=Selection.choices, default=Selection.RANDOM)
+    splits = ArrayField(models.CharField(max_length=10, choices=Split.choices), default=every_split)
+    routing = models.JSONField(default=dict, help_text='{"by": "task_type" | "input_data", "rules": {value: specialty}} or {}')
+    cohorts = ArrayField(
+        models.CharField(max_length=40), default=list, help_text="Each pair is judged `overlap` times in every cohort named."
+    )
+    rationale_when = ArrayField(models.CharField(max_length=20, choices=RationaleWhen.choices), default=list)
+    session_minutes = models.PositiveSmallIntegerField(default=20)
+    deadline = models.DateField(null=True, blank=True)
+    hourly_cost = models.DecimalField(max_digits=8, decimal_places=2, null=True, blank=True, help_text="Of one clinician.")
+    qualification = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.PROTECT, related_name="opens", help_text="To be passed before judging here."
+    )
+    pass_share = models.FloatField(default=0.8, help_text="Of a qualification's pairs, to be answered as expected.")
+    attempts = models.PositiveSmallIntegerField(default=2, help_text="At a qualification.")
+    predecessor = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="successors")
+    protocol = models.JSONField(default=dict, help_text="Everything above as it was when the campaign opened.")
+    protocol_digest = models.CharField(max_length=64, blank=True)
+    lease_minutes = models.PositiveSmallIntegerField(default=30)
+    seed = models.BigIntegerField(default=0)
+    simulated = models.BooleanField(default=False, help_text="Judged by simulated raters: part of the demo.")
+    toy = models.BooleanField(default=False, help_text="Its texts come from the toy model family.")
+    counts = models.JSONField(
+        default=dict, help_text='{"prompts": n, "pairs": n, "identical": n dropped, "single": n prompts with one text}'
+    )
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(db_default=Now())
+    opened_at = models.DateTimeField(null=True)
+    closed_at = models.DateTimeField(null=True)
+
+    objects = CampaignQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.CheckConstraint(condition=models.Q(overlap__gte=1, overlap__lte=20), name="overlap_between_1_and_20"),
+            models.CheckConstraint(condition=models.Q(state__in=CampaignState.values), name="campaign_state_is_known"),
+            # Measuring needs a random sample; choosing what to ask about serves training only (product.md 2.10, arXiv 2601.09084).
+            models.CheckConstraint(
+                condition=models.Q(selection="random") | (~models.Q(splits__contains=["evaluation"]) & ~models.Q(purpose="study")),
+                name="evaluation_pool_is_random",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(opened_at__isnull=True) | ~models.Q(protocol_digest=""), name="opened_with_its_protocol"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(double_share__gte=0, double_share__lte=1, repeat_share__gte=0, repeat_share__lte=0.5),
+                name="shares_are_shares",
+            ),
+            models.CheckConstraint(condition=~models.Q(qualification=models.F("id")), name="no_campaign_qualifies_for_itself"),
+        ]
+        triggers = [
+            pgtrigger.Trigger(
+                name="protocol_is_locked",
+                when=pgtrigger.Before,
+                operation=pgtrigger.Update,
+                condition=pgtrigger.AnyChange(*LOCKED),
+                func="IF OLD.opened_at IS NOT NULL THEN RAISE EXCEPTION 'an opened campaign keeps its protocol'; END IF; RETURN NEW;",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Membership(models.Model):
+    """Who judges in a campaign. Never deleted: somebody who left has seen what they have seen."""
+
+    campaign = models.ForeignKey(Campaign, on_delete=models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="memberships")
+    cohort = models.CharField(max_length=40, blank=True)
+    # What the claim compares with a slot's audience: the cohort, and "specialty:…" for each field of theirs.
+    audiences = ArrayField(models.CharField(max_length=60), default=list)
+    # May be handed pairs: not revoked, and qualified where the campaign asks for it. Kept by memberships.py.
+    active = models.BooleanField(default=True)
+    attempt = models.PositiveSmallIntegerField(default=1, help_text="At a qualification: which try is under way.")
+    qualified_at = models.DateTimeField(null=True)
+    failed_at = models.DateTimeField(null=True, help_text="No try at the qualification is left.")
+    added_at = models.DateTimeField(db_default=Now())
+    revoked_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["campaign", "user"], name="one_membership_per_campaign_and_user"),
+            models.CheckConstraint(condition=models.Q(revoked_at__isnull=True) | models.Q(active=False), name="revoked_is_not_active"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} in {self.campaign_id}"
+
+
+class Pair(models.Model):
+    """Two different completions of one prompt in canonical order (first has the lower id), unique per campaign."""
+
+    campaign = models.ForeignKey(Campaign, on_delete=models.CASCADE, related_name="pairs")
+    prompt = models.ForeignKey(Prompt, on_delete=models.PROTECT, related_name="pairs")
+    first = models.ForeignKey(Completion, on_delete=models.PROTECT, related_name="+")
+    second = models.ForeignKey(Completion, on_delete=models.PROTECT, related_name="+")
+    position = models.PositiveIntegerField(help_text="Order in which pairs are handed out.")
+    selection_probability = models.FloatField(default=1.0, help_text="How likely it was to be drawn into the campaign.")
+    selected_by = models.CharField(max_length=12, choices=Selection.choices, default=Selection.RANDOM)
+    stratum = models.CharField(max_length=150, blank=True)
+
+    class Meta:
+        ordering = ["position"]
+        constraints = [
+            models.CheckConstraint(condition=models.Q(first__lt=models.F("second")), name="pair_in_canonical_order"),
+            models.UniqueConstraint(fields=["campaign", "first", "second"], name="pair_once_per_campaign"),
+        ]
+
+    def __str__(self) -> str:
+        return f"pair {self.pk}"
+
+
+class Gold(models.Model):
+    """A pair whose answer is known. It looks like every other pair; only a qualification says afterwards what was expected."""
+
+    pair = models.OneToOneField(Pair, on_delete=models.CASCADE, related_name="gold")
+    accepts = ArrayField(models.CharField(max_length=20), help_text="The verdicts, by completion, that count as right.")
+    explanation = models.TextField(blank=True, help_text="Shown after a qualification's answer; it must not say who wrote what.")
+    origin = models.CharField(
+        max_length=20, choices=[("written", "Written for it"), ("settled", "Settled by raters"), ("ruled", "Ruled by a lead")]
+    )
+
+    def __str__(self) -> str:
+        return f"gold of pair {self.pair_id}"
+
+
+class SlotKind(models.TextChoices):
+    VOTE = "vote", "A vote the protocol asks for"
+    REVIEW = "review", "A second reader of a flagged pair"
+    GOLD = "gold", "A pair whose answer is known"
+    REPEAT = "repeat", "The same rater again, sides swapped"
+
+
+class Slot(models.Model):
+    """A place for one judgement of a pair, made in advance: overlap is how many there are, not a count at run time."""
+
+    pair = models.ForeignKey(Pair, on_delete=models.CASCADE, related_name="slots")
+    campaign = models.ForeignKey(Campaign, on_delete=models.CASCADE, related_name="slots")
+    number = models.PositiveSmallIntegerField()
+    position = models.PositiveIntegerField()
+    kind = models.CharField(max_length=8, choices=SlotKind.choices, default=SlotKind.VOTE)
+    # Counterbalanced over a pair's slots: clinicians favour the left.
+    first_on_left = models.BooleanField()
+    reserved_for = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    audience = models.CharField(max_length=60, blank=True, help_text='A cohort, "specialty:…", or anybody.')
+    available_from = models.DateTimeField(null=True, help_text="A repeat waits for a later day.")
+    repeat = models.PositiveSmallIntegerField(default=0, help_text="Which asking of the same rater: copied to the assignment.")
+    # Nobody holds it. Kept by assignments.py beside every change of a holder, so that a claim reads one small index, however many
+    # slots are taken; that a slot has one holder is Assignment's constraint and does not rest on this.
+    open = models.BooleanField(default=True)
+    withdrawn_at = models.DateTimeField(null=True, help_text="Nobody is to judge it any more: its sample is defective, its repeat is moot.")
+
+    class Meta:
+        ordering = ["position", "number"]
+        constraints = [
+            models.UniqueConstraint(fields=["pair", "number"], name="slot_numbers_are_unique"),
+            models.CheckConstraint(condition=models.Q(withdrawn_at__isnull=True) | models.Q(open=False), name="withdrawn_is_not_open"),
+            models.CheckConstraint(
+                condition=models.Q(kind__in=["vote", "review"]) | models.Q(reserved_for__isnull=False),
+                name="gold_and_repeats_are_somebodys",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["campaign", "position", "number"],
+                condition=models.Q(open=True, reserved_for__isnull=True),
+                name="open_slots_in_order",
+            ),
+            models.Index(
+                fields=["reserved_for", "campaign", "position"],
+                condition=models.Q(open=True, reserved_for__isnull=False),
+                name="reserved_slots_in_order",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"slot {self.pair_id}/{self.number}"
+
+
+class AssignmentState(models.TextChoices):
+    LEASED = "leased", "Leased"
+    SUBMITTED = "submitted", "Submitted"
+    RELEASED = "released", "Released"
+    EXPIRED = "expired", "Expired"
+    SURPLUS = "surplus", "Kept as surplus"
+
+
+class AssignmentQuerySet(models.QuerySet["Assignment"]):
+    def live(self) -> "AssignmentQuerySet":
+        """Leases that still hold, by the database's clock."""
+        return self.filter(state=AssignmentState.LEASED, expires_at__gt=Now())
+
+    def for_annotator(self, user: User) -> "AssignmentQuerySet":
+        return self.filter(annotator=user).select_related("campaign", "pair__prompt__sample", "pair__first", "pair__second")
+
+
+class Assignment(models.Model):
+    """A lease on a slot by an annotator; once submitted, the slot's holder."""
+
+    public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    campaign = models.ForeignKey(Campaign, on_delete=models.CASCADE, related_name="assignments")
+    pair = models.ForeignKey(Pair, on_delete=models.CASCADE, related_name="assignments")
+    slot = models.ForeignKey(Slot, on_delete=models.CASCADE, related_name="assignments")
+    annotator = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="assignments")
+    first_on_left = models.BooleanField()
+    repeat = models.PositiveSmallIntegerField(default=0)
+    lease_number = models.PositiveSmallIntegerField(default=1)
+    state = models.CharField(max_length=10, choices=AssignmentState.choices, default=AssignmentState.LEASED)
+    leased_at = models.DateTimeField(db_default=Now())
+    shown_at = models.DateTimeField(null=True, help_text="When its annotator first had it before them; null while only fetched ahead.")
+    extensions = models.PositiveSmallIntegerField(db_default=0)
+    expires_at = models.DateTimeField()
+    submitted_at = models.DateTimeField(null=True)
+
+    objects = AssignmentQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["slot"], condition=models.Q(state__in=["leased", "submitted"]), name="one_holder_per_slot"),
+            models.UniqueConstraint(
+                fields=["pair", "annotator", "repeat"],
+                condition=models.Q(state__in=["leased", "submitted", "surplus"]),
+                name="once_per_pair_and_annotator",
+            ),
+            models.UniqueConstraint(
+                fields=["campaign", "annotator", "lease_number"], condition=models.Q(state="leased"), name="lease_numbers_are_unique"
+            ),
+            models.CheckConstraint(condition=models.Q(lease_number__gte=1, lease_number__lte=3), name="at_most_three_open_leases"),
+        ]
+        indexes = [models.Index(fields=["annotator", "campaign", "state"], name="assignment_by_annotator")]
+
+    def __str__(self) -> str:
+        return f"assignment {self.public_id}"
+
+    @property
+    def expired(self) -> bool:
+        return self.expires_at <= timezone.now()
+
+
+class Sitting(models.Model):
+    """One session of rating: how long it was meant to be, and what came of it."""
+
+    public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    campaign = models.ForeignKey(Campaign, on_delete=models.CASCADE, related_name="sittings")
+    annotator = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="sittings")
+    planned_minutes = models.PositiveSmallIntegerField()
+    planned_pairs = models.PositiveSmallIntegerField()
+    started_at = models.DateTimeField(db_default=Now())
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["campaign", "annotator"], condition=models.Q(ended_at__isnull=True), name="one_sitting_at_a_time"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"sitting {self.public_id}"

@@ -1,0 +1,65 @@
+"""What is frozen out of judgements, for training."""
+
+import uuid
+
+import pgtrigger
+from django.conf import settings
+from django.db import models
+from django.db.models.functions import Now
+
+from accounts.models import User
+from annotation.models.campaigns import Campaign, CampaignState, Membership, Pair
+from annotation.models.sources import Completion, Prompt, Split
+
+
+class SnapshotQuerySet(models.QuerySet["Snapshot"]):
+    def unblinded_for(self, user: User) -> "SnapshotQuerySet":
+        """Snapshots `user` may see: not those of an open campaign they judge in."""
+        return self.exclude(campaign__in=Membership.objects.filter(user=user, campaign__state=CampaignState.OPEN).values("campaign"))
+
+
+class Snapshot(models.Model):
+    """A frozen, content-addressed set of preference rows. `digest` covers every row; the database refuses update and delete."""
+
+    public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    name = models.CharField(max_length=120)
+    campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="snapshots")
+    digest = models.CharField(max_length=64, unique=True)
+    filters = models.JSONField(default=dict)
+    counts = models.JSONField(help_text='{"used": {"train": n, …}, "dropped": {reason: n}, "judgements": n, "raters": n}')
+    simulated = models.BooleanField(default=False)
+    toy = models.BooleanField(default=False)
+    frozen_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+    frozen_at = models.DateTimeField(db_default=Now())
+
+    objects = SnapshotQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        triggers = [pgtrigger.Protect(name="frozen", operation=pgtrigger.Update | pgtrigger.Delete)]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.digest[:12]})"
+
+
+class SnapshotRow(models.Model):
+    snapshot = models.ForeignKey(Snapshot, on_delete=models.PROTECT, related_name="rows")
+    position = models.PositiveIntegerField()
+    pair = models.ForeignKey(Pair, on_delete=models.PROTECT, related_name="+")
+    prompt = models.ForeignKey(Prompt, on_delete=models.PROTECT, related_name="+")
+    chosen = models.ForeignKey(Completion, on_delete=models.PROTECT, related_name="+")
+    rejected = models.ForeignKey(Completion, on_delete=models.PROTECT, related_name="+")
+    p_chosen = models.FloatField(help_text="Soft target: how likely a rater of this campaign is to prefer the chosen side, in (0.5, 1).")
+    votes = models.JSONField(help_text='{"chosen": n, "rejected": n, "tie": n, "strength": mean of −2…2 for chosen}')
+    split = models.CharField(max_length=10, choices=Split.choices)
+
+    class Meta:
+        ordering = ["position"]
+        constraints = [
+            models.UniqueConstraint(fields=["snapshot", "pair"], name="pair_once_per_snapshot"),
+            models.CheckConstraint(condition=models.Q(p_chosen__gt=0.5, p_chosen__lt=1), name="chosen_is_the_likelier"),
+        ]
+        triggers = [pgtrigger.Protect(name="frozen", operation=pgtrigger.Update | pgtrigger.Delete)]
+
+    def __str__(self) -> str:
+        return f"row {self.position} of snapshot {self.snapshot_id}"

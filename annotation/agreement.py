@@ -9,9 +9,21 @@ from math import sqrt
 from typing import Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from annotation.estimates import DRAWS, FLOOR, UNDEFINED, Array, Estimate, chain, clustered_share, hidden, numbered, over_clusters, summed
+from annotation.estimates import (
+    DRAWS,
+    FLOOR,
+    UNDEFINED,
+    Array,
+    Estimate,
+    Numbers,
+    chain,
+    clustered_share,
+    hidden,
+    numbered,
+    over_clusters,
+    summed,
+)
 
 Level = Literal["nominal", "ordinal", "interval"]
 Weights = Literal["identity", "linear", "quadratic"]
@@ -20,6 +32,9 @@ Weights = Literal["identity", "linear", "quadratic"]
 GRADED = ("first_much", "first_slightly", "both_acceptable", "second_slightly", "second_much")
 VERDICTS = (*GRADED, "both_unacceptable")
 SIDES = {"first_much": "first", "first_slightly": "first", "second_slightly": "second", "second_much": "second"}
+
+
+FEW = 5
 
 
 class Rating(NamedTuple):
@@ -35,8 +50,8 @@ class Rating(NamedTuple):
 class Table:
     """Ratings counted: `counts` is items × categories, `clusters` the number of each item's cluster. Categories are in their order."""
 
-    counts: npt.NDArray[np.float64]
-    clusters: npt.NDArray[np.intp]
+    counts: Array
+    clusters: Numbers
 
     @property
     def overlapping(self) -> int:
@@ -63,7 +78,7 @@ def tabulate(ratings: Iterable[Rating], categories: Sequence[Hashable]) -> Table
 
 def decisive(ratings: Iterable[Rating]) -> list[Rating]:
     """Only the votes for a side, "first" or "second", however strong."""
-    return [rating._replace(category=SIDES[rating.category]) for rating in ratings if rating.category in SIDES]  # type: ignore[index]
+    return [rating._replace(category=SIDES[rating.category]) for rating in ratings if rating.category in SIDES]
 
 
 def _agreeing(counts: Array, weights: Array | None = None) -> Array:
@@ -108,10 +123,12 @@ def krippendorff_alpha(table: Table, level: Level = "nominal", *, floor: int = F
             found: Array = 1 - (used.sum(axis=1) - 1) * (observed * apart).sum(axis=1) / expected
         return np.where(expected > 0, found, np.nan)
 
-    return over_clusters(sums, alpha, n=len(counts), floor=floor, draws=draws, seed=seed)
+    used = counts.sum(axis=0)
+    chance = 1 - float((used * (used - 1)).sum() / (used.sum() * (used.sum() - 1)))
+    return _seeing_no_further(over_clusters(sums, alpha, n=len(counts), floor=floor, draws=draws, seed=seed), table, chance)
 
 
-def _distance(level: Level, q: int, upper: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]) -> Callable[[Array], Array]:
+def _distance(level: Level, q: int, upper: tuple[Numbers, Numbers]) -> Callable[[Array], Array]:
     """From how often categories were used (m × q) to the squared distance of each unordered pair of categories (m or 1, × pairs)."""
     first, second = upper
     if level == "ordinal":
@@ -155,7 +172,24 @@ def gwet_ac2(table: Table, weights: Weights = "quadratic", *, floor: int = FLOOR
             found: Array = (agreed - by_chance) / (1 - by_chance)
         return np.where(by_chance > 1e-12, found, np.nan)
 
-    return over_clusters(summed(rows, table.clusters), coefficient, n=table.overlapping, floor=floor, draws=draws, seed=seed)
+    used = (table.counts / size[:, None]).mean(axis=0)
+    # By chance two ratings fall out; of a disagreement this much is lost on average.
+    chance = 1 - float(credit.sum() * (used * (1 - used)).sum()) / (q * (q - 1))
+    lost = float((1 - credit).sum()) / (q * (q - 1))
+    found = over_clusters(summed(rows, table.clusters), coefficient, n=table.overlapping, floor=floor, draws=draws, seed=seed)
+    return _seeing_no_further(found, table, chance / lost)
+
+
+def _seeing_no_further(found: Estimate, table: Table, chance: float) -> Estimate:
+    """With fewer than five clusters that disagree, redrawing them cannot show how many disagree in truth: unanimous samples would get
+    an interval of no width. The interval is then as wide at least as raw agreement's, put through 1 − (1−A) / chance disagreement.
+    """
+    disagreeing = table.clusters[(table.counts.max(axis=1) < table.counts.sum(axis=1))]
+    raw = raw_agreement(table, floor=1)
+    if found.low is None or found.high is None or raw.low is None or raw.high is None or len(set(disagreeing.tolist())) >= FEW:
+        return found
+    low, high = (1 - (1 - end) / chance for end in (raw.low, raw.high))
+    return found._replace(low=min(found.low, low), high=max(found.high, high))
 
 
 def flip_rate(agreement: Estimate) -> Estimate:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
+Numbers = npt.NDArray[np.intp]
 
 NORMAL = NormalDist()
 Z95 = NORMAL.inv_cdf(0.975)
@@ -78,13 +79,13 @@ def student95(freedom: float) -> float:
     )
 
 
-def numbered(keys: Iterable[Hashable]) -> npt.NDArray[np.intp]:
+def numbered(keys: Iterable[Hashable]) -> Numbers:
     """Each key as a number from 0 on, by first appearance."""
     numbers: dict[Hashable, int] = {}
     return np.fromiter((numbers.setdefault(key, len(numbers)) for key in keys), dtype=np.intp)
 
 
-def summed(rows: Array, clusters: npt.NDArray[np.intp]) -> Array:
+def summed(rows: Array, clusters: Numbers) -> Array:
     """The rows (n × k) of every cluster added up: clusters × k."""
     sums = np.zeros((int(clusters.max()) + 1 if len(clusters) else 0, rows.shape[1]))
     np.add.at(sums, clusters, rows)

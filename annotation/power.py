@@ -59,9 +59,9 @@ def detectable_win_rate(
     return high
 
 
-def design_effect(judgements_per_cluster: float, correlation: float) -> float:
+def effect_of_repeats(judgements_per_prompt: float, correlation: float) -> float:
     """Kish's 1 + (m − 1)ρ: how many judgements of one prompt are worth one of a new prompt."""
-    return 1 + (max(judgements_per_cluster, 1.0) - 1) * correlation
+    return 1 + (max(judgements_per_prompt, 1.0) - 1) * correlation
 
 
 class Pace(NamedTuple):
@@ -72,7 +72,7 @@ class Pace(NamedTuple):
     too_long: bool
 
 
-def pace(words: float, seconds: list[float] | None = None) -> Pace:
+def pace_of(words: float, seconds: list[float] | None = None) -> Pace:
     """Minutes a pair: `words` on screen (instruction, input, both outputs) at 230 a minute, until twenty judgements were timed; then
     their median, of the `seconds` each took.
     """

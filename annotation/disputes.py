@@ -1,0 +1,124 @@
+"""Disputes: pairs whose votes a lead clinician has to look at, kept true to the votes in the transaction that changes them."""
+
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from django.db import transaction
+
+from accounts import audit
+from annotation.models import (
+    MAJOR,
+    AssignmentState,
+    Dispute,
+    DisputeKind,
+    DisputeState,
+    Judgement,
+    Pair,
+    Severity,
+    SlotKind,
+    Verdict,
+)
+
+# A dispute's `severity`, the worst flag below it: higher comes first.
+GRADE = {"": 0, Severity.MINOR: 1, Severity.MAJOR: 2, Severity.LIFE_THREATENING: 3}
+GRADE_NAMES = {0: "none", 1: "minor", 2: "major", 3: "life-threatening"}
+_FOR_FIRST, _FOR_SECOND = {Verdict.FIRST_MUCH, Verdict.FIRST_SLIGHTLY}, {Verdict.SECOND_MUCH, Verdict.SECOND_SLIGHTLY}
+_MUCH = {Verdict.FIRST_MUCH, Verdict.SECOND_MUCH}
+_VOTES = {SlotKind.VOTE, SlotKind.REVIEW}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a pair's answers amount to: `kind` is None when there is nothing to settle; `version` only ever grows."""
+
+    kind: DisputeKind | None
+    severity: int
+    version: int
+
+
+@transaction.atomic
+def consider(*, pair: Pair) -> Dispute | None:
+    """Open, update or close the pair's dispute after its answers changed; None when there is and was nothing to settle.
+
+    Strongly opposed votes make one, and so does a flag of major harm or worse by anybody, a repeat or a surplus answer included
+    (product.md 2.4–2.5). Slight against slight is information, not a dispute. A pair whose answer is known makes none. Called in the
+    transaction of the change; the pair's row is locked, so that two opposed votes at once see each other.
+    """
+    held = (
+        Pair.objects.select_for_update(of=("self",), no_key=True)
+        .select_related("dispute", "gold", "campaign")
+        .only("campaign__purpose", "campaign__state", "gold__pk", "dispute")
+        .get(pk=pair.pk)
+    )
+    dispute: Dispute | None = getattr(held, "dispute", None)
+    if held.campaign.purpose == "qualify" or getattr(held, "gold", None) is not None:
+        return None
+    found = find(_answers(held))
+    if dispute is None:
+        return None if found.kind is None else _open(held, found)
+    if found.version == dispute.votes_version:
+        return dispute
+    return _update(held, dispute, found)
+
+
+def _answers(pair: Pair) -> list[Judgement]:
+    answers = Judgement.objects.filter(assignment__pair=pair).exclude(assignment__slot__kind=SlotKind.GOLD)
+    return list(answers.select_related("assignment__slot").order_by("assignment", "revision"))
+
+
+def find(answers: Iterable[Judgement]) -> Finding:
+    """What every revision of a pair's answers amounts to. `version` counts the revisions that bear on it and their undoing."""
+    current: dict[int, Judgement] = {}
+    version = 0
+    for answer in answers:
+        if answer.undone_at is None:
+            current[answer.assignment_id] = answer
+        if _is_a_vote(answer) or _flagged(answer):
+            version += 1 + (answer.undone_at is not None)
+    votes = {answer.verdict for answer in current.values() if _is_a_vote(answer) and answer.assignment.state == AssignmentState.SUBMITTED}
+    severity = max((GRADE[flag] for answer in current.values() for flag in (answer.harm_first, answer.harm_second)), default=0)
+    if severity >= GRADE[Severity.MAJOR]:
+        return Finding(DisputeKind.HARM, severity, version)
+    opposed = bool(votes & _FOR_FIRST) and bool(votes & _FOR_SECOND) and bool(votes & _MUCH)
+    return Finding(DisputeKind.OPPOSED if opposed else None, severity, version)
+
+
+def _is_a_vote(answer: Judgement) -> bool:
+    held = answer.assignment
+    return not answer.surplus and held.repeat == 0 and held.slot.kind in _VOTES
+
+
+def _flagged(answer: Judgement) -> bool:
+    return answer.harm_first in MAJOR or answer.harm_second in MAJOR
+
+
+def _open(pair: Pair, found: Finding) -> Dispute:
+    assert found.kind is not None
+    dispute = Dispute.objects.create(
+        pair=pair,
+        campaign_id=pair.campaign_id,
+        kind=found.kind,
+        severity=found.severity,
+        first_on_left=secrets.randbelow(2) == 0,
+        votes_version=found.version,
+    )
+    audit.record(None, "dispute.opened", dispute, kind=str(found.kind), severity=found.severity)
+    return dispute
+
+
+def _update(pair: Pair, dispute: Dispute, found: Finding) -> Dispute:
+    """The votes below a dispute changed: it is asked (again), or it is one no more. A deferred one comes back when it got worse."""
+    worse = found.severity > dispute.severity
+    before = dispute.state
+    if found.kind is None:
+        dispute.state = DisputeState.MOOT
+    elif before != DisputeState.DEFERRED or worse:
+        dispute.state = DisputeState.OPEN
+    dispute.kind = found.kind or dispute.kind
+    dispute.severity = found.severity
+    dispute.votes_version = found.version
+    dispute.save(update_fields=["state", "kind", "severity", "votes_version"])
+    if dispute.state != before:
+        audit.record(None, f"dispute.{dispute.state}", dispute, severity=found.severity, was=before)
+    return dispute

@@ -1,0 +1,126 @@
+"""Sittings: a session of rating with a beginning, a length that was chosen, and an end that says what came of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from statistics import median
+
+from django.db import IntegrityError, transaction
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from accounts import audit
+from accounts.models import User
+from annotation import assignments, power
+from annotation.models import Assignment, AssignmentQuerySet, AssignmentState, Campaign, Judgement, Sitting
+
+MINUTES = (10, 20, 30)
+# Reading that nobody does: three pairs in a row faster than this many words a minute ask for a pause, gently (product.md 3.1).
+HURRIED_WORDS, HURRIED_PAIRS = 600, 3
+ANSWERED = (AssignmentState.SUBMITTED, AssignmentState.SURPLUS)
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a sitting came to. `minutes` run from its start to the last answer; `median_seconds` is the time in use a pair, if measured."""
+
+    pairs: int
+    minutes: int
+    median_seconds: float | None
+
+
+def current(*, campaign: Campaign, annotator: User) -> Sitting | None:
+    """The sitting under way, or None."""
+    return Sitting.objects.filter(campaign=campaign, annotator=annotator, ended_at__isnull=True).first()
+
+
+def start(*, campaign: Campaign, annotator: User, minutes: int) -> Sitting:
+    """Begin a session of `minutes`, or go on with the one under way. One whose time is over is ended first."""
+    running = current(campaign=campaign, annotator=annotator)
+    if running is not None:
+        if not over(running):
+            return running
+        end(sitting=running)
+    pairs = min(power.pairs_promised(minutes, pace(campaign, annotator)), 32_000)
+    try:
+        with transaction.atomic():
+            return Sitting.objects.create(campaign=campaign, annotator=annotator, planned_minutes=minutes, planned_pairs=pairs)
+    except IntegrityError:
+        # A second tab began it in the same moment.
+        return Sitting.objects.get(campaign=campaign, annotator=annotator, ended_at__isnull=True)
+
+
+def over(sitting: Sitting) -> bool:
+    """Whether its time is up or its pairs are answered."""
+    if sitting.ended_at is not None or timezone.now() >= sitting.started_at + timedelta(minutes=sitting.planned_minutes):
+        return True
+    return _answers(sitting).count() >= sitting.planned_pairs
+
+
+@transaction.atomic
+def end(*, sitting: Sitting) -> Sitting:
+    """End it, once; pairs fetched ahead and never looked at go back to colleagues."""
+    if Sitting.objects.filter(pk=sitting.pk, ended_at__isnull=True).update(ended_at=Now()):
+        assignments.release_ahead(campaign=sitting.campaign, annotator=sitting.annotator)
+        audit.record(sitting.annotator, "sitting.ended", sitting, pairs=_answers(sitting).count())
+    sitting.refresh_from_db()
+    return sitting
+
+
+def end_if_over(*, campaign: Campaign, annotator: User) -> Sitting | None:
+    """The sitting under way, ended, if that is due; else None. What an answer calls to know whether a card comes next."""
+    running = current(campaign=campaign, annotator=annotator)
+    return end(sitting=running) if running is not None and over(running) else None
+
+
+def card(sitting: Sitting) -> Card:
+    """What came of it so far."""
+    answered = list(_answers(sitting).order_by("submitted_at").values_list("pk", "submitted_at"))
+    firsts = Judgement.objects.filter(assignment__in=[pk for pk, _ in answered], revision=1).values_list("active_ms", flat=True)
+    times = [spent for spent in firsts if spent is not None]
+    last = (answered[-1][1] if answered else sitting.ended_at) or timezone.now()
+    minutes = max(0, round((last - sitting.started_at).total_seconds() / 60))
+    return Card(len(answered), minutes, median(times) / 1000 if times else None)
+
+
+def _answers(sitting: Sitting) -> AssignmentQuerySet:
+    """Assignments answered while it ran, as the database's clock has it."""
+    found = Assignment.objects.filter(
+        campaign=sitting.campaign_id, annotator=sitting.annotator_id, state__in=ANSWERED, submitted_at__gte=sitting.started_at
+    )
+    return found.filter(submitted_at__lte=sitting.ended_at) if sitting.ended_at else found
+
+
+def pace(campaign: Campaign, annotator: User) -> power.Pace:
+    """Minutes a pair for this person: their own median once five were timed, else what the campaign's words take to read."""
+    own = Judgement.objects.pace(annotator)
+    return power.Pace(max(own, 1.0) / 60, "times", own / 60 > power.LONG_PAIR)
+
+
+def hurried(read: Sequence[tuple[int, int | None]]) -> bool:
+    """Whether the last three of `read`, (words on screen, milliseconds in use) newest first, were faster than anybody reads.
+
+    A covariate of quality, told to the rater first and to nobody as a fault: a page left open elsewhere or a glance may explain it.
+    """
+    last = read[:HURRIED_PAIRS]
+    return len(last) == HURRIED_PAIRS and all(spent is not None and words * 60_000 > HURRIED_WORDS * spent for words, spent in last)
+
+
+def words_of(assignment: Assignment) -> int:
+    """Words on screen: instruction, input and both outputs."""
+    sample, pair = assignment.pair.prompt.sample, assignment.pair
+    return sum(len(text.split()) for text in (sample.instruction, sample.input, pair.first.text, pair.second.text))
+
+
+def pause_advised(*, campaign: Campaign, annotator: User) -> bool:
+    """Whether their last three answers here came faster than reading. Two queries at most, and one where the last took its time."""
+    latest = list(
+        Judgement.objects.filter(assignment__campaign=campaign, assignment__annotator=annotator, revision=1, undone_at__isnull=True)
+        .order_by("-pk")
+        .values_list("assignment_id", "active_ms")[:HURRIED_PAIRS]
+    )
+    # Five minutes are 3,000 words at that speed, more than any screen holds: then there is nothing to count.
+    if len(latest) < HURRIED_PAIRS or any(spent is None or spent > 300_000 for _, spent in latest):
+        return False
+    held = Assignment.objects.select_related("pair__prompt__sample", "pair__first", "pair__second").in_bulk([pk for pk, _ in latest])
+    return hurried([(words_of(held[pk]), spent) for pk, spent in latest])

@@ -98,26 +98,35 @@ class Plan(NamedTuple):
 def plan(
     *,
     pairs: int,
-    overlap: int = 1,
-    overlapped: float = 1.0,
-    repeats: float = 0.0,
-    gold: float = 0.0,
     pace: Pace,
-    hourly_rate: float = 0.0,
+    overlap: int = 1,
+    double_share: float = 0.0,
+    repeat_share: float = 0.0,
+    cohorts: int = 1,
+    gold: int = 0,
+    hourly_cost: float = 0.0,
     tie_rate: float = TIE_RATE,
     design_effect: float = DESIGN_EFFECT,
     power: float = 0.8,
 ) -> Plan:
-    """The whole of a campaign: `overlapped` is the share of pairs judged `overlap` times (the rest once), `repeats` and `gold` the
-    shares of judgements added on top as swapped repeats and gold pairs (`extra`, which tell of raters and not of models).
+    """The whole of a campaign by its protocol (annotation.models.Campaign): every pair is judged `overlap` times in every cohort, a
+    `double_share` of pairs once more. On top come `extra` judgements that tell of raters and not of models: a `repeat_share` of
+    answers again with sides swapped, and `gold`, gold pairs times the raters who get them.
+
+    Raises ValueError for counts below 0 (overlap and cohorts: below 1) and for shares outside [0, 1].
     """
-    if pairs < 0 or overlap < 1 or not all(0 <= part <= 1 for part in (overlapped, repeats, gold)):
-        raise ValueError("Pairs count from 0, overlap from 1, and shares lie between 0 and 1.")
-    base = pairs + ceil(pairs * overlapped - 1e-9) * (overlap - 1)
-    extra = ceil(base * repeats - 1e-9) + ceil(base * gold - 1e-9)
-    hours = (base + extra) * pace.minutes / 60
-    found = detectable_win_rate(base, power=power, tie_rate=tie_rate, design_effect=design_effect)
-    return Plan(base + extra, extra, pace.minutes, hours, hours * hourly_rate, found, pace.too_long)
+    if min(pairs, gold, overlap - 1, cohorts - 1) < 0 or hourly_cost < 0 or not (0 <= double_share <= 1 and 0 <= repeat_share <= 1):
+        raise ValueError("Pairs and gold count from 0, overlap and cohorts from 1, and shares lie between 0 and 1.")
+    asked = pairs * overlap * cohorts + _ceil(pairs * double_share)
+    extra = _ceil(asked * repeat_share) + gold
+    hours = (asked + extra) * pace.minutes / 60
+    found = detectable_win_rate(asked, power=power, tie_rate=tie_rate, design_effect=design_effect)
+    return Plan(asked + extra, extra, pace.minutes, hours, hours * hourly_cost, found, pace.too_long)
+
+
+def _ceil(amount: float) -> int:
+    """Rounded up, but 25 % of 300 is 75 however floats put it."""
+    return ceil(amount - 1e-9)
 
 
 def pairs_promised(session_minutes: float, pace: Pace) -> int:

@@ -561,7 +561,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='slot',
-            index=models.Index(condition=models.Q(('open', True), ('reserved_for__isnull', True)), fields=['campaign', 'position', 'number'], name='open_slots_in_order'),
+            index=models.Index(condition=models.Q(('open', True), ('reserved_for__isnull', True)), fields=['campaign', 'audience', 'position', 'number'], name='open_slots_in_order'),
         ),
         migrations.AddIndex(
             model_name='slot',
@@ -581,7 +581,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='assignment',
-            index=models.Index(fields=['annotator', 'campaign', 'state'], name='assignment_by_annotator'),
+            index=models.Index(fields=['annotator', 'campaign', '-id'], include=['state'], name='assignment_by_annotator'),
         ),
         migrations.AddConstraint(
             model_name='assignment',

@@ -1,12 +1,12 @@
 from django.urls import path
 
-from annotation.views import freezing, intake, managing, rating
+from annotation.views import freezing, intake, managing, queue, rating
 
 app_name = "annotation"
 urlpatterns = [
-    path("rate/", rating.queue, name="queue"),
+    path("rate/", queue.queue, name="queue"),
     path("rate/<uuid:pk>/", rating.judge, name="judge"),
-    path("rate/campaigns/<uuid:pk>/next/", rating.next_pair, name="next"),
+    path("rate/campaigns/<uuid:pk>/next/", queue.next_pair, name="next"),
     path("rate/campaigns/<uuid:pk>/undo/", rating.undo, name="undo"),
     path("rate/campaigns/<uuid:pk>/guideline/", rating.guideline, name="guideline"),
     path("samples/", intake.samples, name="samples"),

@@ -1,4 +1,4 @@
-"""Rating: the queue, the compare screen, undo, the guideline. Nothing here may say who wrote what."""
+"""Rating: the compare screen, undo, the guideline. Nothing here may say who wrote what."""
 
 from uuid import UUID
 
@@ -36,29 +36,6 @@ def get_assignment_for(user: User, pk: UUID) -> Assignment:
     if assignment is None:
         raise Http404
     return assignment
-
-
-@access.allow(*RATERS)
-@never_cache
-@require_safe
-def queue(request: UserRequest) -> HttpResponse:
-    rows = list(Campaign.objects.for_queue(request.user).order_by("-pk"))
-    pace = Judgement.objects.pace(request.user)
-    undoable = Judgement.objects.undoable_campaigns(request.user)
-    for row in rows:
-        row.minutes = max(1, round(row.left * pace / 60))  # type: ignore[attr-defined]
-        row.may_undo = row.pk in undoable  # type: ignore[attr-defined]
-    opened = [row for row in rows if row.state == CampaignState.OPEN]
-    closed = [row for row in rows if row.state == CampaignState.CLOSED]
-    start = next((row for row in opened if row.left), None)  # type: ignore[attr-defined]
-    waiting = Campaign.objects.for_member(request.user).filter(state=CampaignState.DRAFT).count()
-    return render(request, "annotation/queue.html", {"opened": opened, "closed": closed, "start": start, "waiting": waiting, "pace": pace})
-
-
-@access.allow(*RATERS)
-@require_POST
-def next_pair(request: UserRequest, pk: UUID) -> HttpResponse:
-    return go_on(request, get_campaign_for(request.user, pk))
 
 
 @access.allow(*RATERS)

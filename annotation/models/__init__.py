@@ -20,9 +20,11 @@ from annotation.models.campaigns import (
 )
 from annotation.models.disputes import (
     Adjudication,
+    AdjudicationQuerySet,
     Defect,
     Dispute,
     DisputeKind,
+    DisputeQuerySet,
     DisputeState,
     Outcome,
 )
@@ -41,6 +43,7 @@ from annotation.models.judging import (
 )
 from annotation.models.snapshots import (
     Snapshot,
+    SnapshotEvidence,
     SnapshotQuerySet,
     SnapshotRow,
 )
@@ -57,6 +60,7 @@ __all__ = [
     "LOCKED",
     "MAJOR",
     "Adjudication",
+    "AdjudicationQuerySet",
     "Assignment",
     "AssignmentQuerySet",
     "AssignmentState",
@@ -68,6 +72,7 @@ __all__ = [
     "Defect",
     "Dispute",
     "DisputeKind",
+    "DisputeQuerySet",
     "DisputeState",
     "Draft",
     "Edit",
@@ -91,6 +96,7 @@ __all__ = [
     "Slot",
     "SlotKind",
     "Snapshot",
+    "SnapshotEvidence",
     "SnapshotQuerySet",
     "SnapshotRow",
     "Source",

@@ -77,14 +77,19 @@ class CampaignState(models.TextChoices):
     PAUSED = "paused", "Paused"
     CLOSED = "closed", "Closed"
 
+    @classmethod
+    def running(cls) -> tuple[str, str]:
+        """Handing out pairs, or about to again: what its members must not learn yet."""
+        return cls.OPEN, cls.PAUSED
+
 
 class CampaignQuerySet(models.QuerySet["Campaign"]):
     def for_member(self, user: User) -> "CampaignQuerySet":
         return self.filter(memberships__user=user)
 
     def unblinded_for(self, user: User) -> "CampaignQuerySet":
-        """Campaigns whose producers `user` may see: all but the open ones they judge in, whatever their roles."""
-        return self.exclude(pk__in=Membership.objects.filter(user=user, campaign__state=CampaignState.OPEN).values("campaign"))
+        """Campaigns whose producers `user` may see: all but the open (or paused) ones they judge in, whatever their roles."""
+        return self.exclude(pk__in=Membership.objects.filter(user=user, campaign__state__in=CampaignState.running()).values("campaign"))
 
     def for_queue(self, user: User) -> "CampaignQuerySet":
         """A member's campaigns with what is `answered` by them, `left` for them, and `busy`: left, but in colleagues' hands now."""

@@ -7,7 +7,8 @@ from django.conf import settings
 from django.db import models
 from django.db.models.functions import Now
 
-from annotation.models.campaigns import Campaign, Pair
+from accounts.models import User
+from annotation.models.campaigns import Assignment, AssignmentState, Campaign, CampaignState, Membership, Pair
 from annotation.models.judging import Severity
 from annotation.models.sources import Sample
 
@@ -22,6 +23,39 @@ class DisputeState(models.TextChoices):
     DEFERRED = "deferred", "Deferred"
     RULED = "ruled", "Ruled"
     MOOT = "moot", "Moot: the votes changed"
+
+
+class DisputeQuerySet(models.QuerySet["Dispute"]):
+    def for_lead(self, user: User) -> "DisputeQuerySet":
+        """Disputes `user` may look at and rule on, blind and independent: none of a campaign they judge in that may still hand them its
+        pairs, none of a pair they have had before them.
+        """
+        judging = Membership.objects.filter(user=user).exclude(campaign__state=CampaignState.CLOSED)
+        seen = Assignment.objects.filter(annotator=user, state__in=[AssignmentState.SUBMITTED, AssignmentState.SURPLUS])
+        return self.exclude(campaign__in=judging.values("campaign")).exclude(pair__in=seen.values("pair"))
+
+    def waiting(self) -> "DisputeQuerySet":
+        """Open ones, and those put off until a time that has come; the gravest first, then the oldest."""
+        back = models.Q(state=DisputeState.DEFERRED, deferred_until__lte=Now())
+        return self.filter(models.Q(state=DisputeState.OPEN) | back).order_by("-severity", "opened_at", "pk")
+
+    def put_off(self) -> "DisputeQuerySet":
+        return self.filter(state=DisputeState.DEFERRED, deferred_until__gt=Now()).order_by("deferred_until")
+
+    def ruled(self) -> "DisputeQuerySet":
+        return self.filter(state=DisputeState.RULED).order_by("-ruled_at")
+
+    def taken_from(self, user: User) -> "DisputeQuerySet":
+        """Those that another lead has before them now."""
+        return self.filter(taken_until__gt=Now()).exclude(taken_by=user)
+
+    def of_harm(self) -> "DisputeQuerySet":
+        """Every major flag that was raised, ruled on or taken back since: what the safety board counts."""
+        return self.filter(kind=DisputeKind.HARM)
+
+    def open_flags(self) -> "DisputeQuerySet":
+        """Major flags nobody has ruled on yet, put off or not."""
+        return self.of_harm().filter(state__in=[DisputeState.OPEN, DisputeState.DEFERRED])
 
 
 class Dispute(models.Model):
@@ -42,6 +76,8 @@ class Dispute(models.Model):
     # Counts changes of the votes below it: a ruling on votes that have changed meanwhile is asked for again.
     votes_version = models.PositiveIntegerField(default=1)
 
+    objects = DisputeQuerySet.as_manager()
+
     class Meta:
         ordering = ["-severity", "opened_at"]
         indexes = [models.Index(fields=["campaign", "state"], name="disputes_by_campaign")]
@@ -58,6 +94,13 @@ class Outcome(models.TextChoices):
     EQUIVALENT = "equivalent", "Genuinely equivalent"
     DEFECTIVE = "defective", "The sample is defective"
     RUBRIC_UNCLEAR = "rubric_unclear", "The rubric is unclear"
+
+
+class AdjudicationQuerySet(models.QuerySet["Adjudication"]):
+    def newest(self) -> "AdjudicationQuerySet":
+        """The ruling that holds in each dispute: its last revision."""
+        last = Adjudication.objects.filter(dispute=models.OuterRef("dispute")).order_by("-revision").values("pk")[:1]
+        return self.filter(pk=models.Subquery(last))
 
 
 class Adjudication(models.Model):
@@ -78,6 +121,8 @@ class Adjudication(models.Model):
     block_promotion_second = models.BooleanField(default=False)
     votes_version = models.PositiveIntegerField(default=1)
     decided_at = models.DateTimeField(db_default=Now())
+
+    objects = AdjudicationQuerySet.as_manager()
 
     class Meta:
         ordering = ["dispute", "revision"]

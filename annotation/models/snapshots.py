@@ -4,6 +4,7 @@ import uuid
 
 import pgtrigger
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
 
@@ -14,8 +15,9 @@ from annotation.models.sources import Completion, Prompt, Split
 
 class SnapshotQuerySet(models.QuerySet["Snapshot"]):
     def unblinded_for(self, user: User) -> "SnapshotQuerySet":
-        """Snapshots `user` may see: not those of an open campaign they judge in."""
-        return self.exclude(campaign__in=Membership.objects.filter(user=user, campaign__state=CampaignState.OPEN).values("campaign"))
+        """Snapshots `user` may see: not those of an open (or paused) campaign they judge in."""
+        judging = Membership.objects.filter(user=user, campaign__state__in=CampaignState.running())
+        return self.exclude(campaign__in=judging.values("campaign"))
 
 
 class Snapshot(models.Model):
@@ -63,3 +65,17 @@ class SnapshotRow(models.Model):
 
     def __str__(self) -> str:
         return f"row {self.position} of snapshot {self.snapshot_id}"
+
+
+class SnapshotEvidence(models.Model):
+    """What a snapshot was resolved from, exactly: answers given while it was frozen are not in it, whatever the clock says."""
+
+    snapshot = models.OneToOneField(Snapshot, on_delete=models.PROTECT, related_name="evidence")
+    judgements = ArrayField(models.BigIntegerField(), help_text="Ids of the answers it was made from: votes, and others whose flags count.")
+    rulings = ArrayField(models.BigIntegerField(), help_text="Ids of the rulings that held.")
+
+    class Meta:
+        triggers = [pgtrigger.Protect(name="frozen", operation=pgtrigger.Update | pgtrigger.Delete)]
+
+    def __str__(self) -> str:
+        return f"evidence of snapshot {self.snapshot_id}"

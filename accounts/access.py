@@ -7,8 +7,16 @@ from typing import Any, Concatenate, ParamSpec, cast
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseBase
+from django.shortcuts import redirect
+from django.utils.http import urlencode
+from django_htmx.http import HttpResponseClientRedirect
 
+from accounts import joining
+from accounts.consents import ConsentMissing
 from accounts.models import Role, User
+from accounts.profiles import ProfileMissing
+from web import errors
+from web.addresses import came_from
 from web.htmx import HtmxRequest
 
 P = ParamSpec("P")
@@ -41,21 +49,39 @@ def public(view: View[P]) -> View[P]:
     return view
 
 
-def allow(*roles: str) -> Callable[[Callable[Concatenate[UserRequest, P], HttpResponseBase]], View[P]]:
-    """Signed-in users holding any of `roles` (none named: any signed-in user). Others: the sign-in page, or 403."""
+def allow(*roles: str, consented: bool = False) -> Callable[[Callable[Concatenate[UserRequest, P], HttpResponseBase]], View[P]]:
+    """Signed-in users holding any of `roles` (none named: any signed-in user). Others: the sign-in page, or 403.
+
+    `consented`: only those who agreed to the current consent text and have a profile; others are led there, and back.
+    """
 
     def decorate(view: Callable[Concatenate[UserRequest, P], HttpResponseBase]) -> View[P]:
         @wraps(view)
         def guarded(request: HtmxRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
             if not request.user.is_authenticated:
                 return redirect_to_login(request.get_full_path())
-            require(request.user, *roles)
+            user = require(request.user, *roles)
+            if consented and (step := joining.missing(user)):
+                return lead_to(request, step)
             return view(cast(UserRequest, request), *args, **kwargs)
 
         guarded.access = roles or ("signed in",)  # type: ignore[attr-defined]
         return cast(View[P], guarded)
 
     return decorate
+
+
+def lead_to(request: HtmxRequest, step: ConsentMissing | ProfileMissing) -> HttpResponseBase:
+    """To the page of the missing step, and from there back to where they were going.
+
+    A request that changes something has no page to come back to: then it is the page it was sent from. One that a script sends in the
+    background gets 409 and the address, so that the page keeps what is on it.
+    """
+    if request.headers.get("X-Rounds") == "background":
+        return errors.problem(409, "Conflict", str(step), address=step.address)
+    goal = request.get_full_path() if request.method in {"GET", "HEAD"} else came_from(request)
+    address = f"{step.address}?{urlencode({'next': goal})}"
+    return HttpResponseClientRedirect(address) if request.htmx else redirect(address)
 
 
 def require(user: Any, *roles: str) -> User:
@@ -84,4 +110,4 @@ def is_third_party(view: Callable[..., Any]) -> bool:
     )
 
 
-__all__ = ["ALL_ROLES", "TRAINERS", "HttpRequest", "UserRequest", "allow", "decision", "is_third_party", "public", "require"]
+__all__ = ["ALL_ROLES", "TRAINERS", "HttpRequest", "UserRequest", "allow", "decision", "is_third_party", "lead_to", "public", "require"]

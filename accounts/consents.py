@@ -6,6 +6,7 @@ from pathlib import Path
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
+from django.urls import reverse
 
 from accounts import audit
 from accounts.models import Consent, ConsentText, User
@@ -16,6 +17,10 @@ FIRST = Path(__file__).parent / "consent.md"
 
 class ConsentMissing(PermissionDenied):
     """This person has not agreed to the text that is asked for now; the consent page is where to send them."""
+
+    @property
+    def address(self) -> str:
+        return reverse("accounts:consent")
 
 
 def current() -> ConsentText:

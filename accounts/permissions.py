@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
+from accounts import joining
 from accounts.models import ApiToken, User
 
 if TYPE_CHECKING:
@@ -18,7 +19,11 @@ class SignedIn(BasePermission):
 
 
 class ScopedRole(BasePermission):
-    """A view says `access = (roles…)` and `scopes = {"GET": "read", "POST": "manage"}`. A view that says neither is denied."""
+    """A view says `access = (roles…)` and `scopes = {"GET": "read", "POST": "manage"}`. A view that says neither is denied.
+
+    `consented = True` lets in only those who agreed to the current consent text and have a profile; others get 403 with the `address`
+    of the page where they do.
+    """
 
     def has_permission(self, request: Request, view: "APIView") -> bool:
         roles: Any = getattr(view, "access", None)
@@ -29,4 +34,8 @@ class ScopedRole(BasePermission):
             # Nothing to protect: the view answers 405.
             return True
         scope = getattr(view, "scopes", {}).get(method)
-        return scope is not None and (not isinstance(request.auth, ApiToken) or scope in request.auth.scopes)
+        if scope is None or (isinstance(request.auth, ApiToken) and scope not in request.auth.scopes):
+            return False
+        if getattr(view, "consented", False) and (step := joining.missing(request.user)):
+            raise step
+        return True

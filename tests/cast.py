@@ -7,17 +7,21 @@ import pytest
 from django.test import Client
 
 from accounts.consents import current
-from accounts.models import Consent, Role, RoleGrant, User
+from accounts.models import Consent, Profile, Role, RoleGrant, User
 
 PASSWORD = "a-long-enough-passphrase"
 
 
 def person(username: str, *roles: str, is_active: bool = True, simulated: bool = False, consents: bool = True) -> User:
-    """A user with these roles and the cast's password, who has agreed to the current consent text unless said otherwise."""
+    """A user with these roles and the cast's password, who has agreed to the current consent text and has a profile unless said otherwise.
+
+    `consents=False` makes one who has just come in: neither is there yet.
+    """
     user = User.objects.create_user(username, password=PASSWORD, is_active=is_active, simulated=simulated)
     RoleGrant.objects.bulk_create(RoleGrant(user=user, role=role) for role in roles)
     if consents:
         Consent.objects.create(user=user, text=current())
+        Profile.objects.create(user=user, specialties=["general_practice"], profession="specialist", years=12, languages=["English"])
     return user
 
 

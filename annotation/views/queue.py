@@ -13,7 +13,7 @@ from annotation.models import Campaign, CampaignState, Judgement
 from annotation.views.rating import RATERS, get_campaign_for, go_on
 
 
-@access.allow(*RATERS)
+@access.allow(*RATERS, consented=True)
 @never_cache
 @require_safe
 def queue(request: UserRequest) -> HttpResponse:
@@ -30,7 +30,7 @@ def queue(request: UserRequest) -> HttpResponse:
     return render(request, "annotation/queue.html", {"opened": opened, "closed": closed, "start": start, "waiting": waiting, "pace": pace})
 
 
-@access.allow(*RATERS)
+@access.allow(*RATERS, consented=True)
 @require_POST
 def next_pair(request: UserRequest, pk: UUID) -> HttpResponse:
     return go_on(request, get_campaign_for(request.user, pk))

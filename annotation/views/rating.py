@@ -38,7 +38,7 @@ def get_assignment_for(user: User, pk: UUID) -> Assignment:
     return assignment
 
 
-@access.allow(*RATERS)
+@access.allow(*RATERS, consented=True)
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
 def judge(request: UserRequest, pk: UUID) -> HttpResponse:
@@ -66,7 +66,7 @@ def judge(request: UserRequest, pk: UUID) -> HttpResponse:
     return go_on(request, assignment.campaign)
 
 
-@access.allow(*RATERS)
+@access.allow(*RATERS, consented=True)
 @require_POST
 def undo(request: UserRequest, pk: UUID) -> HttpResponse:
     campaign = get_campaign_for(request.user, pk)

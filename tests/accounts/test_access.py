@@ -78,6 +78,9 @@ DECISIONS: dict[str, Row] = {
     # People
     "accounts:tokens":             asks_first("GET", SIGNED_IN, "POST", SIGNED_IN),
     "accounts:token-revoke":       asks_first("POST", OWN_TOKEN),
+    "accounts:consent":            asks_first("GET", SIGNED_IN, "POST", SIGNED_IN),
+    "accounts:consent-withdraw":   asks_first("GET", SIGNED_IN, "POST", SIGNED_IN),
+    "accounts:profile":            asks_first("GET", SIGNED_IN, "POST", SIGNED_IN),
     "accounts:audit":              asks_first("GET", HOUSE),
     "accounts:users":              asks_first("GET", ADMIN),
 

@@ -1,4 +1,4 @@
-"""Pages about people: their tokens, the audit trail, who is here."""
+"""A person's own tokens, and the audit trail."""
 
 from django.core.paginator import Paginator
 from django.db.models import Count, Q
@@ -9,7 +9,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from accounts import access
 from accounts import tokens as api_tokens
 from accounts.access import UserRequest
-from accounts.forms import TokenForm
+from accounts.forms.tokens import TokenForm
 from accounts.models import ApiToken, AuditEntry, Role, User
 
 

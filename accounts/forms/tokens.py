@@ -1,3 +1,5 @@
+"""The form of a new API token: only scopes that the person's roles can use."""
+
 from typing import Any
 
 from django import forms

@@ -1,0 +1,237 @@
+"""Pairs of a campaign: which there could be, which are taken, where they stand, and the slots in which they are judged."""
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any
+
+from django.db.models import F
+
+from annotation import selection
+from annotation.models import Campaign, Completion, GenerationBatch, Pair, Selection, Slot, Split
+
+EVERY_PAIR, ONE_PAIR = "every", "one"
+# Rows a statement: large campaigns are written in few statements, none of them huge.
+ROWS = 5000
+
+
+class NothingToCompare(Exception):
+    """No candidate, or too few for the selection asked for; the message says what there was."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Two different texts of one prompt, the older first, who wrote them, and, once drawn, how likely that was."""
+
+    prompt: int
+    first: int
+    second: int
+    producers: tuple[int, int]
+    split: str
+    stratum: str
+    values: tuple[str, str]
+    probability: float = 1.0
+    selected_by: str = Selection.RANDOM
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a campaign draws from; part of its protocol."""
+
+    batches: tuple[GenerationBatch, ...]
+    splits: tuple[str, ...] = tuple(Split.values)
+    task_types: tuple[str, ...] = ()
+    pairing: str = EVERY_PAIR
+
+    def as_dict(self) -> dict[str, Any]:
+        """As the protocol keeps it: by public ids, for those who read it elsewhere."""
+        return {
+            "batches": sorted(str(batch.public_id) for batch in self.batches),
+            "splits": list(self.splits),
+            "task_types": list(self.task_types),
+            "pairing": self.pairing,
+        }
+
+
+def sources_of(campaign: Campaign) -> Sources:
+    """What `campaign` was drawn from, as its protocol remembers."""
+    kept = campaign.protocol["sources"]
+    batches = GenerationBatch.objects.select_related("version").filter(public_id__in=kept["batches"]).order_by("pk")
+    return Sources(tuple(batches), tuple(kept["splits"]), tuple(kept["task_types"]), kept["pairing"])
+
+
+# --- candidates --------------------------------------------------------------------------------------------------------------------------
+
+
+def candidates(sources: Sources, draw: random.Random, *, without: Campaign | None = None) -> tuple[list[Candidate], dict[str, int]]:
+    """Every pair that could be judged, and the counts of what was found and left out.
+
+    Of n texts of a prompt, all n·(n−1)/2 pairs (`pairing="every"`) or one of them, drawn (`"one"`). Texts that are the same make no
+    pair. Pairs that `without` holds, and for one pair a prompt the prompts it holds, are no candidates any more.
+    """
+    texts = (
+        Completion.objects.filter(batch__in=sources.batches, prompt__sample__withdrawn_at__isnull=True)
+        .order_by("prompt_id", "pk")
+        .values_list(
+            "pk", "prompt_id", "batch_id", "digest", "prompt__sample__task_type", "prompt__sample__input_data", "prompt__sample__split"
+        )
+    )
+    by_prompt: dict[int, list[tuple[int, int, str]]] = defaultdict(list)
+    about: dict[int, tuple[str, str, str]] = {}
+    for pk, prompt, batch, digest, task_type, document, split in texts:
+        if split in sources.splits and (not sources.task_types or task_type in sources.task_types):
+            by_prompt[prompt].append((pk, batch, digest))
+            about[prompt] = (task_type, document, split)
+
+    there = set(Pair.objects.filter(campaign=without).values_list("first", "second")) if without else set()
+    asked = set(Pair.objects.filter(campaign=without).values_list("prompt", flat=True)) if without else set()
+    found: list[Candidate] = []
+    identical = 0
+    for prompt, answers in by_prompt.items():
+        task_type, document, split = about[prompt]
+        different = []
+        for (a, batch_a, digest_a), (b, batch_b, digest_b) in combinations(answers, 2):
+            if digest_a == digest_b:
+                identical += 1
+            elif (a, b) not in there:
+                stratum = f"{task_type} × {document}"
+                different.append(Candidate(prompt, a, b, (batch_a, batch_b), split, stratum, (task_type, document)))
+        if sources.pairing == ONE_PAIR:
+            if different and prompt not in asked:
+                found.append(replace(draw.choice(different), probability=1 / len(different)))
+        else:
+            found += different
+    counts = {
+        "prompts": len(by_prompt),
+        "single": sum(len(answers) < 2 for answers in by_prompt.values()),
+        "identical": identical,
+        "pairs": len(found),
+    }
+    return found, counts
+
+
+def take(found: Sequence[Candidate], how: str, limit: int | None, draw: random.Random) -> list[Candidate]:
+    """The candidates to judge, in the order in which they are handed out, each with the probability of its draw.
+
+    Raises NothingToCompare when a stratified draw is too small to take one of everything.
+    """
+    strata = [one.stratum for one in found]
+    try:
+        if how == Selection.INFORMATIVE:
+            drawn = selection.informative(differences=_differences(found), strata=strata, limit=limit, draw=draw)
+        else:
+            rule = selection.stratified if how == Selection.STRATIFIED else selection.at_random
+            drawn = rule(strata=strata, limit=limit, draw=draw)
+    except ValueError as refused:
+        raise NothingToCompare(f"{refused} Ask for more pairs, or choose at random.") from None
+    return [
+        replace(found[one.index], probability=found[one.index].probability * one.probability, selected_by=one.selected_by) for one in drawn
+    ]
+
+
+def _differences(found: Sequence[Candidate]) -> selection.Features:
+    """What the first text of each candidate has and the second has not; each text is read and embedded once."""
+    wanted = sorted({pk for one in found for pk in (one.first, one.second)})
+    texts = dict(Completion.objects.filter(pk__in=wanted).values_list("pk", "text"))
+    rows = selection.embed([texts[pk] for pk in wanted])
+    place = {pk: number for number, pk in enumerate(wanted)}
+    return rows[[place[one.first] for one in found]] - rows[[place[one.second] for one in found]]
+
+
+# --- laid out ----------------------------------------------------------------------------------------------------------------------------
+
+
+def lay_out(campaign: Campaign, found: Sequence[Candidate], draw: random.Random, *, start: int = 0) -> list[Pair]:
+    """Write the pairs from position `start` on and, for each, as many slots as judgements are wanted of every audience.
+
+    A share of the pairs, drawn among those that chance selected and that training may see, gets one judgement more: there, raters'
+    agreement is estimated. The evaluation pool keeps one judgement a prompt: a second one tells less than another prompt would
+    (product.md 2.1). A qualification has no votes; its slots are dealt to each member.
+    """
+    pairs = Pair.objects.bulk_create(
+        [
+            Pair(
+                campaign=campaign, prompt_id=one.prompt, first_id=one.first, second_id=one.second, position=position,
+                selection_probability=one.probability, selected_by=one.selected_by, stratum=one.stratum[:150],
+            )
+            for position, one in enumerate(found, start=start)
+        ],
+        batch_size=ROWS,
+    )  # fmt: skip
+    if campaign.purpose == "qualify":
+        return pairs
+    doubled = _doubled(campaign.double_share, found, draw)
+    left = sides([one.producers for one in found], draw)
+    slots = []
+    for place, (pair, one) in enumerate(zip(pairs, found, strict=True)):
+        audiences = [audience for audience in _audiences(campaign, one) for _ in range(campaign.overlap + (place in doubled))]
+        slots += [
+            Slot(
+                pair=pair, campaign=campaign, number=number, position=pair.position, audience=audience,
+                first_on_left=left[place] == (number % 2 == 1),
+            )
+            for number, audience in enumerate(audiences, start=1)
+        ]  # fmt: skip
+    Slot.objects.bulk_create(slots, batch_size=ROWS)
+    return pairs
+
+
+def _doubled(share: float, found: Sequence[Candidate], draw: random.Random) -> set[int]:
+    eligible = [n for n, one in enumerate(found) if one.selected_by != Selection.INFORMATIVE and one.split != Split.EVALUATION]
+    return set(draw.sample(eligible, round(share * len(eligible))))
+
+
+def _audiences(campaign: Campaign, one: Candidate) -> list[str]:
+    """Who may judge a pair: each cohort, or the specialty its task or document is routed to, or anybody."""
+    if campaign.cohorts:
+        return list(campaign.cohorts)
+    if campaign.routing:
+        value = one.values[campaign.routing["by"] == "input_data"]
+        specialty = campaign.routing["rules"].get(value)
+        return [f"specialty:{specialty}"] if specialty else [""]
+    return [""]
+
+
+def sides(producers: Sequence[tuple[int, int]], draw: random.Random) -> list[bool]:
+    """Whether each pair's first text starts on the left: half of the pairs of every two producers, drawn. Clinicians favour the left."""
+    left = [False] * len(producers)
+    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for position, pair in enumerate(producers):
+        groups[pair].append(position)
+    for positions in groups.values():
+        halves = [index % 2 == 0 for index in range(len(positions))]
+        draw.shuffle(halves)
+        for position, side in zip(positions, halves, strict=True):
+            left[position] = side
+    return left
+
+
+def reweigh(campaign: Campaign, more: Sequence[Candidate], left_over: Iterable[Candidate]) -> list[Candidate]:
+    """`more`, drawn on top of what the campaign holds, with the probability of both draws together; the held pairs get it too.
+
+    Two random draws without replacement, one after the other, are one larger draw: (held + more) / all. Within a stratum likewise.
+    An informative campaign's second draw knows the first, so that only the new pairs' chance given the first can be told; it stays.
+    """
+    if campaign.selection == Selection.INFORMATIVE:
+        return list(more)
+    by_stratum = campaign.selection == Selection.STRATIFIED
+    held = Pair.objects.filter(campaign=campaign, selected_by=campaign.selection)
+    before = Counter(stratum if by_stratum else "" for stratum in held.values_list("stratum", flat=True))
+    added = Counter(one.stratum if by_stratum else "" for one in more)
+    rest = Counter(one.stratum if by_stratum else "" for one in left_over)
+    for stratum, count in added.items():
+        there = held.filter(stratum=stratum) if by_stratum else held
+        if before[stratum]:
+            there.update(selection_probability=F("selection_probability") * (before[stratum] + count) / before[stratum])
+    return [
+        replace(one, probability=one.probability * _raised(before[key], added[key], rest[key]))
+        for one in more
+        for key in (one.stratum if by_stratum else "",)
+    ]
+
+
+def _raised(before: int, added: int, rest: int) -> float:
+    """From added / (added + rest), the chance in the second draw alone, to (before + added) / (before + added + rest)."""
+    return ((before + added) / (before + added + rest)) / (added / (added + rest))

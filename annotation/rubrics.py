@@ -177,9 +177,7 @@ def next_version(*, rubric: Rubric, name: str, content: Any, actor: User | None)
     digest = records.digest_of(content)
     if (newest.digest, newest.name) == (digest, name):
         raise RubricRefused(f"Nothing was changed: this is {newest}.")
-    made = Rubric.objects.create(
-        code=newest.code, version=newest.version + 1, name=name, content=content, digest=digest, created_by=actor
-    )
+    made = Rubric.objects.create(code=newest.code, version=newest.version + 1, name=name, content=content, digest=digest, created_by=actor)
     audit.record(actor, "rubric.versioned", made, code=made.code, version=made.version, digest=digest)
     return made
 
@@ -192,9 +190,7 @@ def copy(*, code: str, name: str, content: Any, actor: User | None) -> Rubric:
         raise RubricRefused("A code is a letter, then at most nine letters, digits or hyphens.")
     if code in templates() or Rubric.objects.filter(code=code).exists():
         raise RubricRefused(f"The code {code} is taken.")
-    made = Rubric.objects.create(
-        code=code, version=1, name=name, content=content, digest=records.digest_of(content), created_by=actor
-    )
+    made = Rubric.objects.create(code=code, version=1, name=name, content=content, digest=records.digest_of(content), created_by=actor)
     audit.record(actor, "rubric.created", made, code=code, digest=made.digest)
     return made
 

@@ -3,3 +3,9 @@ from django.apps import AppConfig
 
 class AnnotationConfig(AppConfig):
     name = "annotation"
+
+    def ready(self) -> None:
+        from accounts import profiles
+        from annotation import memberships
+
+        profiles.changed.connect(memberships.refresh_when_profile_changes, dispatch_uid="annotation.memberships")

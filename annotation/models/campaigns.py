@@ -1,5 +1,6 @@
 """Who judges what, how often, in what order, and who holds it now: rubrics, campaigns, pairs, slots and leases."""
 
+import re
 import uuid
 from typing import Any
 
@@ -7,6 +8,7 @@ import pgtrigger
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
@@ -83,50 +85,104 @@ class CampaignState(models.TextChoices):
         return cls.OPEN, cls.PAUSED
 
 
+# What the protocol asks for: votes and second readers; in a qualification, where nothing else is asked, its gold.
+_COUNTING = models.Q(kind__in=["vote", "review"]) | models.Q(campaign__purpose="qualify")
+
+# `left` on the queue is counted up to here; beyond, the page says "1,000 or more".
+LEFT_COUNTED = 1000
+
+# Pairs that the member %(user)s of the outer query's campaign could be handed: with an open slot for people like them, each pair once
+# (by the first of its open slots), not answered by them. The audiences are the claim's: see assignments.py.
+_OPEN_TO_THEM = """
+SELECT 1 FROM annotation_membership m
+CROSS JOIN LATERAL unnest(array_append(m.audiences, ''::varchar)) AS audience(name)
+JOIN annotation_slot s ON s.campaign_id = m.campaign_id AND s.audience = audience.name AND s.open AND s.reserved_for_id IS NULL
+WHERE m.campaign_id = annotation_campaign.id AND m.user_id = %(user)s AND m.active
+  AND NOT EXISTS (
+      SELECT 1 FROM annotation_assignment a
+      WHERE a.pair_id = s.pair_id AND a.annotator_id = %(user)s AND a.state IN ('leased', 'submitted', 'surplus')
+  )
+  AND NOT EXISTS (
+      SELECT 1 FROM annotation_slot e
+      WHERE e.pair_id = s.pair_id AND e.number < s.number AND e.open AND e.reserved_for_id IS NULL
+        AND (e.audience = '' OR e.audience = ANY (m.audiences))
+  )
+"""
+# Kept for them: gold, repeats, what was reassigned. Repeats that wait for their day are not there yet.
+_KEPT_FOR_THEM = """
+SELECT 1 FROM annotation_slot s JOIN annotation_membership m ON m.campaign_id = s.campaign_id AND m.user_id = %(user)s AND m.active
+WHERE s.campaign_id = annotation_campaign.id AND s.reserved_for_id = %(user)s AND s.open
+  AND (s.available_from > statement_timestamp()) IS {waiting} TRUE
+  AND NOT EXISTS (
+      SELECT 1 FROM annotation_assignment a
+      WHERE a.pair_id = s.pair_id AND a.annotator_id = %(user)s AND a.state IN ('leased', 'submitted', 'surplus') AND a.repeat = s.repeat
+  )
+"""
+# Leases: their own, and those of others on pairs they have not had, which no open slot offers them.
+_OWN_LEASES = """
+SELECT 1 FROM annotation_assignment l
+WHERE l.campaign_id = annotation_campaign.id AND l.annotator_id = %(user)s AND l.state = 'leased'
+"""
+_OTHERS_LEASES = """
+SELECT DISTINCT l.pair_id FROM annotation_assignment l
+JOIN annotation_slot s ON s.id = l.slot_id AND s.reserved_for_id IS NULL
+JOIN annotation_membership m ON m.campaign_id = l.campaign_id AND m.user_id = %(user)s AND m.active
+WHERE l.campaign_id = annotation_campaign.id AND l.state = 'leased' AND l.annotator_id <> %(user)s
+  AND l.expires_at {when} statement_timestamp() AND (s.audience = '' OR s.audience = ANY (m.audiences))
+  AND NOT EXISTS (
+      SELECT 1 FROM annotation_assignment a
+      WHERE a.pair_id = l.pair_id AND a.annotator_id = %(user)s AND a.state IN ('leased', 'submitted', 'surplus')
+  )
+  AND NOT EXISTS (
+      SELECT 1 FROM annotation_slot e
+      WHERE e.pair_id = l.pair_id AND e.open AND e.reserved_for_id IS NULL AND (e.audience = '' OR e.audience = ANY (m.audiences))
+  )
+"""
+
+
 class CampaignQuerySet(models.QuerySet["Campaign"]):
     def for_member(self, user: User) -> "CampaignQuerySet":
         return self.filter(memberships__user=user)
 
     def unblinded_for(self, user: User) -> "CampaignQuerySet":
-        """Campaigns whose producers `user` may see: all but the open (or paused) ones they judge in, whatever their roles."""
-        return self.exclude(pk__in=Membership.objects.filter(user=user, campaign__state__in=CampaignState.running()).values("campaign"))
+        """Campaigns whose producers `user` may see: all but the open ones they judge in, whatever their roles."""
+        return self.exclude(pk__in=Membership.objects.filter(user=user, campaign__state=CampaignState.OPEN).values("campaign"))
+
+    def for_rater(self, user: User) -> "CampaignQuerySet":
+        """A member's campaigns, once opened, with what is `answered` by them: what the compare page needs, at the price of one index."""
+        mine = Assignment.objects.filter(campaign=models.OuterRef("pk"), annotator=user, state__in=["submitted", "surplus"])
+        return self.for_member(user).exclude(state=CampaignState.DRAFT).annotate(answered=_count(mine))
 
     def for_queue(self, user: User) -> "CampaignQuerySet":
-        """A member's campaigns with what is `answered` by them, `left` for them, and `busy`: left, but in colleagues' hands now."""
-        mine = Assignment.objects.filter(campaign=models.OuterRef("pk"), annotator=user)
-        counted = ["submitted", "surplus"]
-        untouched = Pair.objects.filter(campaign=models.OuterRef("pk")).exclude(
-            pk__in=Assignment.objects.filter(annotator=user, state__in=counted).values("pair")
-        )
-        leases = Assignment.objects.filter(pair=models.OuterRef("pk"), state="leased")
-        free = (
-            models.Exists(Slot.objects.filter(pair=models.OuterRef("pk"), open=True))
-            | models.Exists(leases.filter(expires_at__lte=Now()))
-            | models.Exists(leases.filter(annotator=user))
-        )
-        busy = models.Exists(leases.filter(expires_at__gt=Now()).exclude(annotator=user))
-        return (
-            self.for_member(user)
-            .exclude(state=CampaignState.DRAFT)
-            .annotate(
-                answered=_count(mine.filter(state__in=counted)),
-                left=_count(untouched.filter(free)),
-                busy=_count(untouched.filter(~free & busy)),
-            )
+        """As `for_rater`, with what is `left` for them, and `busy`: in colleagues' hands now, or a repeat that waits for its day.
+
+        `left` stops at LEFT_COUNTED, so that its price does not grow with the campaign; below it is exact.
+        """
+        return self.for_rater(user).annotate(
+            left=_capped(_OPEN_TO_THEM, user)
+            + _capped(_KEPT_FOR_THEM.format(waiting="NOT"), user)
+            + _capped(_OWN_LEASES, user)
+            + _capped(_OTHERS_LEASES.format(when="<="), user),
+            busy=_capped(_OTHERS_LEASES.format(when=">"), user) + _capped(_KEPT_FOR_THEM.format(waiting=""), user),
         )
 
     def with_progress(self) -> "CampaignQuerySet":
-        """With `wanted` judgements and how many are `done`."""
-        return self.annotate(
-            wanted=_count(Slot.objects.filter(campaign=models.OuterRef("pk"))),
-            done=_count(Assignment.objects.filter(campaign=models.OuterRef("pk"), state="submitted")),
-        )
+        """With the votes `wanted` (in a qualification, its pairs' answers) and how many are `done`."""
+        slots = Slot.objects.filter(_COUNTING, campaign=models.OuterRef("pk"), withdrawn_at__isnull=True)
+        return self.annotate(wanted=_count(slots), done=_count(slots.filter(open=False, assignments__state="submitted")))
 
 
 def _count(rows: models.QuerySet[Any]) -> Coalesce:
     """How many of `rows` belong to the campaign of the outer query, as a subquery: counting over joins would multiply."""
     counted = rows.order_by().values("campaign").annotate(n=models.Count("pk")).values("n")
     return Coalesce(models.Subquery(counted, output_field=models.IntegerField()), 0)
+
+
+def _capped(rows: str, user: User) -> RawSQL:
+    """How many `rows` there are, counted up to LEFT_COUNTED."""
+    named = re.sub(r"%\(user\)s", "%s", rows)
+    sql = f"SELECT count(*) FROM ({named} LIMIT {LEFT_COUNTED}) counted"  # noqa: S608 (our own text; values are parameters)
+    return RawSQL(sql, [user.pk] * rows.count("%(user)s"), output_field=models.IntegerField())  # noqa: S611
 
 
 class Campaign(models.Model):
@@ -207,6 +263,11 @@ class Campaign(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def overdue(self) -> bool:
+        """Its last day is over: no pair is handed out."""
+        return self.deadline is not None and self.deadline < timezone.localdate()
 
 
 class Membership(models.Model):

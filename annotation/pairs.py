@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from math import ceil
 from typing import Any
 
 from django.db.models import F
@@ -166,7 +167,10 @@ def lay_out(campaign: Campaign, found: Sequence[Candidate], draw: random.Random,
     left = sides([one.producers for one in found], draw)
     slots = []
     for place, (pair, one) in enumerate(zip(pairs, found, strict=True)):
-        audiences = [audience for audience in _audiences(campaign, one) for _ in range(campaign.overlap + (place in doubled))]
+        wanted = _audiences(campaign, one)
+        audiences = [audience for audience in wanted for _ in range(campaign.overlap)]
+        if place in doubled:
+            audiences.append(wanted[place % len(wanted)])
         slots += [
             Slot(
                 pair=pair, campaign=campaign, number=number, position=pair.position, audience=audience,
@@ -180,7 +184,7 @@ def lay_out(campaign: Campaign, found: Sequence[Candidate], draw: random.Random,
 
 def _doubled(share: float, found: Sequence[Candidate], draw: random.Random) -> set[int]:
     eligible = [n for n, one in enumerate(found) if one.selected_by != Selection.INFORMATIVE and one.split != Split.EVALUATION]
-    return set(draw.sample(eligible, round(share * len(eligible))))
+    return set(draw.sample(eligible, ceil(share * len(eligible) - 1e-9)))
 
 
 def _audiences(campaign: Campaign, one: Candidate) -> list[str]:

@@ -1,12 +1,24 @@
 """Defects: samples that raters could not judge for a fault of their own, reported by their answers and sent back to the data's owner."""
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
 from django.db import IntegrityError, transaction
+from django.db.models import Count, Q
+from django.db.models.functions import Now
 
 from accounts import audit
-from annotation.models import CannotJudge, Defect, Hard, Judgement, Sample
+from accounts.models import User
+from annotation import slots
+from annotation.models import Adjudication, CannotJudge, Defect, Hard, Judgement, Outcome, Pair, Sample
 
 # Doubt that a better sample would remove; "outside my field" and "both are plausible" say nothing against it.
 _HARD = {Hard.MISSING_CONTEXT, Hard.AMBIGUOUS}
+
+
+class DefectRefused(Exception):
+    """A report cannot be settled so; the message says why. Nothing was changed."""
 
 
 @transaction.atomic
@@ -19,16 +31,99 @@ def consider(*, judgement: Judgement) -> Defect | None:
     if not defective and judgement.hard not in _HARD:
         return None
     sample = Sample.objects.get(prompts__pairs__assignments=judgement.assignment_id)
+    known = Defect.objects.filter(sample=sample).order_by("-pk").first()
+    if known is not None and known.state != "open" and not defective:
+        return known
+    return report(sample=sample, actor=judgement.assignment.annotator)
+
+
+@transaction.atomic
+def report(*, sample: Sample, actor: User, note: str = "") -> Defect | None:
+    """Send a sample back to whoever owns the data: the report that is open, or a new one; None when it is withdrawn already.
+
+    A note (a lead's words) is added to the ones that are there.
+    """
     if sample.withdrawn_at is not None:
         return None
-    known = Defect.objects.filter(sample=sample).order_by("-pk").first()
-    if known is not None and (known.state == "open" or not defective):
-        return known
     try:
         with transaction.atomic():
-            defect = Defect.objects.create(sample=sample)
+            defect, new = Defect.objects.select_for_update().get_or_create(sample=sample, state="open", defaults={"note": note})
     except IntegrityError:
         # A colleague reported it in the same moment.
-        return Defect.objects.get(sample=sample, state="open")
-    audit.record(judgement.assignment.annotator, "defect.reported", defect, sample=sample.pk)
+        defect, new = Defect.objects.select_for_update().get(sample=sample, state="open"), False
+    if new:
+        audit.record(actor, "defect.reported", defect, sample=sample.pk)
+    elif note and note not in defect.note:
+        defect.note = f"{defect.note}\n\n{note}".strip()
+        defect.save(update_fields=["note"])
     return defect
+
+
+@transaction.atomic
+def decide(*, defect: Defect, actor: User, decision: str, note: str = "", replaced_by: Sample | None = None) -> Defect:
+    """Settle an open report: "kept" (back as it is), "withdrawn", or "fixed" (withdrawn, and another sample stands in its place).
+
+    A withdrawn sample is handed out no more, its leases end, and no new snapshot holds it; what was answered stays. Its replacement is
+    an imported sample that becomes part of the next campaign. Raises DefectRefused.
+    """
+    held = Defect.objects.select_for_update(of=("self",)).select_related("sample").get(pk=defect.pk)
+    if held.state != "open":
+        raise DefectRefused(f"This report was settled before: {held.get_state_display().lower()}. Nothing was changed.")
+    if decision not in {"kept", "withdrawn", "fixed"}:
+        raise DefectRefused("Choose what becomes of the sample.")
+    if decision == "fixed":
+        _check_replacement(held.sample, replaced_by)
+    elif replaced_by is not None:
+        raise DefectRefused("Only a replaced sample has another in its place.")
+    withdrawn = 0
+    if decision != "kept":
+        Sample.objects.filter(pk=held.sample_id, withdrawn_at__isnull=True).update(withdrawn_at=Now())
+        withdrawn = slots.withdraw(pairs=Pair.objects.filter(prompt__sample=held.sample_id))
+    held.state, held.decided_by, held.replaced_by = decision, actor, replaced_by
+    held.note = "\n\n".join(words for words in (held.note, note.strip()) if words)
+    held.decided_at = Now()
+    held.save(update_fields=["state", "decided_by", "replaced_by", "note", "decided_at"])
+    audit.record(actor, f"defect.{decision}", held, sample=held.sample_id, slots=withdrawn, replaced_by=replaced_by and replaced_by.pk)
+    held.refresh_from_db()
+    return held
+
+
+def _check_replacement(sample: Sample, replaced_by: Sample | None) -> None:
+    if replaced_by is None:
+        raise DefectRefused("Name the imported sample that takes its place.")
+    if replaced_by.pk == sample.pk or replaced_by.withdrawn_at is not None:
+        raise DefectRefused("Name another sample, one that is not withdrawn.")
+
+
+class Reported(NamedTuple):
+    """Why raters (and leads) speak against a sample: how many current answers for each reason, and how many pairs it is in."""
+
+    defective: int
+    missing_context: int
+    ambiguous: int
+    ruled: int
+    pairs: int
+
+
+def reasons(found: Sequence[Defect]) -> dict[int, Reported]:
+    """What stands against each report's sample now, by sample id, in three queries however many there are."""
+    samples = [defect.sample_id for defect in found]
+    sample = "assignment__pair__prompt__sample"
+    spoken = Judgement.objects.current().filter(**{f"{sample}__in": samples})
+    counted = {
+        row[sample]: row
+        for row in spoken.values(sample).annotate(
+            defective=Count("pk", filter=Q(cannot_reason=CannotJudge.DEFECTIVE_INPUT)),
+            missing_context=Count("pk", filter=Q(hard=Hard.MISSING_CONTEXT)),
+            ambiguous=Count("pk", filter=Q(hard=Hard.AMBIGUOUS)),
+        )
+    }
+    rulings = Adjudication.objects.newest().filter(outcome=Outcome.DEFECTIVE, dispute__pair__prompt__sample__in=samples)
+    ruled = Counter(rulings.values_list("dispute__pair__prompt__sample", flat=True))
+    pairs = Counter(_samples_of_pairs(samples))
+    nothing = {"defective": 0, "missing_context": 0, "ambiguous": 0}
+    return {pk: Reported(**{name: counted.get(pk, nothing)[name] for name in nothing}, ruled=ruled[pk], pairs=pairs[pk]) for pk in samples}
+
+
+def _samples_of_pairs(samples: Iterable[int]) -> Iterable[int]:
+    return Pair.objects.filter(prompt__sample__in=samples).values_list("prompt__sample", flat=True)

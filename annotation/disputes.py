@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from django.db import transaction
 
 from accounts import audit
+from annotation import slots
 from annotation.models import (
     MAJOR,
     AssignmentState,
@@ -104,6 +105,8 @@ def _open(pair: Pair, found: Finding) -> Dispute:
         votes_version=found.version,
     )
     audit.record(None, "dispute.opened", dispute, kind=str(found.kind), severity=found.severity)
+    if found.kind == DisputeKind.HARM:
+        slots.add_review(pair=pair)
     return dispute
 
 
@@ -111,6 +114,9 @@ def _update(pair: Pair, dispute: Dispute, found: Finding) -> Dispute:
     """The votes below a dispute changed: it is asked (again), or it is one no more. A deferred one comes back when it got worse."""
     worse = found.severity > dispute.severity
     before = dispute.state
+    if found.kind == DisputeKind.HARM:
+        # A no-op where a second reader was asked already.
+        slots.add_review(pair=pair)
     if found.kind is None:
         dispute.state = DisputeState.MOOT
     elif before != DisputeState.DEFERRED or worse:

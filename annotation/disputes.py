@@ -49,7 +49,7 @@ def consider(*, pair: Pair) -> Dispute | None:
     held = (
         Pair.objects.select_for_update(of=("self",), no_key=True)
         .select_related("dispute", "gold", "campaign")
-        .only("campaign__purpose", "campaign__state", "gold__pk", "dispute")
+        .only("campaign__purpose", "campaign__state", "gold__id", "dispute")
         .get(pk=pair.pk)
     )
     dispute: Dispute | None = getattr(held, "dispute", None)

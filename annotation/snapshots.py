@@ -168,7 +168,7 @@ def _resolve(
     rows: list[_Row] = []
     pairs = Pair.objects.filter(campaign=campaign).select_related("prompt__sample", "first", "second", "gold").only(
         "prompt__digest", "prompt__sample__digest", "prompt__sample__split", "prompt__sample__task_type", "prompt__sample__withdrawn_at",
-        "first__digest", "second__digest", "gold__pk",
+        "first__digest", "second__digest", "gold__id",
     )  # fmt: skip
     for pair in pairs.iterator(chunk_size=2000):
         if reason := _kept_out(pair, evidence.findings, task_types):

@@ -21,23 +21,27 @@ class DefectRefused(Exception):
     """A report cannot be settled so; the message says why. Nothing was changed."""
 
 
-@transaction.atomic
+def speaks_against(answer: Judgement) -> bool:
+    """Whether an answer says that the sample itself is at fault."""
+    return answer.cannot_reason == CannotJudge.DEFECTIVE_INPUT or answer.hard in _HARD
+
+
+@transaction.atomic(savepoint=False)
 def consider(*, judgement: Judgement) -> Defect | None:
     """Report the judgement's sample when the answer speaks against it; None when it does not, or when the sample is withdrawn.
 
-    One report is open at a time. After a lead kept a sample, only "the input is defective" opens another: chips do not ask twice.
+    One report is open at a time. After a lead kept a sample, only a later "the input is defective" opens another: chips do not ask twice.
     """
-    defective = judgement.cannot_reason == CannotJudge.DEFECTIVE_INPUT
-    if not defective and judgement.hard not in _HARD:
+    if not speaks_against(judgement):
         return None
     sample = Sample.objects.get(prompts__pairs__assignments=judgement.assignment_id)
     known = Defect.objects.filter(sample=sample).order_by("-pk").first()
-    if known is not None and known.state != "open" and not defective:
+    if known is not None and (known.state == "open" or not judgement.cannot_reason or judgement.submitted_at <= known.decided_at):
         return known
     return report(sample=sample, actor=judgement.assignment.annotator)
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def report(*, sample: Sample, actor: User, note: str = "") -> Defect | None:
     """Send a sample back to whoever owns the data: the report that is open, or a new one; None when it is withdrawn already.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from django.db import transaction
 
 from accounts import audit
-from annotation import slots
+from annotation import defects, slots
 from annotation.models import (
     MAJOR,
     AssignmentState,
@@ -38,9 +38,12 @@ class Finding:
     version: int
 
 
-@transaction.atomic
+# No savepoint of its own: it runs within the submitting transaction, on the way of every answer.
+@transaction.atomic(savepoint=False)
 def consider(*, pair: Pair) -> Dispute | None:
     """Open, update or close the pair's dispute after its answers changed; None when there is and was nothing to settle.
+
+    A sample that the answers speak against is reported. Two queries when there is neither.
 
     Strongly opposed votes make one, and so does a flag of major harm or worse by anybody, a repeat or a surplus answer included
     (product.md 2.4–2.5). Slight against slight is information, not a dispute. A pair whose answer is known makes none. Called in the
@@ -53,9 +56,14 @@ def consider(*, pair: Pair) -> Dispute | None:
         .get(pk=pair.pk)
     )
     dispute: Dispute | None = getattr(held, "dispute", None)
-    if held.campaign.purpose == "qualify" or getattr(held, "gold", None) is not None:
+    if held.campaign.purpose == "qualify":
         return None
-    found = find(_answers(held))
+    answers = _answers(held)
+    if reporting := _against_the_sample(answers):
+        defects.consider(judgement=reporting)
+    if getattr(held, "gold", None) is not None:
+        return None
+    found = find(answers)
     if dispute is None:
         return None if found.kind is None else _open(held, found)
     if found.version == dispute.votes_version:
@@ -64,21 +72,29 @@ def consider(*, pair: Pair) -> Dispute | None:
 
 
 def _answers(pair: Pair) -> list[Judgement]:
-    answers = Judgement.objects.filter(assignment__pair=pair).exclude(assignment__slot__kind=SlotKind.GOLD)
-    return list(answers.select_related("assignment__slot").order_by("assignment", "revision"))
+    """Every revision of every answer, the newest of an assignment last."""
+    answers = Judgement.objects.filter(assignment__pair=pair).select_related("assignment__slot", "assignment__annotator")
+    return list(answers.order_by("assignment", "revision"))
+
+
+def _current(answers: Iterable[Judgement]) -> list[Judgement]:
+    """JudgementQuerySet.current(), of answers that were read already."""
+    return list({answer.assignment_id: answer for answer in answers if answer.undone_at is None}.values())
+
+
+def _against_the_sample(answers: Iterable[Judgement]) -> Judgement | None:
+    """The current answer that speaks against the sample: the newest "defective input", else the newest chip."""
+    against = [answer for answer in _current(answers) if defects.speaks_against(answer)]
+    return max(against, key=lambda answer: (answer.cannot_reason != "", answer.pk), default=None)
 
 
 def find(answers: Iterable[Judgement]) -> Finding:
     """What every revision of a pair's answers amounts to. `version` counts the revisions that bear on it and their undoing."""
-    current: dict[int, Judgement] = {}
-    version = 0
-    for answer in answers:
-        if answer.undone_at is None:
-            current[answer.assignment_id] = answer
-        if _is_a_vote(answer) or _flagged(answer):
-            version += 1 + (answer.undone_at is not None)
-    votes = {answer.verdict for answer in current.values() if _is_a_vote(answer) and answer.assignment.state == AssignmentState.SUBMITTED}
-    severity = max((GRADE[flag] for answer in current.values() for flag in (answer.harm_first, answer.harm_second)), default=0)
+    answers = [answer for answer in answers if answer.assignment.slot.kind != SlotKind.GOLD]
+    version = sum(1 + (answer.undone_at is not None) for answer in answers if _is_a_vote(answer) or _flagged(answer))
+    current = _current(answers)
+    votes = {answer.verdict for answer in current if _is_a_vote(answer) and answer.assignment.state == AssignmentState.SUBMITTED}
+    severity = max((GRADE[flag] for answer in current for flag in (answer.harm_first, answer.harm_second)), default=0)
     if severity >= GRADE[Severity.MAJOR]:
         return Finding(DisputeKind.HARM, severity, version)
     opposed = bool(votes & _FOR_FIRST) and bool(votes & _FOR_SECOND) and bool(votes & _MUCH)

@@ -89,7 +89,9 @@ def test_the_digest_is_that_of_the_rows_written_out(judged: Campaign) -> None:
         }
         for row in snapshot.rows.order_by("position")
     ]
-    whole = {"format": "snapshot-1", "campaign": str(judged.public_id), "simulated": False, "toy": False, "rows": contents}
+    whole = {
+        "format": "snapshot-2", "campaign": str(judged.public_id), "simulated": False, "toy": False, "rulings": [], "rows": contents,
+    }  # fmt: skip
     assert hashlib.sha256(json.dumps(whole, sort_keys=True, separators=(",", ":")).encode()).hexdigest() == snapshot.digest
 
 

@@ -204,13 +204,29 @@ def flip_rate(agreement: Estimate) -> Estimate:
     return chain(agreement, lambda agreed: (1 - sqrt(max(2 * agreed - 1, 0.0))) / 2)
 
 
-def flip_rate_by(ratings: Iterable[Rating], group_of: Mapping[Hashable, str], *, floor: int = FLOOR) -> dict[str, Estimate]:
-    """The flip rate of each group of items (of each task type, say), by name. `group_of` names every item's group."""
+def by_group(
+    ratings: Iterable[Rating], group_of: Mapping[Hashable, str], categories: Sequence[Hashable], measure: Callable[[Table], Estimate]
+) -> dict[str, Estimate]:
+    """One of the measures above for each group of items (each task type, say), by name in order. `group_of` names every item's group."""
     groups: dict[str, list[Rating]] = {}
-    for rating in decisive(ratings):
+    for rating in ratings:
         groups.setdefault(group_of[rating.item], []).append(rating)
-    tables = {name: tabulate(rows, ("first", "second")) for name, rows in sorted(groups.items())}
-    return {name: flip_rate(raw_agreement(table, floor=floor)) for name, table in tables.items()}
+    return {name: measure(tabulate(groups[name], categories)) for name in sorted(groups)}
+
+
+def flip_rate_by(ratings: Iterable[Rating], group_of: Mapping[Hashable, str], *, floor: int = FLOOR) -> dict[str, Estimate]:
+    """The flip rate of each group of items, from its decisive votes. A group without any is left out."""
+    return by_group(decisive(ratings), group_of, ("first", "second"), lambda table: flip_rate(raw_agreement(table, floor=floor)))
+
+
+def margins(ratings: Iterable[Rating]) -> dict[Hashable, str]:
+    """Each decisively judged item's margin, as groups for `by_group`: "much" where anybody said "much better", else "slightly"."""
+    found: dict[Hashable, str] = {}
+    for rating in ratings:
+        if rating.category in SIDES:
+            strong = str(rating.category).endswith("_much") or found.get(rating.item) == "much"
+            found[rating.item] = "much" if strong else "slightly"
+    return found
 
 
 def after_majority_of_three(flips: float) -> float:

@@ -23,7 +23,7 @@ class Vote(NamedTuple):
 
 class Posterior(NamedTuple):
     """`first`: how likely the first side is truly better, by item. `accuracy`: how often a rater votes for the truly better side,
-    hidden below `floor` votes on items that somebody else judged too; n counts those. `estimates`: the same unhidden, for weights.
+    hidden below `floor` votes on items that somebody else judged too; n counts those. `estimates`: the same, unhidden.
     """
 
     first: dict[Hashable, float]
@@ -115,11 +115,27 @@ def _spread(accuracy: Array, amount: Array, evidence: Array, items: Numbers, rat
     return found
 
 
-def weights(estimates: Mapping[Hashable, float]) -> dict[Hashable, float]:
-    """What a rater's vote counts for in resolution.resolve: (2a − 1) over the mean of all: a coin counts nothing, the mean is 1."""
-    edges = {rater: max(2 * accuracy - 1, 0.0) for rater, accuracy in estimates.items()}
-    mean = sum(edges.values()) / len(edges) if edges else 0.0
-    return {rater: edge / mean if mean > 0 else 1.0 for rater, edge in edges.items()}
+def weights(accuracy: Mapping[Hashable, Estimate]) -> dict[Hashable, float]:
+    """What a rater's vote counts for in resolution.resolve, from Posterior.accuracy: the edge 2a − 1 over the mean edge, so that a
+    coin counts next to nothing and the mean is 1, drawn back to 1 as far as raters' accuracies differ by chance alone (empirical
+    Bayes: between-rater variance over itself plus the square of this rater's standard error). A rater without a shown accuracy has 1.
+    """
+    known = {
+        rater: (2 * a.value - 1, (a.high - a.low) / Z95)
+        for rater, a in accuracy.items()
+        if a.value is not None and a.low is not None and a.high is not None
+    }
+    found = dict.fromkeys(accuracy, 1.0)
+    if len(known) < 2:
+        return found
+    edges = np.array([edge for edge, _ in known.values()])
+    errors = np.array([error**2 for _, error in known.values()])
+    mean = float(edges.mean())
+    between = max(float(edges.var(ddof=1) - errors.mean()), 0.0)
+    if mean <= 0:
+        return found
+    drawn = mean + (edges - mean) * between / (between + errors)
+    return found | dict(zip(known, np.maximum(drawn / mean, 0.0).tolist(), strict=True))
 
 
 class Repeat(NamedTuple):

@@ -17,6 +17,7 @@ from annotation.agreement import (
     Table,
     Weights,
     after_majority_of_three,
+    by_group,
     ceiling,
     decisive,
     flip_rate,
@@ -24,6 +25,7 @@ from annotation.agreement import (
     gwet_ac1,
     gwet_ac2,
     krippendorff_alpha,
+    margins,
     raw_agreement,
     tabulate,
 )
@@ -202,6 +204,17 @@ def test_each_task_has_its_own_flip_rate() -> None:
     assert found["summary"].low < 0.2 < found["summary"].high  # type: ignore[operator]
     assert found["triage"].low < 0.08 < found["triage"].high  # type: ignore[operator]
     assert found["triage"].n == 300
+
+
+def test_agreement_by_margin() -> None:
+    rows = []
+    for item in range(40):
+        rows += [Rating(("clear", item), "alice", "first_much"), Rating(("clear", item), "bob", "first_slightly")]
+        said = "first_slightly" if item % 2 else "second_slightly"
+        rows += [Rating(("close", item), "alice", "first_slightly"), Rating(("close", item), "bob", said)]
+    rows.append(Rating("tied", "alice", "both_acceptable"))
+    found = by_group(decisive(rows), margins(rows), ("first", "second"), raw_agreement)
+    assert {name: (estimate.value, estimate.n) for name, estimate in found.items()} == {"much": (1.0, 40), "slightly": (0.5, 40)}
 
 
 # Wilson's interval: product.md 2.1 (60 % of 100, 200, 400), and values of Newcombe, Stat. Med. 17 (1998), table I.

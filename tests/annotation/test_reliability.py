@@ -137,12 +137,29 @@ def test_a_repeat_is_not_a_second_witness() -> None:
         dawid_skene([Vote(1, "alice", "first"), Vote(1, "alice", "first")])
 
 
+def sure(accuracy: float, half: float) -> Estimate:
+    return Estimate(accuracy, accuracy - half, accuracy + half, 100)
+
+
 def test_a_vote_weighs_what_its_rater_is_worth() -> None:
-    found = weights({"alice": 0.9, "bob": 0.7, "coin": 0.5, "worse": 0.4})
-    assert found == {"alice": pytest.approx(0.8 / 0.3), "bob": pytest.approx(0.4 / 0.3), "coin": 0.0, "worse": 0.0}
-    assert np.mean(list(found.values())) == pytest.approx(1)
-    assert weights({"coin": 0.5}) == {"coin": 1.0}
+    # Known for certain: edges 0.8, 0.4 and 0 over their mean, 0.4.
+    certain = weights({"alice": sure(0.9, 0), "bob": sure(0.7, 0), "coin": sure(0.5, 0)})
+    assert certain == pytest.approx({"alice": 2.0, "bob": 1.0, "coin": 0.0})
+    # Not told apart: everybody weighs the same.
+    assert weights({"alice": sure(0.85, 0.2), "bob": sure(0.75, 0.2)}) == {"alice": 1.0, "bob": 1.0}
+    # In between: the edges' variance is 0.08, of which the squared standard error (0.2 / 1.96)² is chance.
+    found = weights({"alice": sure(0.9, 0.1), "bob": sure(0.7, 0.1)})
+    error = (0.2 / 1.959964) ** 2
+    assert found["alice"] == pytest.approx((0.6 + 0.2 * (0.08 - error) / 0.08) / 0.6)
+    assert found["alice"] + found["bob"] == pytest.approx(2)
+
+
+def test_a_rater_nobody_knows_weighs_one() -> None:
+    unknown = Estimate(None, None, None, 4, "n too small")
     assert weights({}) == {}
+    assert weights({"alice": sure(0.9, 0), "new": unknown}) == {"alice": 1.0, "new": 1.0}
+    assert weights({"alice": sure(0.9, 0), "bob": sure(0.7, 0), "new": unknown})["new"] == 1.0
+    assert weights({"coin": sure(0.5, 0), "worse": sure(0.4, 0)}) == {"coin": 1.0, "worse": 1.0}
 
 
 def test_swapped_repeats_separate_memory_of_content_from_habit_of_side() -> None:

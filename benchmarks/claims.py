@@ -65,13 +65,16 @@ def together(work: list[Callable[[list[float]], None]]) -> tuple[float, list[flo
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     from django.db import connection
 
-    from accounts.models import Role, RoleGrant, User
+    from accounts import consents
+    from accounts.models import Consent, Role, RoleGrant, User
     from annotation import assignments, judgements
     from annotation.models import Assignment, Slot, Verdict
     from tests.annotation.build import campaign
 
     people = User.objects.bulk_create([User(username=f"rater-{n}") for n in range(arguments.threads)])
     RoleGrant.objects.bulk_create([RoleGrant(user=person, role=Role.ANNOTATOR) for person in people])
+    text = consents.current()
+    Consent.objects.bulk_create([Consent(user=person, text=text) for person in people])
     made = campaign(people, pairs=arguments.pairs, overlap=arguments.overlap)
     wanted = arguments.pairs * arguments.overlap
 

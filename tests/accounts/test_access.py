@@ -56,6 +56,9 @@ RATERS           = " in      ok      ok      403     403     403     in      ok 
 MEMBERS          = " in      ok      ok      403     403     403     in      404 "
 HOLDER           = " in      ok      404     403     403     403     in      404 "
 TRAINERS         = " in      403     403     ok      403     ok      in      403 "
+LEADS            = " in      403     ok      ok      403     ok      in      403 "
+# Carol judges in the campaign that is asked about.
+UNBLINDED_LEADS  = " in      403     404     ok      403     ok      in      403 "
 READERS          = " in      403     403     ok      ok      ok      in      403 "
 HOUSE            = " in      403     403     403     ok      ok      in      403 "
 ADMIN            = " in      403     403     403     403     ok      in      403 "
@@ -89,7 +92,16 @@ DECISIONS: dict[str, Row] = {
     "annotation:next":             asks_first("POST", MEMBERS),
     "annotation:judge":            asks_first("GET", HOLDER, "POST", HOLDER),
     "annotation:undo":             asks_first("POST", MEMBERS),
+    "annotation:extend":           asks_first("POST", HOLDER),
+    "annotation:ahead":            asks_first("POST", HOLDER),
+    "annotation:leave":            asks_first("POST", MEMBERS),
     "annotation:guideline":        asks_first("GET", MEMBERS),
+    "annotation:qualification":    asks_first("GET", MEMBERS, "POST", MEMBERS),
+    "annotation:sitting":          asks_first("GET", HOLDER),
+    "annotation:sitting-end":      asks_first("POST", HOLDER),
+    "annotation:gold":             asks_first("GET", UNBLINDED_LEADS),
+    "annotation:gold-settled":     asks_first("POST", TRAINERS),
+    "annotation:qualification-grant": asks_first("POST", LEADS),
 
     # Samples, campaigns, snapshots
     "annotation:samples":          asks_first("GET", TRAINERS),
@@ -117,6 +129,8 @@ DECISIONS: dict[str, Row] = {
     "training:evaluation":         rows("GET", TRAINERS),
     "training:promote":            rows("POST", TRAINERS),
     "training:rollback":           rows("POST", TRAINERS),
+    "training:impact":             rows("GET", RATERS),
+    "training:impact-data":        rows("GET", RATERS),
 
     # Jobs and models
     "jobs:jobs":                   asks_first("GET", TRAINERS),
@@ -213,7 +227,16 @@ POINTING_AT: dict[str, Callable[[House], dict[str, Any]]] = {
     "accounts:token-revoke": lambda house: {"pk": house.token.pk},
     "annotation:next": lambda house: {"pk": house.campaign.public_id},
     "annotation:undo": lambda house: {"pk": house.campaign.public_id},
+    "annotation:extend": lambda house: {"pk": house.assignment.public_id},
+    "annotation:ahead": lambda house: {"pk": house.assignment.public_id},
+    "annotation:leave": lambda house: {"pk": house.campaign.public_id},
     "annotation:guideline": lambda house: {"pk": house.campaign.public_id},
+    "annotation:qualification": lambda house: {"pk": house.qualification.public_id},
+    "annotation:sitting": lambda house: {"pk": house.sitting.public_id},
+    "annotation:sitting-end": lambda house: {"pk": house.sitting.public_id},
+    "annotation:gold": lambda house: {"pk": house.campaign.public_id},
+    "annotation:gold-settled": lambda house: {"pk": house.campaign.public_id},
+    "annotation:qualification-grant": lambda house: {"pk": house.qualification.public_id, "user": house.people["annotator"].pk},
     "annotation:judge": lambda house: {"pk": house.assignment.public_id},
     "annotation:campaign": lambda house: {"pk": house.campaign.public_id},
     "annotation:campaign-open": lambda house: {"pk": house.campaign.public_id},

@@ -9,7 +9,8 @@ from uuid import uuid4
 import pytest
 from django.db import OperationalError, close_old_connections, connection
 
-from accounts.models import Role, RoleGrant, User
+from accounts import consents
+from accounts.models import Consent, Role, RoleGrant, User
 from annotation import assignments, judgements
 from annotation.models import Assignment, Campaign, Judgement, Verdict
 from benchmarks.mutants import count_then_insert
@@ -23,6 +24,8 @@ Lease = Callable[..., Assignment | None]
 def crowd(size: int) -> list[User]:
     people = User.objects.bulk_create([User(username=f"rater-{n}") for n in range(size)])
     RoleGrant.objects.bulk_create([RoleGrant(user=person, role=Role.ANNOTATOR) for person in people])
+    text = consents.current()
+    Consent.objects.bulk_create([Consent(user=person, text=text) for person in people])
     return people
 
 

@@ -1,13 +1,16 @@
 """Qualification: a few pairs whose answers are known, with feedback after each, before somebody judges for real."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from django.db import transaction
+from django.db.models import Count
 from django.db.models.functions import Now
 
 from accounts import audit
 from accounts.models import User
-from annotation.models import Campaign, CampaignState, Gold, Judgement, JudgementQuerySet, Membership, SlotKind
+from annotation import memberships
+from annotation.models import Campaign, CampaignState, Gold, Judgement, JudgementQuerySet, Membership, Slot, SlotKind
 
 QUALIFY = "qualify"
 
@@ -69,7 +72,7 @@ def feedback(*, judgement: Judgement) -> Feedback | None:
         expected_words=" or ".join(_WORDS[code] if not place else _lower(_WORDS[code]) for place, code in enumerate(in_order)),
         explanation=gold.explanation,
         number=answered,
-        total=_total(held.campaign),
+        total=_total(held.campaign, held.annotator, held.repeat),
     )
 
 
@@ -84,8 +87,21 @@ def _lower(words: str) -> str:
     return words if words[:2] in ("A ", "B ") else words[0].lower() + words[1:]
 
 
-def _total(campaign: Campaign) -> int:
-    return Gold.objects.filter(pair__campaign=campaign).count()
+def pairs_of(campaign: Campaign) -> int:
+    """How many pairs a try at the qualification `campaign` has."""
+    return Gold.objects.filter(pair__campaign=campaign, pair__prompt__sample__withdrawn_at__isnull=True).count()
+
+
+def sizes(campaigns: Iterable[int]) -> dict[int, int]:
+    """`pairs_of` for many campaigns in one query, by primary key; those without gold are left out."""
+    gold = Gold.objects.filter(pair__campaign__in=list(campaigns), pair__prompt__sample__withdrawn_at__isnull=True)
+    return dict(gold.order_by().values("pair__campaign").annotate(n=Count("pk")).values_list("pair__campaign", "n"))
+
+
+def _total(campaign: Campaign, user: User, repeat: int) -> int:
+    """How many pairs this try has: those dealt, less what was withdrawn from it meanwhile."""
+    mine = Slot.objects.filter(campaign=campaign, kind=SlotKind.GOLD, reserved_for=user, repeat=repeat, withdrawn_at__isnull=True)
+    return mine.count()
 
 
 def _first_answers(campaign: Campaign, user: User, repeat: int) -> JudgementQuerySet:
@@ -113,7 +129,7 @@ def standing(*, campaign: Campaign, user: User) -> Standing | None:
     member = Membership.objects.filter(campaign=campaign, user=user).first()
     if member is None:
         return None
-    total = _total(campaign)
+    total = _total(campaign, user, member.attempt - 1) or pairs_of(campaign)
     right, answered = score(campaign=campaign, user=user, attempt=member.attempt)
     over = member.qualified_at is not None or member.failed_at is not None
     if over:
@@ -138,8 +154,6 @@ def enrol(*, campaign: Campaign, user: User) -> Membership:
         raise NotQualifying("This qualification is not open now. Ask whoever invited you to open it.")
     if not Membership.objects.filter(user=user, campaign__qualification=campaign, revoked_at__isnull=True).exists():
         raise NotQualifying("No campaign of yours asks for this qualification.")
-    from annotation import memberships
-
     memberships.add(campaign=campaign, users=[user], actor=user)
     return Membership.objects.get(campaign=campaign, user=user)
 
@@ -158,7 +172,7 @@ def consider(*, campaign: Campaign, user: User) -> str:
         return "passed"
     if member.failed_at is not None:
         return "failed"
-    total = _total(campaign)
+    total = _total(campaign, user, member.attempt - 1)
     right, answered = score(campaign=campaign, user=user, attempt=member.attempt)
     if answered < total or not total:
         return "under_way"
@@ -166,8 +180,6 @@ def consider(*, campaign: Campaign, user: User) -> str:
     if right >= needed(campaign, total):
         Membership.objects.filter(pk=member.pk).update(qualified_at=Now())
         audit.record(user, "qualification.passed", campaign, user=user.pk, **figures)
-        from annotation import memberships
-
         memberships.refresh(user=user)
         return "passed"
     if member.attempt < campaign.attempts:
@@ -176,6 +188,7 @@ def consider(*, campaign: Campaign, user: User) -> str:
         return "again"
     Membership.objects.filter(pk=member.pk).update(failed_at=Now())
     audit.record(user, "qualification.failed", campaign, user=user.pk, **figures)
+    memberships.refresh(user=user)
     return "failed"
 
 
@@ -193,13 +206,12 @@ def grant(*, campaign: Campaign, user: User, actor: User) -> Membership:
 
 
 def _deal_next(campaign: Campaign, member: Membership) -> None:
-    """The next try: the same pairs with sides swapped, in another order."""
+    """The next try: the same pairs with their sides swapped."""
     member.attempt += 1
     member.failed_at = None
     member.save(update_fields=["attempt", "failed_at"])
-    from annotation import slots
-
-    slots.deal_gold(campaign=campaign, user=member.user, repeat=member.attempt - 1)
+    # Whoever may go on is dealt the gold of their try.
+    memberships.refresh(user=member.user)
 
 
 def gate(*, campaign: Campaign, user: User) -> Campaign | None:

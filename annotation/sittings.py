@@ -6,7 +6,8 @@ from datetime import timedelta
 from statistics import median
 
 from django.db import IntegrityError, transaction
-from django.db.models.functions import Now
+from django.db.models import Count, IntegerField, OuterRef, Subquery
+from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
 from accounts import audit
@@ -34,6 +35,35 @@ def current(*, campaign: Campaign, annotator: User) -> Sitting | None:
     return Sitting.objects.filter(campaign=campaign, annotator=annotator, ended_at__isnull=True).first()
 
 
+@dataclass(frozen=True)
+class Running:
+    """A sitting under way as the queue shows it."""
+
+    sitting: Sitting
+    answered: int
+
+    @property
+    def minutes_left(self) -> int:
+        return _minutes_left(self.sitting)
+
+    @property
+    def over(self) -> bool:
+        return _time_is_up(self.sitting) or self.answered >= self.sitting.planned_pairs
+
+
+def running(*, annotator: User) -> dict[int, Running]:
+    """Every sitting of `annotator` under way that still has time and pairs, by campaign. One query."""
+    mine = Assignment.objects.filter(
+        campaign=OuterRef("campaign"), annotator=annotator, state__in=ANSWERED, submitted_at__gte=OuterRef("started_at")
+    )
+    counted = mine.order_by().values("campaign").annotate(n=Count("pk")).values("n")
+    found = Sitting.objects.filter(annotator=annotator, ended_at__isnull=True).annotate(
+        answered=Coalesce(Subquery(counted, output_field=IntegerField()), 0)
+    )
+    shown = {sitting.campaign_id: Running(sitting, sitting.answered) for sitting in found}
+    return {campaign: one for campaign, one in shown.items() if not one.over}
+
+
 def start(*, campaign: Campaign, annotator: User, minutes: int) -> Sitting:
     """Begin a session of `minutes`, or go on with the one under way. One whose time is over is ended first."""
     running = current(campaign=campaign, annotator=annotator)
@@ -41,7 +71,7 @@ def start(*, campaign: Campaign, annotator: User, minutes: int) -> Sitting:
         if not over(running):
             return running
         end(sitting=running)
-    pairs = min(power.pairs_promised(minutes, pace(campaign, annotator)), 32_000)
+    pairs = min(power.pairs_promised(minutes, pace(annotator=annotator)), 32_000)
     try:
         with transaction.atomic():
             return Sitting.objects.create(campaign=campaign, annotator=annotator, planned_minutes=minutes, planned_pairs=pairs)
@@ -52,9 +82,17 @@ def start(*, campaign: Campaign, annotator: User, minutes: int) -> Sitting:
 
 def over(sitting: Sitting) -> bool:
     """Whether its time is up or its pairs are answered."""
-    if sitting.ended_at is not None or timezone.now() >= sitting.started_at + timedelta(minutes=sitting.planned_minutes):
-        return True
-    return _answers(sitting).count() >= sitting.planned_pairs
+    return sitting.ended_at is not None or _time_is_up(sitting) or _answers(sitting).count() >= sitting.planned_pairs
+
+
+def _time_is_up(sitting: Sitting) -> bool:
+    return timezone.now() >= sitting.started_at + timedelta(minutes=sitting.planned_minutes)
+
+
+def _minutes_left(sitting: Sitting) -> int:
+    """Whole minutes, rounded up: somebody with seconds left has "1 minute"."""
+    left = sitting.started_at + timedelta(minutes=sitting.planned_minutes) - timezone.now()
+    return max(0, -int(-left.total_seconds() // 60))
 
 
 @transaction.atomic
@@ -91,10 +129,29 @@ def _answers(sitting: Sitting) -> AssignmentQuerySet:
     return found.filter(submitted_at__lte=sitting.ended_at) if sitting.ended_at else found
 
 
-def pace(campaign: Campaign, annotator: User) -> power.Pace:
-    """Minutes a pair for this person: their own median once five were timed, else what the campaign's words take to read."""
-    own = Judgement.objects.pace(annotator)
-    return power.Pace(max(own, 1.0) / 60, "times", own / 60 > power.LONG_PAIR)
+@dataclass(frozen=True)
+class Day:
+    """What somebody did today: `pairs`, and the median time in use of those that were measured."""
+
+    pairs: int
+    median_seconds: float | None
+
+
+def today(*, annotator: User) -> Day:
+    """Since midnight here, over every campaign. One query."""
+    midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
+    given = Judgement.objects.filter(
+        assignment__annotator=annotator, assignment__state__in=ANSWERED, assignment__submitted_at__gte=midnight, revision=1
+    )
+    times = list(given.values_list("active_ms", flat=True))
+    measured = [spent for spent in times if spent is not None]
+    return Day(len(times), median(measured) / 1000 if measured else None)
+
+
+def pace(*, annotator: User) -> power.Pace:
+    """Minutes a pair for this person: the median of their last fifty, or two while fewer than five were timed."""
+    minutes = max(Judgement.objects.pace(annotator), 1.0) / 60
+    return power.Pace(minutes, "times", minutes > power.LONG_PAIR)
 
 
 def hurried(read: Sequence[tuple[int, int | None]]) -> bool:

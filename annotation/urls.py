@@ -1,12 +1,21 @@
 from django.urls import path
 
-from annotation.views import freezing, intake, managing, queue, rating
+from annotation.views import freezing, intake, leasing, managing, qualifying, queue, rating
 
 app_name = "annotation"
 urlpatterns = [
     path("rate/", queue.queue, name="queue"),
     path("rate/<uuid:pk>/", rating.judge, name="judge"),
+    path("rate/<uuid:pk>/extend/", leasing.extend, name="extend"),
+    path("rate/<uuid:pk>/ahead/", leasing.ahead, name="ahead"),
+    path("rate/campaigns/<uuid:pk>/leave/", leasing.leave, name="leave"),
     path("rate/campaigns/<uuid:pk>/next/", queue.next_pair, name="next"),
+    path("rate/campaigns/<uuid:pk>/qualification/", qualifying.qualification, name="qualification"),
+    path("rate/sittings/<uuid:pk>/", queue.sitting, name="sitting"),
+    path("rate/sittings/<uuid:pk>/end/", queue.sitting_end, name="sitting-end"),
+    path("campaigns/<uuid:pk>/gold/", qualifying.gold, name="gold"),
+    path("campaigns/<uuid:pk>/gold/settled/", qualifying.gold_settled, name="gold-settled"),
+    path("campaigns/<uuid:pk>/gold/<int:user>/try/", qualifying.qualification_grant, name="qualification-grant"),
     path("rate/campaigns/<uuid:pk>/undo/", rating.undo, name="undo"),
     path("rate/campaigns/<uuid:pk>/guideline/", rating.guideline, name="guideline"),
     path("samples/", intake.samples, name="samples"),

@@ -14,5 +14,7 @@ urlpatterns = [
     path("runs/<int:pk>/evaluate/", views.evaluate, name="evaluate"),
     path("evaluations/<uuid:public_id>/", views.evaluation, name="evaluation"),
     path("evaluations/<uuid:public_id>/promote/", views.promote, name="promote"),
+    path("me/impact/", views.impact, name="impact"),
+    path("me/impact/data/", views.impact_data, name="impact-data"),
     path("models/aliases/<str:name>/rollback/", views.rollback, name="rollback"),
 ]

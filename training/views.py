@@ -5,21 +5,24 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.http import Http404, HttpResponse
+from django.http import Http404, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.http import urlencode
+from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from accounts import access
 from accounts.access import TRAINERS, UserRequest
 from accounts.models import Role, User
 from annotation.models import Campaign, GenerationBatch, Snapshot
+from annotation.views.rating import RATERS
 from jobs.models import Job, State
 from modelhub import aliases
 from modelhub.errors import AliasMoved, NothingBefore
 from modelhub.models import AliasName, ModelVersion
 from training import curves, evaluations, families, generations, preflight, presets, promotions, runs, stages
+from training import impact as impacts
 from training.engine.errors import SpecError
 from training.forms import GenerateForm, LaunchForm, PromoteForm
 from training.models import Evaluation, Promotion, Run
@@ -309,3 +312,21 @@ def rollback(request: UserRequest, name: str) -> HttpResponse:
     else:
         messages.success(request, f"{decision.version.name} is {name} again.")
     return redirect("modelhub:model", seen.public_id)
+
+
+@require_GET
+@never_cache
+@access.allow(*RATERS)
+def impact(request: UserRequest) -> HttpResponse:
+    """What came of one's own judgements: for raters, each their own."""
+    return render(request, "training/impact.html", {"impact": impacts.of(user=request.user), "enough": impacts.ENOUGH_REPEATS})
+
+
+@require_GET
+@never_cache
+@access.allow(*RATERS)
+def impact_data(request: UserRequest) -> HttpResponse:
+    """One's own judgements to take away."""
+    response = JsonResponse(impacts.own_data(user=request.user), json_dumps_params={"ensure_ascii": False, "indent": 1})
+    response["Content-Disposition"] = 'attachment; filename="my-judgements.json"'
+    return response

@@ -9,7 +9,7 @@ from django.test import Client
 
 from accounts.models import ApiToken, AuditEntry, RoleGrant, User
 from annotation import snapshots
-from annotation.models import Assignment, Campaign, Membership, Sample, Snapshot
+from annotation.models import Assignment, Campaign, Membership, Sample, Sitting, Snapshot
 from jobs.models import Attempt, Job
 from modelhub import artifacts
 from modelhub.models import Alias, AliasMove, LineageEdge, ModelVersion
@@ -32,6 +32,8 @@ class House:
     run: Run
     evaluation: Evaluation
     token: ApiToken
+    qualification: Campaign
+    sitting: Sitting
     # The rows Django's admin shows, by "app_model".
     records: dict[str, Any]
 
@@ -56,6 +58,8 @@ def furnish(folder: Path) -> House:
     for _ in range(12):
         build.judge(campaign, alice)
     assignment = build.lease(campaign, alice)
+    sitting = Sitting.objects.create(campaign=campaign, annotator=alice, planned_minutes=20, planned_pairs=10)
+    qualification = build.qualification([alice, people["adjudicator"]])
     snapshot = snapshots.freeze(campaign=campaign, name="First", actor=dan)
 
     (folder / "config.json").write_text(json.dumps(PHI3))
@@ -89,5 +93,6 @@ def furnish(folder: Path) -> House:
     clients = {role: signed_in(user) for role, user in people.items()} | {"anonymous": Client()}
     assert RoleGrant.objects.count() == 8
     return House(
-        people, clients, campaign, assignment, Sample.objects.earliest("pk"), snapshot, job, version, run, evaluation, token, records
-    )
+        people, clients, campaign, assignment, Sample.objects.earliest("pk"), snapshot, job, version, run, evaluation, token,
+        qualification, sitting, records,
+    )  # fmt: skip

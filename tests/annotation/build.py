@@ -7,7 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 from accounts.models import User
-from annotation import assignments, campaigns, completions, judgements, samples
+from annotation import assignments, campaigns, completions, golds, judgements, samples
 from annotation.models import Assignment, Campaign, GenerationBatch, Judgement, Verdict
 
 GUIDELINE = "Read the input first. Judge what is correct and safe before what is complete, and both before style."
@@ -69,3 +69,11 @@ def lease(campaign: Campaign, annotator: User) -> Assignment:
 def judge(campaign: Campaign, annotator: User, verdict: Verdict = Verdict.FIRST_MUCH, cannot_reason: str = "") -> Judgement:
     """Lease the next pair and answer it."""
     return judgements.submit(assignment=lease(campaign, annotator), verdict=verdict, key=uuid4(), cannot_reason=cannot_reason)
+
+
+def qualification(members: Iterable[User], *, pairs: int = 4, opened: bool = True, **options: Any) -> Campaign:
+    """A qualification whose every pair has the first as its right answer; the explanation of the n-th names its number."""
+    made = campaign(members, pairs=pairs, opened=False, purpose="qualify", name=options.pop("name", "Qualify for letters"), **options)
+    for number, pair in enumerate(made.pairs.order_by("position"), start=1):
+        golds.mark(pair=pair, accepts=golds.FIRST, explanation=f"Because of reason {number}.", origin="written", actor=None)
+    return campaigns.open(campaign=made, actor=None) if opened else made

@@ -100,6 +100,12 @@ def duration(seconds: float | None) -> str:
 
 
 @register.filter
+def percent(share: float | None) -> str:
+    """A share from 0 to 1 as "61 %"."""
+    return "–" if share is None else f"{100 * share:.0f} %"
+
+
+@register.filter
 def size(count: int | None) -> str:
     """A number of bytes as "12.3 MB" (powers of 1000)."""
     if count is None:

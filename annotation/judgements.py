@@ -1,6 +1,7 @@
 """Judgements: recorded once a key, stored by completion and never by side, amended by revisions, undone by a mark."""
 
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, models, transaction
@@ -8,46 +9,49 @@ from django.db.models.functions import Now
 
 from accounts import audit
 from accounts.models import User
-from annotation import assignments
-from annotation.models import Assignment, AssignmentState, Campaign, CampaignState, CannotJudge, Judgement, Verdict
+from annotation import answers, assignments, differences, disputes, qualifications, slots
+from annotation.answers import (
+    COLUMNS,
+    Answer,
+    AnswerRefused,
+    Layout,
+    Sides,
+    SideVerdict,
+    Span,
+    by_side,
+    from_sides,
+    seen_from,
+)
+from annotation.models import (
+    Assignment,
+    AssignmentState,
+    Campaign,
+    CampaignState,
+    DisputeState,
+    Draft,
+    Edit,
+    ErrorSpan,
+    Judgement,
+    Pair,
+)
 
+__all__ = [
+    "ANSWERED", "UNDO_DEPTH", "AlreadyAnswered", "Answer", "AnswerRefused", "KeyReused", "NothingToUndo", "SideVerdict", "Span", "amend",
+    "by_side", "from_sides", "seen_from", "standing", "submit", "to_sides", "undo_last",
+]  # fmt: skip
 
-class SideVerdict(models.TextChoices):
-    """What the annotator sees and presses: by side."""
-
-    A_MUCH = "a_much", "A much better"
-    A_SLIGHTLY = "a_slightly", "A slightly better"
-    BOTH_ACCEPTABLE = "both_acceptable", "Both acceptable"
-    B_SLIGHTLY = "b_slightly", "B slightly better"
-    B_MUCH = "b_much", "B much better"
-    BOTH_UNACCEPTABLE = "both_unacceptable", "Both unacceptable"
-    CANNOT_JUDGE = "cannot_judge", "Cannot judge"
-
-
-_IF_FIRST_IS_LEFT = {
-    SideVerdict.A_MUCH: Verdict.FIRST_MUCH,
-    SideVerdict.A_SLIGHTLY: Verdict.FIRST_SLIGHTLY,
-    SideVerdict.B_SLIGHTLY: Verdict.SECOND_SLIGHTLY,
-    SideVerdict.B_MUCH: Verdict.SECOND_MUCH,
-    SideVerdict.BOTH_ACCEPTABLE: Verdict.BOTH_ACCEPTABLE,
-    SideVerdict.BOTH_UNACCEPTABLE: Verdict.BOTH_UNACCEPTABLE,
-    SideVerdict.CANNOT_JUDGE: Verdict.CANNOT_JUDGE,
-}
-_IF_FIRST_IS_RIGHT = {
-    **_IF_FIRST_IS_LEFT,
-    SideVerdict.A_MUCH: Verdict.SECOND_MUCH,
-    SideVerdict.A_SLIGHTLY: Verdict.SECOND_SLIGHTLY,
-    SideVerdict.B_SLIGHTLY: Verdict.FIRST_SLIGHTLY,
-    SideVerdict.B_MUCH: Verdict.FIRST_MUCH,
-}
+ANSWERED = (AssignmentState.SUBMITTED, AssignmentState.SURPLUS)
+# A pause stops handing out; what people have before them still counts.
+TAKING = (CampaignState.OPEN, CampaignState.PAUSED)
+UNDO_DEPTH = 10
 
 
 class AlreadyAnswered(Exception):
     """This pair was answered before, perhaps in another tab. `judgement` is that answer; nothing was overwritten."""
 
-    def __init__(self, judgement: Judgement) -> None:
+    def __init__(self, judgement: Judgement, why: str = "This pair was answered before; the earlier answer stands.") -> None:
         self.judgement = judgement
-        super().__init__("This pair was answered before; the earlier answer stands.")
+        super().__init__(why)
 
 
 class KeyReused(Exception):
@@ -58,58 +62,81 @@ class NothingToUndo(Exception):
     """There is no answer that can be taken back; the message says why."""
 
 
-def by_side(assignment: Assignment, side_verdict: str) -> Verdict:
-    """The verdict about completions behind what was pressed about sides A (left) and B."""
-    table = _IF_FIRST_IS_LEFT if assignment.first_on_left else _IF_FIRST_IS_RIGHT
-    return table[SideVerdict(side_verdict)]
+def to_sides(shown: Layout, judgement: Judgement) -> Sides:
+    """How a stored judgement reads to somebody who sees its pair as `shown`: the inverse of `from_sides`."""
+    return answers.to_sides(shown, answers.of(judgement))
 
 
-def seen_from(assignment: Assignment, verdict: str) -> SideVerdict:
-    """The inverse of `by_side`: how a stored verdict reads to the annotator who gave it."""
-    table = _IF_FIRST_IS_LEFT if assignment.first_on_left else _IF_FIRST_IS_RIGHT
-    return next(side for side, stored in table.items() if stored == verdict)
+def submit(*, assignment: Assignment, key: UUID, answer: Answer | None = None, **said: Any) -> Judgement:
+    """Record one judgement a key: sent again, the same answer is returned and nothing added. `said` are an Answer's fields, written out.
+
+    An answer whose lease ran out takes a free slot of its pair, or is kept as surplus; so is one that arrives after closing, or from
+    somebody who was taken off the campaign. With it, in the same transaction: its marks and edit, the end of its draft, the dispute or
+    repeat that follows from it, and a qualification's outcome.
+
+    Raises AlreadyAnswered when the pair has an answer under another key, KeyReused when the key has another answer, AnswerRefused when
+    the answer makes no sense or lacks what the campaign asks for.
+    """
+    given = answer or Answer(**said)
+    try:
+        return _submit(assignment, given, key)
+    except IntegrityError:
+        # The same key came in the same moment, or this answer was given and taken back meanwhile; by now it shows.
+        return _submit(assignment, given, key)
 
 
 @transaction.atomic
-def submit(
-    *,
-    assignment: Assignment,
-    verdict: Verdict,
-    key: UUID,
-    cannot_reason: str = "",
-    active_ms: int | None = None,
-    rationale: str = "",
-) -> Judgement:
-    """Record one judgement a key: sent again, the same answer is returned and nothing added.
-
-    An answer whose lease ran out takes a free slot of its pair, or is kept as surplus; so is one that arrives after closing.
-    Raises AlreadyAnswered when the pair has an answer under another key, KeyReused when the key has another answer.
-    """
-    _check_reason(verdict, cannot_reason)
-    # The row's lock puts a double click, a second tab and an undo in some order.
-    held = Assignment.objects.select_for_update().select_related("campaign", "annotator").get(pk=assignment.pk)
-    if answered := _answered(key, held, verdict, cannot_reason):
-        return answered
-    if held.state in (AssignmentState.SUBMITTED, AssignmentState.SURPLUS):
-        raise AlreadyAnswered(_standing(held))
+def _submit(assignment: Assignment, given: Answer, key: UUID) -> Judgement:
+    held = _hold(assignment.pk, key)
+    given = _settled(given, held.pair)
+    if held.key_used or held.state in ANSWERED:  # type: ignore[attr-defined]
+        if answered := _answered(key, held, given):
+            return answered
+        if stands := standing(held):
+            raise AlreadyAnswered(stands)
+    _refuse_if_wrong(given, held)
     surplus = not _settle(held)
-    judgement = Judgement.objects.create(
-        assignment=held,
-        revision=_next_revision(held),
-        idempotency_key=key,
-        verdict=verdict,
-        cannot_reason=cannot_reason,
-        rationale=rationale,
-        active_ms=active_ms,
-        surplus=surplus,
-    )
+    judgement = _record(held, given, key, surplus=surplus)
     audit.record(held.annotator, "judgement.submitted", judgement, assignment=str(held.public_id), surplus=surplus)
+    if not surplus and held.repeat == 0:
+        slots.schedule_repeat(assignment=held)
+    _consider(held)
     return judgement
+
+
+def _hold(pk: int, key: UUID) -> Assignment:
+    """The assignment, locked: its row's lock puts a double click, a second tab and an undo in some order. One query.
+
+    `last_revision` and `key_used` are from before the lock was had; who comes second finds the state changed, or breaks a constraint.
+    """
+    newest = Judgement.objects.filter(assignment=models.OuterRef("pk")).order_by("-revision").values("revision")[:1]
+    return (
+        Assignment.objects.select_for_update(of=("self",))
+        .select_related("campaign__rubric", "annotator", "pair", "slot")
+        .annotate(
+            last_revision=models.Subquery(newest),
+            key_used=models.Exists(Judgement.objects.filter(idempotency_key=key)),
+        )
+        .get(pk=pk)
+    )
+
+
+def _settled(given: Answer, pair: Pair) -> Answer:
+    """The answer without an edit that changes nothing."""
+    if not given.edited_text or not given.edited or answers.edit_of(given, pair):
+        return given
+    return answers.without_edit(given)
+
+
+def _refuse_if_wrong(given: Answer, held: Assignment) -> None:
+    if faults := answers.check(given, campaign=held.campaign, pair=held.pair):
+        raise AnswerRefused(faults)
 
 
 def _settle(held: Assignment) -> bool:
     """Turn the lease into the slot's holder; False if the answer is surplus. `state = leased` still holds its slot, however late."""
-    if held.campaign.state == CampaignState.OPEN and held.state == AssignmentState.LEASED:
+    taking = held.campaign.state in TAKING
+    if taking and held.state == AssignmentState.LEASED:
         held.state = AssignmentState.SUBMITTED
     else:
         mine = (
@@ -117,53 +144,114 @@ def _settle(held: Assignment) -> bool:
             .filter(pair=held.pair_id, annotator=held.annotator_id, repeat=held.repeat)
             .exclude(pk=held.pk)
         )
-        if mine.filter(state__in=[AssignmentState.SUBMITTED, AssignmentState.SURPLUS]).exists():
+        if mine.filter(state__in=ANSWERED).exists():
             # They leased the pair again and answered it there: this answer is kept beside, holding nothing.
             return False
         for again in mine.filter(state=AssignmentState.LEASED):
             assignments.release(assignment=again)
         if held.state == AssignmentState.LEASED:
             assignments.release(assignment=held)
-        slot = assignments.take_free_slot(held) if held.campaign.state == CampaignState.OPEN else None
+        slot = assignments.take_free_slot(held) if taking else None
         held.state = AssignmentState.SURPLUS if slot is None else AssignmentState.SUBMITTED
         held.slot = slot or held.slot
     Assignment.objects.filter(pk=held.pk).update(state=held.state, slot=held.slot_id, submitted_at=Now())
     return held.state == AssignmentState.SUBMITTED
 
 
-@transaction.atomic
-def amend(
-    *, judgement: Judgement, verdict: Verdict, key: UUID, cannot_reason: str = "", active_ms: int | None = None, rationale: str = ""
-) -> Judgement:
+def _record(held: Assignment, given: Answer, key: UUID, *, surplus: bool) -> Judgement:
+    """The next revision with its marks and its edit; the draft it was made from is gone with it."""
+    columns: dict[str, Any] = {name: getattr(given, name) for name in COLUMNS}
+    judgement = Judgement.objects.create(
+        assignment=held,
+        revision=(held.last_revision or 0) + 1,  # type: ignore[attr-defined]
+        idempotency_key=key,
+        surplus=surplus,
+        **{**columns, "reasons": list(given.reasons)},
+    )
+    completions = {"first": held.pair.first_id, "second": held.pair.second_id}
+    if given.spans:
+        ErrorSpan.objects.bulk_create(
+            ErrorSpan(
+                judgement=judgement, completion_id=completions[one.of], start=one.start, end=one.end, kind=one.kind, severity=one.severity
+            )
+            for one in given.spans
+        )
+    if text := answers.edit_of(given, held.pair):
+        before = getattr(held.pair, given.edited).text
+        Edit.objects.create(
+            judgement=judgement,
+            completion_id=completions[given.edited],
+            text=text,
+            changed_words=differences.changes(answers.unix(before), text).words,
+        )
+    Draft.objects.filter(assignment=held.pk).delete()
+    return judgement
+
+
+def _consider(held: Assignment) -> None:
+    """What follows from a change of answers."""
+    disputes.consider(pair=held.pair)
+    if held.campaign.purpose == "qualify":
+        qualifications.consider(campaign=held.campaign, user=held.annotator)
+
+
+def amend(*, judgement: Judgement, key: UUID, answer: Answer | None = None, **said: Any) -> Judgement:
     """Answer again: a new revision; the old one stays readable. Only while the campaign is open, and only over the answer that stands.
 
-    Raises AlreadyAnswered when `judgement` is not that answer any more.
+    Raises AlreadyAnswered when `judgement` is not that answer any more or may not be changed, KeyReused and AnswerRefused as `submit` does.
     """
-    _check_reason(verdict, cannot_reason)
-    held = Assignment.objects.select_for_update().select_related("campaign", "annotator").get(pk=judgement.assignment_id)
-    if answered := _answered(key, held, verdict, cannot_reason):
+    given = answer or Answer(**said)
+    try:
+        return _amend(judgement, given, key)
+    except IntegrityError:
+        # The same key came in the same moment; by now it shows.
+        return _amend(judgement, given, key)
+
+
+@transaction.atomic
+def _amend(judgement: Judgement, given: Answer, key: UUID) -> Judgement:
+    held = _hold(judgement.assignment_id, key)
+    given = _settled(given, held.pair)
+    if answered := _answered(key, held, given):
         return answered
-    standing = _standing(held)
-    if standing.pk != judgement.pk or held.campaign.state != CampaignState.OPEN:
-        raise AlreadyAnswered(standing)
-    amended = Judgement.objects.create(
-        assignment=held,
-        revision=_next_revision(held),
-        idempotency_key=key,
-        verdict=verdict,
-        cannot_reason=cannot_reason,
-        rationale=rationale,
-        active_ms=active_ms,
-        surplus=standing.surplus,
-    )
+    stands = standing(held)
+    if stands is None:
+        raise AlreadyAnswered(judgement, "This answer was taken back, perhaps in another tab: answer the pair anew.")
+    if stands.pk != judgement.pk:
+        raise AlreadyAnswered(stands)
+    if reason := _why_it_stands(held):
+        raise AlreadyAnswered(stands, reason)
+    _refuse_if_wrong(given, held)
+    # Read after the lock was had.
+    held.last_revision = held.judgements.aggregate(last=models.Max("revision"))["last"]  # type: ignore[attr-defined]
+    amended = _record(held, given, key, surplus=stands.surplus)
     audit.record(held.annotator, "judgement.amended", amended, assignment=str(held.public_id), revision=amended.revision)
+    _consider(held)
     return amended
+
+
+def _why_it_stands(held: Assignment) -> str:
+    """Why an answer may be neither changed nor taken back any more; "" if it may."""
+    if held.campaign.state == CampaignState.CLOSED:
+        return "The campaign has closed: its answers stand."
+    if held.campaign.state != CampaignState.OPEN:
+        return "The campaign is not open: its answers stand."
+    if held.campaign.purpose == "qualify":
+        return "You have been told what was expected: in a qualification the first answer counts."
+    if held.pair_id in _ruled([held.pair_id]):
+        return "A lead clinician has ruled on this pair: the answers to it stand."
+    return ""
+
+
+def _ruled(pairs: list[int]) -> set[int]:
+    return set(Pair.objects.filter(pk__in=pairs, dispute__state=DisputeState.RULED).values_list("pk", flat=True))
 
 
 def undo_last(*, campaign: Campaign, annotator: User) -> Assignment:
     """Take back the annotator's last answer in an open campaign: it stays on record, marked, and its pair is theirs to judge again.
 
-    Undoing an amendment brings the answer before it back. Raises NothingToUndo.
+    Undoing an amendment brings the answer before it back. Ten deep; where more pairs would be open than a rater may hold, one is
+    given back: one never looked at, never answered, or taken back first. Raises NothingToUndo.
     """
     try:
         return _undo_last(campaign, annotator)
@@ -179,39 +267,57 @@ def _undo_last(campaign: Campaign, annotator: User) -> Assignment:
     last = Judgement.objects.undoable(campaign, annotator).first()
     if last is None:
         raise NothingToUndo("There is no answer to take back.")
-    held = Assignment.objects.select_for_update().get(pk=last.assignment_id)
+    later = Judgement.objects.filter(assignment__campaign=campaign, assignment__annotator=annotator, pk__gt=last.pk)
+    if later.values("assignment").distinct().count() >= UNDO_DEPTH:
+        raise NothingToUndo(
+            f"The last {UNDO_DEPTH} answers can be taken back; earlier ones can be changed from your history."
+        )
+    held = Assignment.objects.select_for_update(of=("self",)).select_related("campaign", "annotator", "pair").get(pk=last.assignment_id)
+    if reason := _why_it_stands(held):
+        raise NothingToUndo(reason)
     if held.state != AssignmentState.SUBMITTED or not Judgement.objects.filter(pk=last.pk, undone_at__isnull=True).update(undone_at=Now()):
         raise NothingToUndo("That answer was taken back already.")
     if not held.judgements.filter(undone_at__isnull=True).exists():
-        number = assignments.free_lease_number(held)
-        if number is None:
-            raise NothingToUndo(f"{assignments.MAX_LEASES} pairs are open already: answer one of them first.")
-        expires = Now() + timedelta(minutes=campaign.lease_minutes)
-        Assignment.objects.filter(pk=held.pk).update(
-            state=AssignmentState.LEASED, lease_number=number, leased_at=Now(), expires_at=expires, submitted_at=None
-        )
+        _reopen(held)
+        slots.moot_repeat(assignment=held)
     audit.record(annotator, "judgement.undone", last, assignment=str(held.public_id))
+    _consider(held)
     held.refresh_from_db()
     return held
 
 
-def _answered(key: UUID, held: Assignment, verdict: str, cannot_reason: str) -> Judgement | None:
-    known = Judgement.objects.filter(idempotency_key=key).first()
+def _reopen(held: Assignment) -> None:
+    """A taken-back answer's pair is before its annotator again, as a lease."""
+    number = assignments.free_lease_number(held)
+    if number is None:
+        number = _make_room(held)
+    expires = Now() + timedelta(minutes=held.campaign.lease_minutes)
+    Assignment.objects.filter(pk=held.pk).update(
+        state=AssignmentState.LEASED, lease_number=number, leased_at=Now(), shown_at=Now(), expires_at=expires, submitted_at=None
+    )
+
+
+def _make_room(held: Assignment) -> int:
+    """Give one of the annotator's three leases back to the campaign, the one least missed; returns its number."""
+    was_answered = models.Exists(Judgement.objects.filter(assignment=models.OuterRef("pk")))
+    leases = Assignment.objects.filter(campaign=held.campaign_id, annotator=held.annotator_id, state=AssignmentState.LEASED)
+    by_loss = sorted(
+        leases.annotate(was_answered=was_answered), key=lambda lease: (lease.shown_at is not None, lease.was_answered, lease.leased_at)
+    )
+    assignments.release(assignment=by_loss[0])
+    return by_loss[0].lease_number
+
+
+def standing(held: Assignment) -> Judgement | None:
+    """The answer that holds: the newest revision that was not taken back."""
+    return held.judgements.filter(undone_at__isnull=True).order_by("-revision").first()
+
+
+def _answered(key: UUID, held: Assignment, given: Answer) -> Judgement | None:
+    """What was stored under `key`, if it says the same. Raises KeyReused if it does not."""
+    known = Judgement.objects.filter(idempotency_key=key).select_related("assignment__pair", "edit").first()
     if known is None:
         return None
-    if (known.assignment_id, known.verdict, known.cannot_reason) != (held.pk, verdict, cannot_reason):
+    if known.assignment_id != held.pk or not answers.of(known).says_the_same(given):
         raise KeyReused("This form was sent before with another answer; the first one stands.")
     return known
-
-
-def _standing(held: Assignment) -> Judgement:
-    return held.judgements.filter(undone_at__isnull=True).order_by("-revision")[0]
-
-
-def _next_revision(held: Assignment) -> int:
-    return int(held.judgements.aggregate(last=models.Max("revision"))["last"] or 0) + 1
-
-
-def _check_reason(verdict: str, cannot_reason: str) -> None:
-    if (verdict == Verdict.CANNOT_JUDGE) != bool(cannot_reason) or (cannot_reason and cannot_reason not in CannotJudge.values):
-        raise ValueError("“Cannot judge” takes one of its reasons; no other verdict takes one.")

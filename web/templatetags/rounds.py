@@ -28,6 +28,12 @@ def hostile(text: object) -> SafeString:
     return format_html('<div class="prose" dir="auto">{}</div>', mark_safe(visible(escape(str(text)))))  # noqa: S308 (escaped in the same expression)
 
 
+@register.filter
+def shown(text: object) -> str:
+    """A piece of hostile text inside a sentence or a marked run: escaped by the template, nothing in it hidden."""
+    return visible(str(text))
+
+
 def visible(text: str) -> str:
     """`text` with invisible characters replaced by their code points; newlines and tabs stay."""
     text = text.replace("\r\n", "\n")

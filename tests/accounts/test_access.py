@@ -63,6 +63,8 @@ READERS          = " in      403     403     ok      ok      ok      in      403
 HOUSE            = " in      403     403     403     ok      ok      in      403 "
 ADMIN            = " in      403     403     403     403     ok      in      403 "
 NOBODY           = " in      403     403     403     403     403     in      403 "
+# Nobody who has not opened a link in this browser.
+NO_LINK          = " 404     404     404     404     404     404     404     404 "
 OWN_TOKEN        = " in      ok      404     404     404     404     in      404 "
 API_READERS      = " 401     403     403     ok      ok      ok      401     403 "
 API_TRAINERS     = " 401     403     403     ok      403     ok      401     403 "
@@ -86,12 +88,33 @@ DECISIONS: dict[str, Row] = {
     "accounts:profile":            asks_first("GET", SIGNED_IN, "POST", SIGNED_IN),
     "accounts:audit":              asks_first("GET", HOUSE),
     "accounts:users":              asks_first("GET", ADMIN),
+    "accounts:user":               asks_first("GET", ADMIN),
+    "accounts:user-roles":         asks_first("POST", ADMIN),
+    "accounts:user-disable":       asks_first("POST", ADMIN),
+    "accounts:user-enable":        asks_first("POST", ADMIN),
+    "accounts:user-link":          asks_first("POST", ADMIN),
+    "accounts:invitations":        asks_first("GET", ADMIN),
+    "accounts:invitation-new":     asks_first("GET", ADMIN, "POST", ADMIN),
+    "accounts:invitation-renew":   asks_first("POST", ADMIN),
+    "accounts:invitation-revoke":  asks_first("POST", ADMIN),
+    "accounts:consent-texts":      asks_first("GET", HOUSE, "POST", HOUSE),
+    # A link leads to its page whether it opens anything or not.
+    "accounts:join-link":          rows("GET", EVERYBODY),
+    "accounts:join":               rows("GET", NO_LINK, "POST", NO_LINK),
+    "accounts:join-renew":         rows("POST", EVERYBODY),
+    "accounts:password-link":      rows("GET", EVERYBODY),
+    "accounts:password-new":       rows("GET", EVERYBODY, "POST", EVERYBODY),
 
     # Rating, blinded
     "annotation:queue":            asks_first("GET", RATERS),
     "annotation:next":             asks_first("POST", MEMBERS),
     "annotation:judge":            asks_first("GET", HOLDER, "POST", HOLDER),
     "annotation:undo":             asks_first("POST", MEMBERS),
+    "annotation:draft":            asks_first("POST", HOLDER),
+    "annotation:diff":             asks_first("GET", HOLDER),
+    "annotation:changes":          asks_first("POST", HOLDER),
+    "annotation:history":          asks_first("GET", RATERS),
+    "annotation:keys":             asks_first("GET", RATERS, "POST", RATERS),
     "annotation:extend":           asks_first("POST", HOLDER),
     "annotation:ahead":            asks_first("POST", HOLDER),
     "annotation:leave":            asks_first("POST", MEMBERS),
@@ -225,6 +248,15 @@ def filled(name: str, house: House) -> str:
 # What stands in an address that has a place for something.
 POINTING_AT: dict[str, Callable[[House], dict[str, Any]]] = {
     "accounts:token-revoke": lambda house: {"pk": house.token.pk},
+    "accounts:user": lambda house: {"pk": house.people["annotator"].pk},
+    "accounts:user-roles": lambda house: {"pk": house.people["annotator"].pk},
+    "accounts:user-disable": lambda house: {"pk": house.people["annotator"].pk},
+    "accounts:user-enable": lambda house: {"pk": house.people["disabled"].pk},
+    "accounts:user-link": lambda house: {"pk": house.people["annotator"].pk},
+    "accounts:invitation-renew": lambda house: {"pk": house.invitation.public_id},
+    "accounts:invitation-revoke": lambda house: {"pk": house.invitation.public_id},
+    "accounts:join-link": lambda house: {"secret": "a-secret"},
+    "accounts:password-link": lambda house: {"secret": "a-secret"},
     "annotation:next": lambda house: {"pk": house.campaign.public_id},
     "annotation:undo": lambda house: {"pk": house.campaign.public_id},
     "annotation:extend": lambda house: {"pk": house.assignment.public_id},
@@ -238,6 +270,9 @@ POINTING_AT: dict[str, Callable[[House], dict[str, Any]]] = {
     "annotation:gold-settled": lambda house: {"pk": house.campaign.public_id},
     "annotation:qualification-grant": lambda house: {"pk": house.qualification.public_id, "user": house.people["annotator"].pk},
     "annotation:judge": lambda house: {"pk": house.assignment.public_id},
+    "annotation:draft": lambda house: {"pk": house.assignment.public_id},
+    "annotation:diff": lambda house: {"pk": house.assignment.public_id},
+    "annotation:changes": lambda house: {"pk": house.assignment.public_id},
     "annotation:campaign": lambda house: {"pk": house.campaign.public_id},
     "annotation:campaign-open": lambda house: {"pk": house.campaign.public_id},
     "annotation:campaign-close": lambda house: {"pk": house.campaign.public_id},

@@ -13,7 +13,7 @@ from django.db import transaction
 
 import annotation
 from accounts.models import Role, RoleGrant, User
-from annotation import campaigns, completions, samples, snapshots
+from annotation import campaigns, completions, golds, samples, snapshots
 from annotation.models import Campaign, CampaignState, GenerationBatch, Prompt, Sample, Snapshot, Source
 from jobs.models import Job, State
 from modelhub import aliases
@@ -34,6 +34,16 @@ PEOPLE = (
 
 FIRST_SOURCE = "Rounds first pairs"
 FIRST_CAMPAIGN = "First pairs: which answer would you use?"
+# Two of the 24 whose answer is beyond doubt look like the others and show how carefully somebody reads.
+FIRST_GOLD = ("first-01", "first-02")
+QUALIFICATION = "Qualification: first pairs"
+# Between them these tasks have eight of the pairs, and so have those of the campaign behind the qualification.
+QUALIFICATION_TASKS = (
+    "relation extraction", "classification", "reasoning & diagnosis", "textual entailment", "abbreviation expansion",
+    "aspect-oriented keyword extraction",
+)  # fmt: skip
+GATED_CAMPAIGN = "Wording and corrections: after the qualification"
+GATED_TASKS = ("text simplification", "text expansion", "error detection & correction", "note scoring")
 LICENCE = "Apache-2.0"
 
 TOY_SOURCE = "Rounds toy corpus"
@@ -75,32 +85,76 @@ def person(username: str) -> User:
 
 @transaction.atomic
 def first_campaign() -> Campaign:
-    """The 24 pairs that need no model, open to the clinician and the lead."""
+    """The 24 pairs that need no model, open to the clinician and the lead. Two are gold, and one answer in twenty is asked again."""
     known = Campaign.objects.filter(name=FIRST_CAMPAIGN).first()
     if known:
         return known
     admin = person("admin")
-    rows = [json.loads(line) for line in (FOLDER / "first_pairs.jsonl").read_text(encoding="utf-8").split("\n") if line]
-    samples.import_jsonl(
-        file=_jsonl({"id": _first_id(number), **row["sample"]} for number, row in enumerate(rows, start=1)),
-        source=FIRST_SOURCE, licence=LICENCE, actor=admin,
-    )  # fmt: skip
-    completions.import_external(
-        file=_jsonl(
-            {"id": _first_id(number), **completion} for number, row in enumerate(rows, start=1) for completion in row["completions"]
-        ),
-        filename="first_pairs.jsonl", source=FIRST_SOURCE, actor=admin,
-    )  # fmt: skip
-    systems = {completion["system"] for row in rows for completion in row["completions"]}
     campaign = campaigns.create(
-        name=FIRST_CAMPAIGN, guideline=_guideline(), batches=list(GenerationBatch.objects.filter(system__in=systems)), overlap=2,
+        name=FIRST_CAMPAIGN, guideline=_guideline(), batches=_first_batches(), overlap=2, repeat_share=0.05,
         members=[person("clinician"), person("lead")], actor=admin,
+    )  # fmt: skip
+    _mark_gold(campaign, FIRST_GOLD, actor=admin)
+    return campaigns.open(campaign=campaign, actor=admin)
+
+
+@transaction.atomic
+def qualification() -> Campaign:
+    """Eight of the hand-written pairs with what is expected and why, open to the clinician and the lead."""
+    known = Campaign.objects.filter(name=QUALIFICATION).first()
+    if known:
+        return known
+    admin = person("admin")
+    campaign = campaigns.create(
+        name=QUALIFICATION, guideline=(FOLDER / "qualification.md").read_text(encoding="utf-8"), batches=_first_batches(), overlap=1,
+        task_types=QUALIFICATION_TASKS, purpose="qualify", members=[person("clinician"), person("lead")], actor=admin,
+    )  # fmt: skip
+    _mark_gold(campaign, list(campaign.pairs.values_list("prompt__sample__external_id", flat=True)), actor=admin)
+    return campaigns.open(campaign=campaign, actor=admin)
+
+
+@transaction.atomic
+def gated_campaign() -> Campaign:
+    """Eight other pairs, for those who have passed the qualification."""
+    known = Campaign.objects.filter(name=GATED_CAMPAIGN).first()
+    if known:
+        return known
+    admin = person("admin")
+    campaign = campaigns.create(
+        name=GATED_CAMPAIGN, guideline=_guideline(), batches=_first_batches(), overlap=1, task_types=GATED_TASKS,
+        qualification=qualification(), session_minutes=10, members=[person("clinician"), person("lead")], actor=admin,
     )  # fmt: skip
     return campaigns.open(campaign=campaign, actor=admin)
 
 
-def _first_id(number: int) -> str:
-    return f"first-{number:02d}"
+def _first_batches() -> list[GenerationBatch]:
+    """The hand-written texts, imported as any other file would be when they are first asked for."""
+    batches = GenerationBatch.objects.filter(decoding__imported_for=FIRST_SOURCE)
+    if not batches.exists():
+        admin, rows = person("admin"), _first_rows()
+        samples.import_jsonl(
+            file=_jsonl({"id": name, **row["sample"]} for name, row in rows.items()), source=FIRST_SOURCE, licence=LICENCE, actor=admin
+        )
+        completions.import_external(
+            file=_jsonl({"id": name, **completion} for name, row in rows.items() for completion in row["completions"]),
+            filename="first_pairs.jsonl", source=FIRST_SOURCE, actor=admin,
+        )  # fmt: skip
+    return list(batches)
+
+
+def _first_rows() -> dict[str, dict[str, Any]]:
+    lines = (FOLDER / "first_pairs.jsonl").read_text(encoding="utf-8").split("\n")
+    return {f"first-{number:02d}": json.loads(line) for number, line in enumerate(filter(None, lines), start=1)}
+
+
+def _mark_gold(campaign: Campaign, names: Sequence[str], *, actor: User) -> None:
+    """Each pair has one flawed text: the other is right to prefer, by much or slightly."""
+    rows, expected = _first_rows(), json.loads((FOLDER / "expected.json").read_text(encoding="utf-8"))
+    pairs = campaign.pairs.filter(prompt__sample__external_id__in=names).select_related("prompt__sample", "first__batch")
+    for pair in pairs.order_by("position"):
+        name = pair.prompt.sample.external_id
+        accepts = golds.SECOND if pair.first.batch.system == rows[name]["flawed"] else golds.FIRST
+        golds.mark(pair=pair, accepts=accepts, explanation=expected[name], origin="written", actor=actor)
 
 
 def _guideline() -> str:

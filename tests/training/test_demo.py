@@ -2,13 +2,14 @@
 
 import io
 import json
+import re
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
 
 from accounts.models import User
-from annotation.models import Assignment, Campaign, CampaignState, Judgement, Pair, Prompt, Sample, Snapshot
+from annotation.models import Assignment, Campaign, CampaignState, Gold, Judgement, Pair, Prompt, Sample, Snapshot
 from jobs.models import Job
 from modelhub import aliases
 from modelhub.models import ModelVersion
@@ -57,18 +58,47 @@ def pretend(accuracy: float = 0.8, pairs: int = 240) -> int:
     return done
 
 
-def test_seeding_twice_leaves_five_people_and_one_open_campaign() -> None:
+def test_seeding_twice_leaves_five_people_and_three_open_campaigns() -> None:
     said = io.StringIO()
     call_command("seed_demo", stdout=said)
     call_command("seed_demo", stdout=io.StringIO())
     assert set(User.objects.values_list("username", "grants__role")) == {
         ("clinician", "annotator"), ("lead", "adjudicator"), ("trainer", "trainer"), ("steward", "steward"), ("admin", "admin"),
     }  # fmt: skip
-    campaign = Campaign.objects.get()
+    assert set(Campaign.objects.values_list("name", "state", "purpose")) == {
+        (demo.FIRST_CAMPAIGN, "open", "collect"), (demo.QUALIFICATION, "open", "qualify"), (demo.GATED_CAMPAIGN, "open", "collect"),
+    }  # fmt: skip
+    campaign = Campaign.objects.get(name=demo.FIRST_CAMPAIGN)
     assert (campaign.state, campaign.simulated, campaign.toy, campaign.overlap) == (CampaignState.OPEN, False, False, 2)
     assert campaign.pairs.count() == 24
     assert {membership.user.username for membership in campaign.memberships.all()} == {"clinician", "lead"}
     assert "rounds-demo-clinician" in said.getvalue()
+
+
+def test_the_qualification_has_eight_explained_pairs_and_the_first_campaign_two_that_look_like_the_rest() -> None:
+    call_command("seed_demo", stdout=io.StringIO())
+    qualifying, gated = Campaign.objects.get(name=demo.QUALIFICATION), Campaign.objects.get(name=demo.GATED_CAMPAIGN)
+    assert gated.qualification == qualifying
+    assert (qualifying.pairs.count(), gated.pairs.count()) == (8, 8)
+    first = Campaign.objects.get(name=demo.FIRST_CAMPAIGN)
+    assert Gold.objects.filter(pair__campaign=first).count() == 2
+    golds = Gold.objects.filter(pair__campaign__in=[qualifying, first]).select_related("pair__first__batch", "pair__second__batch")
+    assert golds.count() == 10
+    rows = demo._first_rows()
+    for gold in golds.select_related("pair__prompt__sample"):
+        flawed = rows[gold.pair.prompt.sample.external_id]["flawed"]
+        right = gold.pair.second if gold.accepts == ["second_slightly", "second_much"] else gold.pair.first
+        assert right.batch.system != flawed
+        # Whoever reads it does not know who wrote what, nor which side was left for somebody else.
+        assert len(gold.explanation) > 80
+        assert not re.search(r"demo-[ab]|\b(side|answer|response) [AB]\b|\bon the (left|right)\b", gold.explanation)
+
+
+def test_the_campaign_behind_the_qualification_opens_with_it() -> None:
+    call_command("seed_demo", stdout=io.StringIO())
+    gated = Campaign.objects.get(name=demo.GATED_CAMPAIGN)
+    assert not gated.memberships.filter(active=True).exists()
+    assert Campaign.objects.get(name=demo.FIRST_CAMPAIGN).memberships.filter(active=True).count() == 2
 
 
 def test_a_password_that_somebody_changed_stays_changed() -> None:

@@ -1,4 +1,4 @@
-"""manage.py seed_demo: people to sign in as, and a first campaign; with --family the toy models and the loop once through."""
+"""manage.py seed_demo: people to sign in as, first campaigns, a qualification; with --family toy models and the loop once through."""
 
 import time
 from argparse import ArgumentParser
@@ -13,7 +13,8 @@ POLL_SECONDS = 2.0
 
 class Command(BaseCommand):
     help = (
-        "Put demo users, with passwords that are printed, and a first campaign of 24 pairs in place. Safe to repeat: what is there stays. "
+        "Put demo users, with passwords that are printed, a first campaign of 24 pairs, a qualification and a campaign behind it in "
+        "place. Safe to repeat: what is there stays. "
         "With --family, also queue the tiny model family, and carry a simulated campaign through to an evaluated DPO run as its jobs end."
     )
 
@@ -26,6 +27,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         demo.people()
         demo.first_campaign()
+        demo.gated_campaign()
         if options["family"]:
             self._carry_on(wait=not options["no_wait"])
             return

@@ -87,7 +87,7 @@ def agreement_coverage(reps: int) -> dict[str, dict[str, float]]:
         for samples, each, raters in SIZES:
             counts = Counts()
             for rep in range(reps):
-                table = rated(np.random.default_rng([1, rep, samples, each, raters]), population, samples, each, raters)
+                table = rated(np.random.default_rng([21, rep, samples, each, raters]), population, samples, each, raters)
                 counts.add("raw agreement", agreement.raw_agreement(table), truth[0])
                 counts.add("alpha", agreement.krippendorff_alpha(table, seed=rep), truth[1])
                 counts.add("AC1", agreement.gwet_ac1(table, seed=rep), truth[2])
@@ -343,15 +343,14 @@ def _logistic(x: Array, target: Array) -> Array:
     return beta
 
 
-def lowest(tables: Iterable[dict[str, dict[str, float]]]) -> dict[str, tuple[float, str]]:
-    """The worst setting of each figure: its coverage furthest from 95 % and its name."""
-    worst: dict[str, tuple[float, str]] = {}
+def extremes(tables: Iterable[dict[str, dict[str, float]]]) -> dict[str, dict[str, tuple[float, str]]]:
+    """The lowest and the highest coverage of each figure, with the setting it was measured in."""
+    found: dict[str, list[tuple[float, str]]] = defaultdict(list)
     for table in tables:
         for setting, shares in table.items():
             for name, value in shares.items():
-                if name not in worst or abs(value - 0.95) > abs(worst[name][0] - 0.95):
-                    worst[name] = (value, setting)
-    return worst
+                found[name].append((value, setting))
+    return {name: {"lowest": min(values), "highest": max(values)} for name, values in sorted(found.items())}
 
 
 def halfwidth(reps: int, coverage: float = 0.95) -> float:

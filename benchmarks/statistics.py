@@ -46,10 +46,9 @@ def main() -> None:
         for name in sorted({name for table in tables.values() for shares in table.values() for name in shares})
         if (values := [shares[name] for table in tables.values() for shares in table.values() if name in shares])
     }
-    worst = planted.lowest(tables.values())
     found = {
         "coverage": coverage,
-        "coverage_worst": {name: {"coverage": value, "setting": setting} for name, (value, setting) in sorted(worst.items())},
+        "coverage_extremes": planted.extremes(tables.values()),
         "coverage_margin": {
             "reps": reps,
             "margin": round(planted.halfwidth(reps), 4),

@@ -258,5 +258,16 @@ def test_the_bootstrap_finds_the_textbooks_interval_of_a_mean() -> None:
     assert np.allclose(found, [values.mean() - half, values.mean() + half], atol=0.02)
 
 
+def test_the_bootstrap_is_scipys_bca_on_skewed_data() -> None:
+    from scipy.stats import bootstrap as theirs
+
+    values = np.random.default_rng(3).exponential(1.0, 40) ** 2
+    found = bootstrap(np.stack([values, np.ones(40)], axis=1), lambda totals: totals[:, 0] / totals[:, 1], draws=40_000)
+    expected = theirs((values,), np.mean, n_resamples=40_000, method="BCa", rng=np.random.default_rng(1)).confidence_interval
+    percentile = theirs((values,), np.mean, n_resamples=40_000, method="percentile", rng=np.random.default_rng(1)).confidence_interval
+    assert found == pytest.approx(tuple(expected), rel=0.03)
+    assert abs(percentile.high - expected.high) > 0.06 * expected.high  # the correction is no trifle here
+
+
 def test_a_bootstrap_of_mostly_undefined_draws_has_no_interval() -> None:
     assert bootstrap(np.eye(3), lambda totals: np.where(totals[:, 0] > 0, 1.0, np.nan), draws=200) is None

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annotation import ranking
-from annotation.estimates import Estimate
+from annotation.estimates import Estimate, student95
 from annotation.ranking import Vote, connected, plain, rank, rank_ranges
 
 OUTCOMES = ("left", "right", "tie")
@@ -51,15 +51,12 @@ def test_the_fit_is_scipys() -> None:
 
     votes = judged([0.6, 0.1, -0.2, -0.5], 400, side=0.15, style=0.4, seed=3)
 
-    def loss(x: np.ndarray) -> float:
-        total = ranking.RIDGE / 2 * float(x @ x)
-        for vote in votes:
-            d = x[vote.left] - x[vote.right] + x[4] + x[5] * vote.longer
-            logits = {"left": d / 2, "right": -d / 2, "tie": x[6]}
-            total += np.logaddexp.reduce(list(logits.values())) - logits[vote.outcome]
-        return float(total)
+    def losses(x: np.ndarray) -> np.ndarray:
+        d = np.array([x[vote.left] - x[vote.right] + x[4] + x[5] * vote.longer for vote in votes])  # type: ignore[index]
+        logits = np.stack([d / 2, -d / 2, np.full(len(d), x[6])])
+        return np.logaddexp.reduce(logits) - logits[[OUTCOMES.index(vote.outcome) for vote in votes], np.arange(len(votes))]
 
-    best = minimize(loss, np.zeros(7), method="BFGS", options={"gtol": 1e-6})
+    best = minimize(lambda x: losses(x).sum() + ranking.RIDGE / 2 * x @ x, np.zeros(7), method="BFGS", options={"gtol": 1e-6})
     found = rank(votes, floor=1)
     # SciPy stops a little off the ridge's sum of 0, which is all that holds the common level.
     assert strengths_of(found) == {model: pytest.approx(best.x[model] - best.x[:4].mean(), abs=2e-5) for model in range(4)}
@@ -67,6 +64,20 @@ def test_the_fit_is_scipys() -> None:
     assert found.style.value == pytest.approx(best.x[5], abs=2e-5)
     assert found.ties == pytest.approx(math.exp(best.x[6]), abs=2e-5)
     assert sum(strengths_of(found).values()) == pytest.approx(0, abs=1e-6)
+
+    # The sandwich, from first and second differences of that loss.
+    h, steps = 1e-4, np.eye(7) * 1e-4
+    scores = np.stack([(losses(best.x + i) - losses(best.x - i)) / (2 * h) for i in steps], axis=1)
+    curvature = np.empty((7, 7))
+    for a, i in enumerate(steps):
+        for b, j in enumerate(steps):
+            around = [losses(best.x + s * i + t * j).sum() * s * t for s in (1, -1) for t in (1, -1)]
+            curvature[a, b] = math.fsum(around) / (4 * h * h)
+    bread = np.linalg.inv(curvature + ranking.RIDGE * np.eye(7))
+    half = student95(399) * np.sqrt(np.diag(bread @ scores.T @ scores @ bread) * 400 / 399)
+    shown = {place.model: place.strength for place in found.places} | {4: found.side, 5: found.style}
+    for position, estimate in shown.items():
+        assert estimate.high - estimate.value == pytest.approx(half[position], rel=1e-3)  # type: ignore[operator, call-overload, index]
 
 
 def test_what_was_planted_is_found_again() -> None:

@@ -204,6 +204,7 @@ def test_outcomes_and_reasons_are_the_models() -> None:
         ([Vote("first_much", 0.0)], "even"),  # a coin's vote says nothing
         ([Vote("both_unacceptable", 0.5), Vote("first_much", 1.5)], 0.752),  # (1.5·0.92 + ½) / 2.5: a quarter calls both unfit
         ([Vote("both_unacceptable", 1.5), Vote("first_much", 0.5)], "both_unacceptable"),
+        ([Vote("both_unacceptable", 0.0)], "both_unacceptable"),
     ],
 )
 def test_a_reliable_raters_vote_weighs_more(votes: list[Vote], expected: float | str) -> None:

@@ -16,7 +16,7 @@ import secrets
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
-from typing import Any, TypedDict, TypeVar, Unpack
+from typing import Any, NamedTuple, TypedDict, TypeVar, Unpack
 
 from django.db import transaction
 from django.db.models import Count, Max
@@ -38,6 +38,7 @@ from annotation.models import (
     Rubric,
     Selection,
     Slot,
+    SlotKind,
     Split,
 )
 from annotation.pairs import EVERY_PAIR, ONE_PAIR, Candidate, NothingToCompare, Sources, sources_of
@@ -463,3 +464,41 @@ def _asked(verb: Callable[[], T]) -> T:
         return verb()
     except MembershipRefused as refused:
         raise CampaignRefused(str(refused)) from None
+
+
+class Moved(NamedTuple):
+    """Of what a member held: how many pairs were `moved`, and how many were `kept`, for the other has had them."""
+
+    moved: int
+    kept: int
+
+
+@transaction.atomic
+def reassign(*, campaign: Campaign, user: User, to: User, actor: User | None) -> Moved:
+    """Give the pairs that `user` holds unanswered, and the votes kept for them, to `to`; gold and repeats are one person's and stay.
+
+    Raises CampaignRefused for a campaign that does not run, for `user` themselves, and when there is nothing to give.
+    """
+    campaign = _held(
+        campaign, [CampaignState.OPEN, CampaignState.PAUSED], "Only pairs of a campaign that runs can be given to somebody else."
+    )
+    if user.pk == to.pk:
+        raise CampaignRefused("Choose somebody else.")
+    seat = campaign.memberships.filter(user=to, active=True).first()
+    if seat is None:
+        raise CampaignRefused(f"{to.username} may not judge here now.")
+    votes = [SlotKind.VOTE, SlotKind.REVIEW]
+    leases = list(campaign.assignments.filter(annotator=user, state=AssignmentState.LEASED, slot__kind__in=votes).order_by("pk"))
+    kept_for = list(campaign.slots.filter(reserved_for=user, open=True, kind__in=votes).order_by("pk"))
+    moved = 0
+    for handed in [{"assignment": lease} for lease in leases] + [{"slot": slot} for slot in kept_for]:
+        try:
+            with transaction.atomic():
+                assignments.reassign(to=to, actor=actor, **handed)  # type: ignore[arg-type]
+        except assignments.ReassignRefused:
+            continue
+        moved += 1
+    if not leases and not kept_for:
+        raise CampaignRefused(f"{user.username} holds no pair that could be given to somebody else.")
+    audit.record(actor, "campaign.reassigned", campaign, user=user.pk, to=to.pk, pairs=moved)
+    return Moved(moved, len(leases) + len(kept_for) - moved)

@@ -145,9 +145,7 @@ def _hard_work(planned: Plan, *, too_long: bool) -> list[str]:
     """Where it asks too much of people."""
     said = []
     if too_long:
-        said.append(
-            f"A pair takes {planned.minutes:.1f} minutes: above {power.LONG_PAIR:.0f}, readers tire. Choose shorter texts, or fewer a session."
-        )
+        said.append(f"A pair takes {planned.minutes:.1f} minutes: above {power.LONG_PAIR:.0f}, readers tire. Choose shorter texts.")
     if planned.days is not None and planned.days_left is not None and planned.days > planned.days_left:
         said.append(
             f"At one session a day it takes {planned.days} days, and {planned.days_left} are left to the deadline: ask more people, "
@@ -178,6 +176,8 @@ def _little_told(planned: Plan, *, evaluation: int, doubles: int, wanted: int, a
 
 def measure(sources: Sources, members: Collection[User] = ()) -> Measured:
     """Look at what `sources` hold, without drawing: how many pairs, how long their texts, how fast `members` were lately."""
+    if not sources.batches or not sources.splits:
+        return Measured(0, 0, 0, 0.0, [])
     texts = Completion.objects.filter(
         batch__in=sources.batches, prompt__sample__split__in=sources.splits, prompt__sample__withdrawn_at__isnull=True
     )

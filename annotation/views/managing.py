@@ -1,5 +1,6 @@
-"""Campaigns as a trainer sees them, unblinded; never an open one in which they judge."""
+"""Campaigns as a trainer sees and steers them, unblinded; never a running one in which they judge."""
 
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -7,25 +8,33 @@ from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db.models import Count, Q
 from django.db.models.functions import TruncDate
-from django.http import Http404, HttpResponse
+from django.http import Http404, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts import access
 from accounts.access import TRAINERS, UserRequest
-from accounts.models import User
+from accounts.models import Role, User
 from annotation import campaigns as verbs
-from annotation import snapshots
+from annotation import protocols, snapshots
+from annotation.campaign_form import CampaignFilter, DeriveForm, ExtendForm
 from annotation.campaigns import CampaignRefused
-from annotation.forms import CampaignForm, FreezeForm
-from annotation.models import Campaign, CampaignState, Completion, GenerationBatch, Judgement, Pair
+from annotation.forms import FreezeForm
+from annotation.models import Campaign, CampaignState, Completion, Defect, DisputeState, Judgement, Membership, Pair
+from web import prose
 from web.charts import Series, line_chart
 
 
 def get_campaign_for(user: User, pk: UUID) -> Campaign:
     """A campaign the user may see unblinded. Raises Http404 otherwise."""
-    campaign = Campaign.objects.unblinded_for(user).with_progress().filter(public_id=pk).first()
+    campaign = (
+        Campaign.objects.unblinded_for(user)
+        .with_progress()
+        .select_related("rubric", "qualification", "predecessor")
+        .filter(public_id=pk)
+        .first()
+    )
     if campaign is None:
         raise Http404
     return campaign
@@ -34,38 +43,23 @@ def get_campaign_for(user: User, pk: UUID) -> Campaign:
 @access.allow(*TRAINERS)
 @require_safe
 def campaigns(request: UserRequest) -> HttpResponse:
-    page = Paginator(Campaign.objects.unblinded_for(request.user).with_progress().order_by("-pk"), 50).get_page(request.GET.get("page"))
-    blinded = Campaign.objects.for_member(request.user).filter(state=CampaignState.OPEN)
-    return render(request, "annotation/campaigns.html", {"page": page, "blinded": blinded, "texts": Completion.objects.exists()})
-
-
-@access.allow(*TRAINERS)
-@require_http_methods(["GET", "HEAD", "POST"])
-def campaign_new(request: UserRequest) -> HttpResponse:
-    form = CampaignForm(request.POST if request.method == "POST" else None, initial=_asked_for(request))
-    if form.is_valid():
-        try:
-            made = verbs.create(actor=request.user, **form.cleaned_data)
-        except CampaignRefused as refused:
-            form.add_error(None, str(refused))
-        else:
-            messages.success(request, f"{made.pairs.count()} pairs are ready. Look them over, then open the campaign.")
-            return redirect("annotation:campaign", made.public_id)
+    form = CampaignFilter(request.GET)
+    found = form.narrow(Campaign.objects.unblinded_for(request.user).with_progress().order_by("-pk"))
+    page = Paginator(found, 50).get_page(request.GET.get("page"))
+    running = [CampaignState.OPEN, CampaignState.PAUSED]
+    blinded = (
+        Campaign.objects.for_member(request.user)
+        .filter(state__in=running)
+        .exclude(pk__in=Campaign.objects.unblinded_for(request.user).values("pk"))
+    )
     return render(
         request,
-        "annotation/campaign_new.html",
-        {"form": form, "texts": Completion.objects.exists()},
-        status=422 if form.errors else 200,
-    )
-
-
-def _asked_for(request: UserRequest) -> dict[str, Any]:
-    """Texts the address names (`?batch=…&batch=…`), chosen already: where a generation sends people on."""
-    try:
-        named = [UUID(text) for text in request.GET.getlist("batch")[:20]]
-    except ValueError:
-        raise Http404("No such texts.") from None
-    return {"batches": list(GenerationBatch.objects.filter(public_id__in=named).values_list("pk", flat=True))} if named else {}
+        "annotation/campaigns.html",
+        {
+            "page": page, "blinded": blinded, "texts": Completion.objects.exists(), "form": form, "narrowed": form.narrows,
+            "today": timezone.localdate(),
+        },
+    )  # fmt: skip
 
 
 @access.allow(*TRAINERS)
@@ -76,19 +70,18 @@ def campaign(request: UserRequest, pk: UUID) -> HttpResponse:
 
 
 def show(request: UserRequest, shown: Campaign, form: FreezeForm, status: int = 200) -> HttpResponse:
+    """The campaign's page: where it stands, what it promised, who judges, and what can be done next."""
     answered = shown.assignments.filter(state="submitted")
     days = list(answered.annotate(day=TruncDate("submitted_at")).values("day").annotate(n=Count("pk")).order_by("day"))
     total, points = 0, []
     for number, day in enumerate(days):
         total += day["n"]
         points.append((float(number), float(total)))
-    members = shown.memberships.select_related("user").order_by("user__username")
     counts = dict(answered.values_list("annotator").annotate(n=Count("pk")))
-    unusable = Judgement.objects.current().filter(assignment__campaign=shown, surplus=False, assignment__state="submitted")
     page: dict[str, Any] = {
         "campaign": shown,
         "producers": producers(shown),
-        "members": [(membership.user, counts.get(membership.user_id, 0)) for membership in members],
+        "members": [(seat, counts.get(seat.user_id, 0), standing) for seat, standing in seats(shown)],
         "days": days,
         "chart": line_chart(
             [Series("judgements", points)],
@@ -99,11 +92,19 @@ def show(request: UserRequest, shown: Campaign, form: FreezeForm, status: int = 
         )
         if len(points) > 1
         else "",
-        "verdicts": dict(unusable.values_list("verdict").annotate(n=Count("pk"))),
         "surplus": Judgement.objects.filter(assignment__campaign=shown, surplus=True).count(),
         "snapshots": shown.snapshots.all(),
         "form": form,
         "share": round(100 * shown.done / shown.wanted) if shown.wanted else 0,  # type: ignore[attr-defined]
+        "registration": protocols.text(shown),
+        "guideline": prose.render(shown.guideline),
+        "selected": shown.pairs.values("selected_by").annotate(n=Count("pk")).order_by("selected_by"),
+        "disputes": shown.disputes.filter(state__in=[DisputeState.OPEN, DisputeState.DEFERRED]).count(),
+        "defects": Defect.objects.filter(state="open", sample__prompts__pairs__campaign=shown).values("sample").distinct().count(),
+        "gold": shown.pairs.filter(gold__isnull=False).count(),
+        "successors": shown.successors.order_by("pk"),
+        "adjudicates": request.user.has_role(Role.ADJUDICATOR),
+        "today": timezone.localdate(),
     }
     return render(request, "annotation/campaign.html", page, status=status)
 
@@ -121,31 +122,130 @@ def producers(shown: Campaign) -> list[dict[str, Any]]:
     ]
 
 
+def seats(shown: Campaign) -> list[tuple[Membership, str]]:
+    """The members by name, each with where they stand: "" for somebody who may judge, else what keeps them from it."""
+    found = list(shown.memberships.select_related("user").order_by("user__username"))
+    asked_first = shown if shown.purpose == "qualify" else shown.qualification
+    tried = {one.user_id: one for one in asked_first.memberships.all()} if asked_first else {}
+    return [(seat, _standing(seat, tried.get(seat.user_id), asked_first)) for seat in found]
+
+
+def _standing(seat: Membership, tried: Membership | None, asked_first: Campaign | None) -> str:
+    if seat.revoked_at is not None:
+        return "left out"
+    if asked_first is None or (tried and tried.qualified_at):
+        return "qualified" if tried else ""
+    if tried and tried.failed_at:
+        return "not passed"
+    return f"qualifying, try {tried.attempt} of {asked_first.attempts}" if tried else "to qualify"
+
+
+# --- its life ----------------------------------------------------------------------------------------------------------------------------
+
+
 @access.allow(*TRAINERS)
 @require_POST
 def campaign_open(request: UserRequest, pk: UUID) -> HttpResponse:
     opened = get_campaign_for(request.user, pk)
-    try:
-        verbs.open(campaign=opened, actor=request.user)
-    except CampaignRefused as refused:
-        messages.error(request, str(refused))
+    _carry_out(request, lambda: verbs.open(campaign=opened, actor=request.user))
     if not Campaign.objects.unblinded_for(request.user).filter(pk=opened.pk).exists():
         messages.success(request, "The campaign is open. You judge in it, so its pages are closed to you until it closes.")
-        return redirect("annotation:campaigns")
-    return redirect("annotation:campaign", pk)
+    return _back(request, pk)
+
+
+@access.allow(*TRAINERS)
+@require_POST
+def campaign_pause(request: UserRequest, pk: UUID) -> HttpResponse:
+    """Also for a trainer who judges in it, as closing is: it reveals nothing."""
+    paused = get_object_or_404(Campaign, public_id=pk)
+    _carry_out(request, lambda: verbs.pause(campaign=paused, actor=request.user), "Paused: nobody is handed another pair.")
+    return _back(request, pk)
+
+
+@access.allow(*TRAINERS)
+@require_POST
+def campaign_resume(request: UserRequest, pk: UUID) -> HttpResponse:
+    resumed = get_object_or_404(Campaign, public_id=pk)
+    _carry_out(request, lambda: verbs.resume(campaign=resumed, actor=request.user), "It goes on.")
+    return _back(request, pk)
 
 
 @access.allow(*TRAINERS)
 @require_POST
 def campaign_close(request: UserRequest, pk: UUID) -> HttpResponse:
     """Also for a trainer who judges in it: closing reveals nothing, and nobody else may be there to do it."""
+    closed = get_object_or_404(Campaign, public_id=pk)
+    _carry_out(request, lambda: verbs.close(campaign=closed, actor=request.user))
+    return _back(request, pk)
+
+
+def _carry_out(request: UserRequest, verb: Callable[[], object], done: str = "") -> bool:
+    """Do it and say so, or say why not."""
     try:
-        verbs.close(campaign=get_object_or_404(Campaign, public_id=pk), actor=request.user)
+        verb()
     except CampaignRefused as refused:
         messages.error(request, str(refused))
-    if not Campaign.objects.unblinded_for(request.user).filter(public_id=pk).exists():
-        return redirect("annotation:campaigns")
-    return redirect("annotation:campaign", pk)
+        return False
+    if done:
+        messages.success(request, done)
+    return True
+
+
+def _back(request: UserRequest, pk: UUID) -> HttpResponse:
+    """The campaign's page, or the list for somebody who may not see it now."""
+    if Campaign.objects.unblinded_for(request.user).filter(public_id=pk).exists():
+        return redirect("annotation:campaign", pk)
+    return redirect("annotation:campaigns")
+
+
+@access.allow(*TRAINERS)
+@require_http_methods(["GET", "HEAD", "POST"])
+def campaign_extend(request: UserRequest, pk: UUID) -> HttpResponse:
+    """A later deadline, more pairs, more people, while it runs."""
+    extended = get_campaign_for(request.user, pk)
+    form = ExtendForm(request.POST if request.method == "POST" else None, campaign=extended)
+    if form.is_valid():
+        try:
+            verbs.extend(campaign=extended, actor=request.user, **form.cleaned_data)
+        except CampaignRefused as refused:
+            form.add_error(None, str(refused))
+        else:
+            messages.success(request, "Extended.")
+            return _back(request, pk)
+    page = {"campaign": extended, "form": form, "running": extended.state in {CampaignState.OPEN, CampaignState.PAUSED}}
+    return render(request, "annotation/campaign_extend.html", page, status=422 if form.errors else 200)
+
+
+@access.allow(*TRAINERS)
+@require_http_methods(["GET", "HEAD", "POST"])
+def campaign_derive(request: UserRequest, pk: UUID) -> HttpResponse:
+    """The next draft by the same protocol: over other texts, or over what was left unjudged."""
+    before = get_campaign_for(request.user, pk)
+    usual = {"name": f"{before.name}, continued"[:120]}
+    form = DeriveForm(request.POST if request.method == "POST" else None, initial=usual)
+    if form.is_valid():
+        try:
+            made = verbs.derive(campaign=before, actor=request.user, **form.cleaned_data)
+        except CampaignRefused as refused:
+            form.add_error(None, str(refused))
+        else:
+            messages.success(request, f"{made.pairs.count()} pairs are ready. Look them over, then open the campaign.")
+            return redirect("annotation:campaign", made.public_id)
+    page = {"campaign": before, "form": form}
+    return render(request, "annotation/campaign_derive.html", page, status=422 if form.errors else 200)
+
+
+@access.allow(*TRAINERS)
+@require_safe
+def campaign_protocol(request: UserRequest, pk: UUID) -> HttpResponseBase:
+    """The locked protocol as a file: what its digest is the digest of. A draft has none yet."""
+    shown = get_campaign_for(request.user, pk)
+    if not shown.protocol_digest:
+        raise Http404
+    document = {"protocol": shown.protocol, "digest": shown.protocol_digest, "opened_at": shown.opened_at}
+    answer = JsonResponse(document, json_dumps_params={"indent": 2, "ensure_ascii": False})
+    answer["Content-Disposition"] = f'attachment; filename="protocol-{shown.protocol_digest[:8]}.json"'
+    return answer
 
 
 @access.allow(*TRAINERS)

@@ -56,9 +56,12 @@ RATERS           = " in      ok      ok      403     403     403     in      ok 
 MEMBERS          = " in      ok      ok      403     403     403     in      404 "
 HOLDER           = " in      ok      404     403     403     403     in      404 "
 TRAINERS         = " in      403     403     ok      403     ok      in      403 "
+LEADS            = " in      403     ok      403     403     403     in      403 "
+BOARD            = " in      403     ok      ok      403     ok      in      403 "
 LEADS            = " in      403     ok      ok      403     ok      in      403 "
 # Carol judges in the campaign that is asked about.
 UNBLINDED_LEADS  = " in      403     404     ok      403     ok      in      403 "
+STUDIO           = " in      403     ok      ok      403     ok      in      403 "
 READERS          = " in      403     403     ok      ok      ok      in      403 "
 HOUSE            = " in      403     403     403     ok      ok      in      403 "
 ADMIN            = " in      403     403     403     403     ok      in      403 "
@@ -126,15 +129,40 @@ DECISIONS: dict[str, Row] = {
     "annotation:gold-settled":     asks_first("POST", TRAINERS),
     "annotation:qualification-grant": asks_first("POST", LEADS),
 
+    # What a lead clinician settles
+    "annotation:disputes":         asks_first("GET", LEADS),
+    "annotation:dispute-next":     asks_first("POST", LEADS),
+    "annotation:disputes-defer":   asks_first("POST", LEADS),
+    "annotation:dispute":          asks_first("GET", LEADS, "POST", LEADS),
+    "annotation:dispute-take":     asks_first("POST", LEADS),
+    "annotation:dispute-defer":    asks_first("POST", LEADS),
+    "annotation:safety":           asks_first("GET", BOARD),
+    "annotation:defects":          asks_first("GET", BOARD),
+    "annotation:defect-decide":    asks_first("POST", BOARD),
+
     # Samples, campaigns, snapshots
     "annotation:samples":          asks_first("GET", TRAINERS),
     "annotation:sample-import":    asks_first("GET", TRAINERS, "POST", TRAINERS),
     "annotation:completion-import": asks_first("GET", TRAINERS, "POST", TRAINERS),
     "annotation:campaigns":        asks_first("GET", TRAINERS),
     "annotation:campaign-new":     asks_first("GET", TRAINERS, "POST", TRAINERS),
+    "annotation:campaign-plan":    asks_first("POST", TRAINERS),
     "annotation:campaign":         asks_first("GET", TRAINERS),
     "annotation:campaign-open":    asks_first("POST", TRAINERS),
+    "annotation:campaign-pause":   asks_first("POST", TRAINERS),
+    "annotation:campaign-resume":  asks_first("POST", TRAINERS),
+    "annotation:campaign-extend":  asks_first("GET", TRAINERS, "POST", TRAINERS),
     "annotation:campaign-close":   asks_first("POST", TRAINERS),
+    "annotation:campaign-derive":  asks_first("GET", TRAINERS, "POST", TRAINERS),
+    "annotation:campaign-protocol": asks_first("GET", TRAINERS),
+    "annotation:campaign-members": asks_first("GET", TRAINERS, "POST", TRAINERS),
+    "annotation:campaign-revoke":  asks_first("POST", TRAINERS),
+    "annotation:campaign-readmit": asks_first("POST", TRAINERS),
+    "annotation:campaign-reassign": asks_first("POST", TRAINERS),
+    "annotation:rubrics":          asks_first("GET", STUDIO),
+    "annotation:rubric":           asks_first("GET", STUDIO),
+    "annotation:rubric-edit":      asks_first("GET", STUDIO, "POST", STUDIO),
+    "annotation:rubric-retire":    asks_first("POST", STUDIO),
     "annotation:campaign-freeze":  asks_first("POST", TRAINERS),
     "annotation:snapshots":        asks_first("GET", READERS),
     "annotation:snapshot":         asks_first("GET", READERS),
@@ -273,9 +301,23 @@ POINTING_AT: dict[str, Callable[[House], dict[str, Any]]] = {
     "annotation:draft": lambda house: {"pk": house.assignment.public_id},
     "annotation:diff": lambda house: {"pk": house.assignment.public_id},
     "annotation:changes": lambda house: {"pk": house.assignment.public_id},
+    # Of another campaign: the house's adjudicator judges in this one, and may not rule on it.
+    "annotation:dispute": lambda house: {"pk": house.dispute.public_id},
+    "annotation:dispute-take": lambda house: {"pk": house.dispute.public_id},
+    "annotation:dispute-defer": lambda house: {"pk": house.dispute.public_id},
+    "annotation:defect-decide": lambda house: {"pk": house.defect.public_id},
     "annotation:campaign": lambda house: {"pk": house.campaign.public_id},
     "annotation:campaign-open": lambda house: {"pk": house.campaign.public_id},
     "annotation:campaign-close": lambda house: {"pk": house.campaign.public_id},
+    **{
+        f"annotation:campaign-{verb}": lambda house: {"pk": house.campaign.public_id}
+        for verb in ("pause", "resume", "extend", "derive", "protocol", "members")
+    },
+    **{
+        f"annotation:campaign-{verb}": lambda house: {"pk": house.campaign.public_id, "user": house.people["annotator"].pk}
+        for verb in ("revoke", "readmit", "reassign")
+    },
+    **{f"annotation:rubric{verb}": lambda house: {"pk": house.campaign.rubric_id} for verb in ("", "-edit", "-retire")},
     "annotation:campaign-freeze": lambda house: {"pk": house.campaign.public_id},
     "annotation:snapshot": lambda house: {"pk": house.snapshot.public_id},
     "annotation:snapshot-download": lambda house: {"pk": house.snapshot.public_id, "format": "jsonl"},

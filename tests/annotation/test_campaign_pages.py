@@ -74,7 +74,7 @@ def test_a_campaign_from_the_form_to_its_close(as_dan: Client, alice: User) -> N
     stored_batches(6)
     form = {
         "name": "Letters", "batches": [b.pk for b in GenerationBatch.objects.all()], "pairing": "every", "limit": "", "overlap": "1",
-        "splits": ["train", "validation", "evaluation"], "members": [alice.pk], "guideline": GUIDELINE,
+        "double_share": "0", "splits": ["train", "validation", "evaluation"], "members": [alice.pk], "guideline": GUIDELINE,
     }  # fmt: skip
     response = as_dan.post("/campaigns/new/", form)
     made = Campaign.objects.get()

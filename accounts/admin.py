@@ -4,7 +4,7 @@ from functools import wraps
 from typing import Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
 from django.contrib.auth.views import redirect_to_login
@@ -97,6 +97,13 @@ class PersonForm(WithRoles, UserChangeForm):  # type: ignore[type-arg]
         model = User
         fields = ("username", "first_name", "last_name", "is_active")  # type: ignore[assignment]
 
+    def clean(self) -> dict[str, Any]:
+        said: dict[str, Any] = super().clean() or self.cleaned_data
+        stays = said.get("is_active") and Role.ADMIN in said.get("roles", [])
+        if not stays and people.is_last_admin(User.objects.get(pk=self.instance.pk)):
+            raise forms.ValidationError(str(people.LastAdmin()))
+        return said
+
 
 @admin.register(User, site=site)
 class PersonAdmin(UserAdmin):  # type: ignore[type-arg]
@@ -129,14 +136,24 @@ class PersonAdmin(UserAdmin):  # type: ignore[type-arg]
         return False
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
-        super().save_model(request, obj, form, change)
         actor = access.require(request.user, Role.ADMIN)
+        if change and "is_active" in form.changed_data:
+            (people.enable if obj.is_active else people.disable)(user=obj, actor=actor)
+        super().save_model(request, obj, form, change)
         if not change:
             audit.record(actor, "user.created", obj)
-        elif {"is_active", "username"} & set(form.changed_data):
-            audit.record(actor, "user.changed", obj, is_active=obj.is_active, fields=sorted(set(form.changed_data) - {"roles"}))
+        elif fields := sorted(set(form.changed_data) - {"roles", "is_active"}):
+            audit.record(actor, "user.changed", obj, fields=fields)
         if "roles" in form.cleaned_data:
             people.set_roles(user=obj, roles=form.cleaned_data["roles"], actor=actor)
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Django's own; of two administrators who take the role from each other at once, the second is told so."""
+        try:
+            return super().changeform_view(request, *args, **kwargs)
+        except people.LastAdmin as last:
+            messages.error(request, f"{last} Nothing was changed.")
+            return redirect("admin:accounts_user_changelist")
 
     def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
         """Django's own log is second to the audit trail, which the verbs above write."""

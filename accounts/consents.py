@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 from django.urls import reverse
 
 from accounts import audit
-from accounts.models import Consent, ConsentText, User
+from accounts.models import Consent, ConsentText, Role, User
 
 # The house's first text; a steward publishes the next ones.
 FIRST = Path(__file__).parent / "consent.md"
@@ -32,6 +32,45 @@ def current() -> ConsentText:
     digest = sha256(text.encode()).hexdigest()
     made, _ = ConsentText.objects.get_or_create(digest=digest, defaults={"version": "1", "text": text})
     return made
+
+
+class AlreadyPublished(Exception):
+    """This version's name, or this very text, was published before. `field` says which."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(reason)
+        self.field = field
+
+
+@transaction.atomic
+def publish(*, version: str, text: str, actor: User) -> ConsentText:
+    """Make `text` the one that is asked for: from now on nobody rates before agreeing to it. Raises AlreadyPublished."""
+    # On a fresh house the first text becomes a version before it is succeeded, so that the order is kept.
+    current()
+    text = text.replace("\r\n", "\n").strip() + "\n"
+    digest = sha256(text.encode()).hexdigest()
+    try:
+        with transaction.atomic():
+            made = ConsentText.objects.create(version=version, text=text, digest=digest, published_by=actor)
+    except IntegrityError:
+        same = ConsentText.objects.filter(digest=digest).first()
+        if same is not None:
+            raise AlreadyPublished("text", f"This is the text of version {same.version}, word for word.") from None
+        raise AlreadyPublished("version", "There is a version of this name already.") from None
+    audit.record(actor, "consent_text.published", made, version=version, digest=digest)
+    return made
+
+
+def next_version() -> str:
+    """A name for the next version: the next whole number."""
+    numbers = [int(name) for name in ConsentText.objects.values_list("version", flat=True) if name.isascii() and name.isdigit()]
+    return str(max(numbers, default=0) + 1)
+
+
+def raters() -> int:
+    """How many active people rate: those who are asked."""
+    who = User.objects.filter(is_active=True, simulated=False, grants__role__in=(Role.ANNOTATOR, Role.ADJUDICATOR))
+    return who.distinct().count()
 
 
 def given(user: User) -> bool:

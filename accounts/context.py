@@ -12,12 +12,14 @@ def roles(request: HttpRequest) -> dict[str, Any]:
     """Which parts of the frame to show. Showing is not allowing: every view decides for itself."""
     user = getattr(request, "user", None)
     if not isinstance(user, User):
-        return {"may_rate": False, "may_train": False, "may_see_rail": False, "may_manage_users": False, "user_roles": []}
+        shown = ("may_rate", "may_train", "may_see_rail", "may_manage_users", "may_publish_consent")
+        return {**dict.fromkeys(shown, False), "user_roles": []}
     may_train = user.has_role(*TRAINERS)
     return {
         "may_rate": user.has_role(Role.ANNOTATOR, Role.ADJUDICATOR),
         "may_train": may_train,
         "may_see_rail": may_train or user.has_role(Role.STEWARD),
         "may_manage_users": user.has_role(Role.ADMIN),
+        "may_publish_consent": user.has_role(Role.STEWARD, Role.ADMIN),
         "user_roles": [role.label for role in Role if role in user.roles()],
     }

@@ -8,7 +8,7 @@ from typing import Any
 
 import pgtrigger
 from django.conf import settings
-from django.contrib.auth.models import AbstractUser
+from django.contrib.auth.models import AbstractUser, UserManager
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
@@ -23,12 +23,53 @@ class Role(models.TextChoices):
     ADMIN = "admin", "Administrator"
 
 
+class UserQuerySet(models.QuerySet["User"]):
+    def for_list(self, *, text: str = "", role: str = "", state: str = "") -> "UserQuerySet":
+        """What the people page lists, narrowed to a part of a name, a role, and a state; an unknown role or state narrows nothing.
+
+        Each with `live_tokens`, `consent_version` (the newest they stand by, or None), `consent_is_current` and `has_profile`.
+        """
+        standing = Consent.objects.filter(user=models.OuterRef("pk"), withdrawn_at__isnull=True).order_by("-text")
+        newest = ConsentText.objects.order_by("-pk").values("pk")[:1]
+        found = self.annotate(
+            live_tokens=models.Count("api_tokens", filter=models.Q(api_tokens__in=ApiToken.objects.live()), distinct=True),
+            consent_version=models.Subquery(standing.values("text__version")[:1]),
+            consent_is_current=models.Exists(standing.filter(text__in=newest)),
+            has_profile=models.Exists(Profile.objects.filter(user=models.OuterRef("pk"))),
+            rates=models.Exists(RoleGrant.objects.filter(user=models.OuterRef("pk"), role__in=(Role.ANNOTATOR, Role.ADJUDICATOR))),
+        )
+        if text:
+            named = models.Q(username__icontains=text) | models.Q(first_name__icontains=text) | models.Q(last_name__icontains=text)
+            found = found.filter(named | models.Q(invitation__name__icontains=text))
+        if role in Role.values:
+            found = found.filter(models.Exists(RoleGrant.objects.filter(user=models.OuterRef("pk"), role=role)))
+        unfinished = models.Q(consent_is_current=False) | models.Q(has_profile=False)
+        if state == "joining":
+            found = found.filter(unfinished, rates=True, is_active=True, simulated=False)
+        elif state in {"active", "idle"}:
+            found = found.filter(is_active=True, simulated=False)
+            found = found.filter(last_login__isnull=True) if state == "idle" else found
+        elif state == "disabled":
+            found = found.filter(is_active=False)
+        elif state == "simulated":
+            found = found.filter(simulated=True)
+        return found.select_related("invitation").prefetch_related("grants").order_by("-is_active", "simulated", "username")
+
+
+class People(UserManager.from_queryset(UserQuerySet)):  # type: ignore[misc]
+    """Django's manager of accounts, with our reads."""
+
+    use_in_migrations = False
+
+
 class User(AbstractUser):
     """A person, or a simulated rater of the demo. Roles are rows, not flags: see RoleGrant."""
 
     simulated = models.BooleanField(default=False, help_text="A demo rater that a program plays; never counted as a clinician.")
     # On the server, so that nothing stays in a browser: {"keys_off": bool, "keys": {action: key}}.
     preferences = models.JSONField(default=dict, blank=True)
+
+    objects = People()
 
     def roles(self) -> frozenset[str]:
         """The roles granted, read once per instance. A disabled user has none."""
@@ -104,6 +145,15 @@ class Profile(models.Model):
         return f"profile of {self.user_id}"
 
 
+class ConsentTextQuerySet(models.QuerySet["ConsentText"]):
+    def for_list(self) -> "ConsentTextQuerySet":
+        """Newest first, each with how many active people stand by it and how many withdrew."""
+        real = models.Q(consents__user__simulated=False)
+        standing = models.Count("consents", filter=real & models.Q(consents__withdrawn_at=None, consents__user__is_active=True))
+        withdrawn = models.Count("consents", filter=real & models.Q(consents__withdrawn_at__isnull=False))
+        return self.annotate(standing=standing, withdrawn=withdrawn).select_related("published_by").order_by("-pk")
+
+
 class ConsentText(models.Model):
     """What raters agree to, by version. A version never changes; the newest is the one that is asked for."""
 
@@ -112,6 +162,8 @@ class ConsentText(models.Model):
     digest = models.CharField(max_length=64, unique=True)
     published_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
     published_at = models.DateTimeField(db_default=Now())
+
+    objects = ConsentTextQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]
@@ -144,6 +196,29 @@ class Consent(models.Model):
         return f"{self.user_id} to {self.text_id}"
 
 
+class InvitationQuerySet(models.QuerySet["Invitation"]):
+    def unanswered(self) -> "InvitationQuerySet":
+        """Neither accepted nor revoked: open or run out."""
+        return self.filter(accepted_at__isnull=True, revoked_at__isnull=True)
+
+    def in_state(self, state: str) -> "InvitationQuerySet":
+        """Those whose `state` (see the property) it is; any other word finds all."""
+        out = self.unanswered().filter(expires_at__lte=Now())
+        return {
+            "open": self.unanswered().filter(expires_at__gt=Now()),
+            "asked": out.filter(renewal_asked_at__isnull=False),
+            "expired": out.filter(renewal_asked_at__isnull=True),
+            "accepted": self.filter(accepted_at__isnull=False),
+            "revoked": self.filter(revoked_at__isnull=False),
+        }.get(state, self)
+
+    def for_list(self, state: str = "") -> "InvitationQuerySet":
+        """Who asks for a new link first, the longest waiting before others; then the newest."""
+        waits = models.Case(models.When(accepted_at=None, revoked_at=None, then="renewal_asked_at"))
+        found = self.in_state(state).select_related("invited_by", "accepted_by")
+        return found.order_by(waits.asc(nulls_last=True), "-pk")
+
+
 class Invitation(models.Model):
     """A link that makes one account, once. Only the secret's digest is kept; the link is shown when it is made."""
 
@@ -161,6 +236,8 @@ class Invitation(models.Model):
     revoked_at = models.DateTimeField(null=True)
     renewal_asked_at = models.DateTimeField(null=True, help_text="The link had run out and somebody asked for a new one.")
 
+    objects = InvitationQuerySet.as_manager()
+
     class Meta:
         ordering = ["-id"]
         constraints = [
@@ -173,6 +250,22 @@ class Invitation(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def state(self) -> str:
+        """ "accepted", "revoked", "asked" (run out, and somebody asked for a new link), "expired" or "open"."""
+        if self.accepted_at is not None:
+            return "accepted"
+        if self.revoked_at is not None:
+            return "revoked"
+        if self.expires_at > timezone.now():
+            return "open"
+        return "expired" if self.renewal_asked_at is None else "asked"
+
+    @staticmethod
+    def digest_of(secret: str) -> str:
+        """What is kept of a link's secret: it has 256 random bits, so a plain hash gives nothing away."""
+        return sha256(secret.encode()).hexdigest()
 
 
 class AuditEntryQuerySet(models.QuerySet["AuditEntry"]):

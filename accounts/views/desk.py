@@ -1,7 +1,6 @@
 """A person's own tokens, and the audit trail."""
 
 from django.core.paginator import Paginator
-from django.db.models import Count, Q
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
@@ -48,11 +47,3 @@ def audit(request: UserRequest) -> HttpResponse:
     entries = Paginator(AuditEntry.objects.for_list(verb=verb, actor=actor), 50).get_page(request.GET.get("page"))
     verbs = AuditEntry.objects.order_by("verb").values_list("verb", flat=True).distinct()
     return render(request, "accounts/audit.html", {"entries": entries, "verbs": verbs, "verb": verb, "actor": actor})
-
-
-@access.allow(Role.ADMIN)
-@require_safe
-def users(request: UserRequest) -> HttpResponse:
-    live = Count("api_tokens", filter=Q(api_tokens__in=ApiToken.objects.live()), distinct=True)
-    people = User.objects.annotate(live_tokens=live).prefetch_related("grants").order_by("-is_active", "simulated", "username")
-    return render(request, "accounts/users.html", {"people": Paginator(people, 100).get_page(request.GET.get("page"))})

@@ -64,6 +64,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "accounts.middleware.ForgetOnSignOutMiddleware",
     # Last, so that it sees the view: a view that names no decision is denied.
     "accounts.middleware.DefaultDenyMiddleware",
 ]
@@ -101,6 +102,8 @@ ACCOUNT_LOGIN_METHODS = {"username"}
 ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*", "password2*"]
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_LOGOUT_ON_GET = False
+# A link to a new passphrase, made by an administrator, works for a day.
+PASSWORD_RESET_TIMEOUT = 86_400
 ACCOUNT_RATE_LIMITS = {"login": "60/m/ip", "login_failed": "10/m/ip,5/5m/key"}
 
 LANGUAGE_CODE = "en-gb"
@@ -169,6 +172,8 @@ ROUNDS_ENGINE_THREADS: int = env.int("ROUNDS_ENGINE_THREADS", 1)
 ROUNDS_LEASE_SECONDS: int = env.int("ROUNDS_LEASE_SECONDS", 30)
 ROUNDS_HEARTBEAT_SECONDS: float = env.float("ROUNDS_HEARTBEAT_SECONDS", 2.0)
 ROUNDS_DEMO: bool = env.bool("ROUNDS_DEMO", False)
+# What invited people are told about the texts: "synthetic", "real", or nothing, and then whoever invites says it.
+ROUNDS_DATA: str = env.str("ROUNDS_DATA", "", validate=OneOf(("", "synthetic", "real")))
 
 LOGGING = {
     "version": 1,

@@ -7,7 +7,8 @@ from typing import Any
 
 from django.test import Client
 
-from accounts.models import ApiToken, AuditEntry, RoleGrant, User
+from accounts import invitations
+from accounts.models import ApiToken, AuditEntry, Invitation, RoleGrant, User
 from annotation import snapshots
 from annotation.models import Assignment, Campaign, Membership, Sample, Sitting, Snapshot
 from jobs.models import Attempt, Job
@@ -32,6 +33,7 @@ class House:
     run: Run
     evaluation: Evaluation
     token: ApiToken
+    invitation: Invitation
     qualification: Campaign
     sitting: Sitting
     # The rows Django's admin shows, by "app_model".
@@ -81,6 +83,9 @@ def furnish(folder: Path) -> House:
     )
     token, _ = ApiToken.draw(user=alice, label="script", scopes=["read"])
     token.save()
+    invitation, _ = invitations.create(
+        name="Dr. Khan", roles=["annotator"], purpose="To judge letters.", minutes=30, days=7, actor=people["admin"]
+    )
     records = {
         "accounts_user": alice, "accounts_auditentry": AuditEntry.objects.first(), "accounts_apitoken": token,
         "jobs_job": job, "jobs_attempt": attempt,
@@ -94,5 +99,5 @@ def furnish(folder: Path) -> House:
     assert RoleGrant.objects.count() == 8
     return House(
         people, clients, campaign, assignment, Sample.objects.earliest("pk"), snapshot, job, version, run, evaluation, token,
-        qualification, sitting, records,
+        invitation, qualification, sitting, records,
     )  # fmt: skip

@@ -31,7 +31,7 @@ def test_an_administrator_disables_an_account_and_takes_a_role(dan: User, as_ada
     dan = User.objects.get(pk=dan.pk)
     assert not dan.is_active
     assert set(dan.grants.values_list("role", flat=True)) == {"steward"}
-    assert set(AuditEntry.objects.values_list("verb", flat=True)) == {"user.changed", "user.roles_changed"}
+    assert set(AuditEntry.objects.values_list("verb", flat=True)) == {"user.disabled", "user.roles_changed"}
 
 
 def test_nothing_there_names_a_pair_or_a_completion(as_ada: Client) -> None:

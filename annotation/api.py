@@ -5,6 +5,7 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 from django.http import Http404
+from django.urls import reverse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import generics, status
@@ -17,25 +18,50 @@ from accounts import access
 from accounts.access import TRAINERS
 from accounts.models import Role, User
 from accounts.openapi import problems
-from annotation import assignments, judgements, snapshots
+from annotation import answers, assignments, judgements, snapshots
 from annotation.models import Assignment, Campaign, CampaignState, Sample, Snapshot
 from annotation.serializers import (
+    AnswerSerializer,
     CampaignSerializer,
     ComparisonSerializer,
     FreezeSerializer,
     JudgementSerializer,
     SampleSerializer,
     SnapshotSerializer,
-    VerdictSerializer,
 )
 
 RATERS = (Role.ANNOTATOR, Role.ADJUDICATOR)
 READERS = (*TRAINERS, Role.STEWARD)
+# Where the API's name for something differs from the form's.
+API_NAMES = {"edited": "edited_text"}
 
 
 class Conflict(APIException):
     status_code = status.HTTP_409_CONFLICT
     default_code = "conflict"
+
+
+class NotNow(APIException):
+    """Nothing is handed out to this rater here, for a reason that asking again does not change. `address` is where they can change it."""
+
+    status_code = status.HTTP_403_FORBIDDEN
+    default_code = "permission_denied"
+
+    def __init__(self, detail: str, address: str = "") -> None:
+        super().__init__(detail)
+        self.address = address
+
+
+# Why there is no pair, as assignments.why_none says it. "busy" and "nothing_left" are 204: there may be some later.
+CLOSED_DOORS = {
+    "paused": "The campaign is paused: what you hold you can still answer.",
+    "closed": "The campaign has closed.",
+    "deadline": "The campaign's deadline has passed.",
+}
+NOT_THEIRS = {
+    "revoked": "You rate in this campaign no more.",
+    "not_qualified": "This campaign asks for a qualification first.",
+}
 
 
 def signed_in(request: Request) -> User:
@@ -53,8 +79,8 @@ def get_campaign_for(user: User, pk: UUID) -> Campaign:
 def campaigns_for(user: User) -> QuerySet[Campaign]:
     """All of them for trainers; for raters those they are members of, once opened."""
     if user.has_role(*TRAINERS):
-        return Campaign.objects.all()
-    return Campaign.objects.for_member(user).exclude(state=CampaignState.DRAFT)
+        return Campaign.objects.select_related("rubric")
+    return Campaign.objects.for_member(user).exclude(state=CampaignState.DRAFT).select_related("rubric")
 
 
 def snapshots_for(user: User) -> QuerySet[Snapshot]:
@@ -113,12 +139,14 @@ class CampaignDetail(APIView):
 
 class CampaignNext(APIView):
     access: ClassVar = RATERS
+    consented: ClassVar = True
+    consented: ClassVar = True
     scopes: ClassVar = {"POST": "annotate"}
 
     @extend_schema(
         operation_id="campaigns_next",
         request=None,
-        responses={200: ComparisonSerializer, 204: None, **problems(404)},
+        responses={200: ComparisonSerializer, 204: None, **problems(404, 409)},
     )
     def post(self, request: Request, pk: UUID) -> Response:
         """Lease the comparison you are to judge now: the one you hold already, else the next free one. 204 when none is left for you."""
@@ -128,15 +156,25 @@ class CampaignNext(APIView):
             raise Http404
         leased = assignments.lease_next(campaign=campaign, annotator=user)
         if leased is None:
-            return Response(status=status.HTTP_204_NO_CONTENT)
-        # A renewed lease got its time from the database's clock.
-        leased.refresh_from_db(fields=["expires_at"])
+            return none_for(campaign, user)
         return Response(ComparisonSerializer(leased).data)
+
+
+def none_for(campaign: Campaign, user: User) -> Response:
+    """204 when every pair is judged or in somebody's hands. Raises Conflict or NotNow when something else is in the way."""
+    why = assignments.why_none(campaign, user)
+    if why in CLOSED_DOORS:
+        raise Conflict(CLOSED_DOORS[why])
+    if why in NOT_THEIRS:
+        asked = campaign.qualification if why == "not_qualified" else None
+        raise NotNow(NOT_THEIRS[why], reverse("annotation:qualification", args=[asked.public_id]) if asked else "")
+    return Response(status=status.HTTP_204_NO_CONTENT)
 
 
 def get_assignment_for(user: User, pk: UUID) -> Assignment:
     """The user's own assignment. Raises Http404 for anybody else's."""
-    assignment = Assignment.objects.for_annotator(user).filter(public_id=pk).first()
+    mine = Assignment.objects.filter(annotator=user).select_related("campaign__rubric", "pair")
+    assignment = mine.filter(public_id=pk).first()
     if assignment is None:
         raise Http404
     return assignment
@@ -144,6 +182,8 @@ def get_assignment_for(user: User, pk: UUID) -> Assignment:
 
 class AssignmentSubmit(APIView):
     access: ClassVar = RATERS
+    consented: ClassVar = True
+    consented: ClassVar = True
     scopes: ClassVar = {"POST": "annotate"}
 
     @extend_schema(
@@ -157,18 +197,20 @@ class AssignmentSubmit(APIView):
                 description="One for each answer: sending it again is safe.",
             )
         ],
-        request=VerdictSerializer,
+        request=AnswerSerializer,
         responses={200: JudgementSerializer, **problems(400, 404, 409, 415)},
     )
     def post(self, request: Request, pk: UUID) -> Response:
         """Answer a comparison. Sent twice with one key, it counts once; late, it takes a free place or is kept as surplus."""
         assignment = get_assignment_for(signed_in(request), pk)
-        sent = VerdictSerializer(data=request.data)
+        sent = AnswerSerializer(data=request.data)
         sent.is_valid(raise_exception=True)
-        answer: dict[str, Any] = dict(sent.validated_data)
-        verdict = judgements.by_side(assignment, answer.pop("verdict"))
+        answer = answers.from_sides(assignment, sent.said())
         try:
-            judgement = judgements.submit(assignment=assignment, verdict=verdict, key=key_of(request), **answer)
+            judgement = judgements.submit(assignment=assignment, answer=answer, key=key_of(request))
+        except judgements.AnswerRefused as refused:
+            faults = answers.faults_to_sides(assignment, refused.faults)
+            raise ValidationError({API_NAMES.get(name, name): message for name, message in faults.items()}) from refused
         except (judgements.AlreadyAnswered, judgements.KeyReused) as clash:
             raise Conflict(str(clash)) from clash
         return Response(JudgementSerializer(judgement).data)

@@ -211,7 +211,10 @@ class AssignmentSubmit(APIView):
         except judgements.AnswerRefused as refused:
             faults = answers.faults_to_sides(assignment, refused.faults)
             raise ValidationError({API_NAMES.get(name, name): message for name, message in faults.items()}) from refused
-        except (judgements.AlreadyAnswered, judgements.KeyReused) as clash:
+        except judgements.AlreadyAnswered as clash:
+            saved = judgements.seen_from(assignment, clash.judgement.verdict)
+            raise Conflict(f"{clash} Saved is “{saved.label}”.") from clash
+        except judgements.KeyReused as clash:
             raise Conflict(str(clash)) from clash
         return Response(JudgementSerializer(judgement).data)
 

@@ -4,8 +4,11 @@ from typing import Any
 
 from rest_framework import serializers
 
-from annotation.judgements import SideVerdict
-from annotation.models import Assignment, Campaign, CannotJudge, Judgement, Sample, Snapshot
+from annotation.answers import MAX_ACTIVE_MS, MAX_EDIT, MAX_RATIONALE, MAX_REASONS, MAX_SPANS, SideVerdict, unix
+from annotation.models import Assignment, Campaign, CannotJudge, Hard, Harm, Judgement, Sample, Severity, Snapshot
+
+SIDES = [("a", "A"), ("b", "B")]
+MAX_OFFSET = 10_000_000
 
 
 class SampleSerializer(serializers.ModelSerializer[Sample]):
@@ -22,10 +25,15 @@ class SampleSerializer(serializers.ModelSerializer[Sample]):
 
 class CampaignSerializer(serializers.ModelSerializer[Campaign]):
     id = serializers.UUIDField(source="public_id", read_only=True)
+    rubric = serializers.JSONField(source="rubric.content", read_only=True, help_text="What is asked: axes, reasons, kinds of error.")
+    rationale_when = serializers.ListField(child=serializers.CharField(), read_only=True, help_text="When a few words are required.")
 
     class Meta:
         model = Campaign
-        fields = ["id", "name", "purpose", "state", "guideline", "overlap", "toy", "simulated", "opened_at", "closed_at"]
+        fields = [
+            "id", "name", "purpose", "state", "guideline", "rubric", "rationale_when", "overlap", "toy", "simulated", "opened_at",
+            "closed_at",
+        ]  # fmt: skip
         read_only_fields = fields
 
 
@@ -47,18 +55,68 @@ class ComparisonSerializer(serializers.Serializer[Assignment]):
         return (assignment.pair.second if assignment.first_on_left else assignment.pair.first).text
 
 
-class VerdictSerializer(serializers.Serializer[Any]):
-    """An answer, by side."""
+class SpanSerializer(serializers.Serializer[Any]):
+    """A marked part of one side, in code points of its text: `start` ≤ i < `end`. An omission may be a place: `start` = `end`."""
+
+    side = serializers.ChoiceField(choices=SIDES)
+    start = serializers.IntegerField(min_value=0, max_value=MAX_OFFSET)
+    end = serializers.IntegerField(min_value=0, max_value=MAX_OFFSET)
+    kind = serializers.CharField(max_length=40, help_text="A key of the rubric's kinds of error.")
+    severity = serializers.ChoiceField(choices=Severity.choices)
+
+
+class AnswerSerializer(serializers.Serializer[Any]):
+    """An answer, by side: A is `a`, B is `b` of the comparison. Only the verdict is always needed; the campaign says what else is."""
 
     verdict = serializers.ChoiceField(choices=SideVerdict.choices)
     cannot_reason = serializers.ChoiceField(choices=CannotJudge.choices, required=False, help_text="With `cannot_judge`, and only then.")
-    rationale = serializers.CharField(required=False, allow_blank=True, max_length=2000)
-    active_ms = serializers.IntegerField(required=False, min_value=0, max_value=86_400_000, help_text="Milliseconds spent on it.")
+    reasons = serializers.ListField(
+        child=serializers.CharField(max_length=40), required=False, max_length=MAX_REASONS, help_text="Keys of the rubric's reasons."
+    )
+    axes = serializers.DictField(
+        child=serializers.JSONField(),
+        required=False,
+        help_text='By the rubric\'s keys: a number, positive where A is better, or {"a": n, "b": n}.',
+    )
+    harm_a = serializers.ChoiceField(choices=Severity.choices, required=False, allow_blank=True)
+    harm_a_type = serializers.ChoiceField(choices=Harm.choices, required=False, allow_blank=True)
+    harm_b = serializers.ChoiceField(choices=Severity.choices, required=False, allow_blank=True)
+    harm_b_type = serializers.ChoiceField(choices=Harm.choices, required=False, allow_blank=True)
+    hard = serializers.ChoiceField(choices=Hard.choices, required=False, allow_blank=True, help_text="Why it was hard to say.")
+    rationale = serializers.CharField(required=False, allow_blank=True, trim_whitespace=False, max_length=MAX_RATIONALE)
+    spans = SpanSerializer(many=True, required=False)  # type: ignore[assignment]
+    edited_text = serializers.CharField(required=False, allow_blank=True, trim_whitespace=False, max_length=MAX_EDIT)
+    edited_side = serializers.ChoiceField(
+        choices=SIDES, required=False, allow_blank=True, help_text="Needed where neither side is preferred."
+    )
+    active_ms = serializers.IntegerField(required=False, min_value=0, max_value=MAX_ACTIVE_MS, help_text="Milliseconds spent on it.")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if (attrs["verdict"] == SideVerdict.CANNOT_JUDGE) != ("cannot_reason" in attrs):
             raise serializers.ValidationError({"cannot_reason": "“Cannot judge” takes one of its reasons; no other verdict takes one."})
+        for value in attrs.get("axes", {}).values():
+            if not _is_number(value) and not (
+                isinstance(value, dict) and set(value) == {"a", "b"} and all(map(_is_number, value.values()))
+            ):
+                raise serializers.ValidationError({"axes": "Each is a whole number, or one for each side."})
+        if len(attrs.get("spans", [])) > MAX_SPANS:
+            raise serializers.ValidationError({"spans": f"{MAX_SPANS} marks at most."})
         return attrs
+
+    def said(self) -> dict[str, Any]:
+        """What was sent under the names `answers.from_sides` knows. Only after `is_valid()`."""
+        sent: dict[str, Any] = dict(self.validated_data)
+        sent["edited"] = unix(sent.pop("edited_text", ""))
+        sent["rationale"] = unix(sent.get("rationale", ""))
+        return sent
+
+
+def _is_of_each_side(value: Any) -> bool:
+    return isinstance(value, dict) and set(value) == {"a", "b"} and all(map(_is_number, value.values()))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MAX_OFFSET
 
 
 class JudgementSerializer(serializers.Serializer[Judgement]):

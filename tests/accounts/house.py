@@ -10,7 +10,7 @@ from django.test import Client
 from accounts import invitations
 from accounts.models import ApiToken, AuditEntry, Invitation, RoleGrant, User
 from annotation import snapshots
-from annotation.models import Assignment, Campaign, Membership, Sample, Sitting, Snapshot
+from annotation.models import Assignment, Campaign, Defect, Dispute, Membership, Sample, Sitting, Snapshot
 from jobs.models import Attempt, Job
 from modelhub import artifacts
 from modelhub.models import Alias, AliasMove, LineageEdge, ModelVersion
@@ -36,6 +36,8 @@ class House:
     invitation: Invitation
     qualification: Campaign
     sitting: Sitting
+    dispute: Dispute
+    defect: Defect
     # The rows Django's admin shows, by "app_model".
     records: dict[str, Any]
 
@@ -56,7 +58,10 @@ def furnish(folder: Path) -> House:
     }
     alice, dan = people["annotator"], people["trainer"]
     campaign = build.campaign([alice, people["adjudicator"]], pairs=24)
-    build.campaign([people["outsider"]], pairs=2, name="Somebody else's")
+    elsewhere = build.campaign([people["outsider"]], pairs=2, name="Somebody else's")
+    pair = elsewhere.pairs.earliest("pk")
+    dispute = Dispute.objects.create(pair=pair, campaign=elsewhere, kind="opposed", first_on_left=True)
+    defect = Defect.objects.create(sample=pair.prompt.sample)
     for _ in range(12):
         build.judge(campaign, alice)
     assignment = build.lease(campaign, alice)
@@ -99,5 +104,5 @@ def furnish(folder: Path) -> House:
     assert RoleGrant.objects.count() == 8
     return House(
         people, clients, campaign, assignment, Sample.objects.earliest("pk"), snapshot, job, version, run, evaluation, token,
-        invitation, qualification, sitting, records,
+        invitation, qualification, sitting, dispute, defect, records,
     )  # fmt: skip

@@ -4,7 +4,7 @@ import secrets
 import uuid
 from datetime import timedelta
 from hashlib import sha256
-from typing import Any
+from typing import Any, ClassVar
 
 import pgtrigger
 from django.conf import settings
@@ -56,10 +56,16 @@ class UserQuerySet(models.QuerySet["User"]):
         return found.select_related("invitation").prefetch_related("grants").order_by("-is_active", "simulated", "username")
 
 
-class People(UserManager.from_queryset(UserQuerySet)):  # type: ignore[misc]
-    """Django's manager of accounts, with our reads."""
+class People(UserManager["User"]):
+    """Django's manager of accounts, and our reads."""
 
     use_in_migrations = False
+
+    def get_queryset(self) -> UserQuerySet:
+        return UserQuerySet(self.model, using=self._db)
+
+    def for_list(self, *, text: str = "", role: str = "", state: str = "") -> UserQuerySet:
+        return self.get_queryset().for_list(text=text, role=role, state=state)
 
 
 class User(AbstractUser):
@@ -69,7 +75,7 @@ class User(AbstractUser):
     # On the server, so that nothing stays in a browser: {"keys_off": bool, "keys": {action: key}}.
     preferences = models.JSONField(default=dict, blank=True)
 
-    objects = People()
+    objects: ClassVar[People] = People()
 
     def roles(self) -> frozenset[str]:
         """The roles granted, read once per instance. A disabled user has none."""

@@ -204,8 +204,8 @@ def to_sides(shown: Layout, answer: Answer) -> Sides:
 
 def faults_to_sides(shown: Layout, faults: Faults) -> Faults:
     """Faults of an answer under the names of the form it came from."""
-    names = {f"_{of}": f"_{side_of(shown, of)}" for of in ("first", "second")}
-    return {re.sub("_(first|second)", lambda found: names[found.group()], name): message for name, message in faults.items()}
+    names = {f"harm_{of}{kind}": f"harm_{side_of(shown, of)}{kind}" for of in ("first", "second") for kind in ("", "_type")}
+    return {names.get(name, name): message for name, message in faults.items()}
 
 
 def of(judgement: Judgement) -> Answer:

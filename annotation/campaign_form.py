@@ -103,7 +103,7 @@ class CampaignForm(forms.Form):
         initial=[RationaleWhen.BOTH_UNACCEPTABLE, RationaleWhen.FLAG],
     )  # fmt: skip
 
-    session_minutes = forms.TypedChoiceField(label="A session", choices=SESSIONS, coerce=int, initial=20, required=False, empty_value=20)
+    session_minutes = forms.TypedChoiceField(label="A session", choices=SESSIONS, coerce=int, initial=20, required=False, empty_value=None)
     deadline = forms.DateField(label="Deadline", required=False, widget=forms.DateInput(attrs={"type": "date"}))
     hourly_cost = forms.DecimalField(
         label="Cost of a clinician's hour", required=False, min_value=0, max_digits=8, decimal_places=2, help_text="In your currency."
@@ -268,6 +268,7 @@ class CampaignForm(forms.Form):
         asked["rubric"] = asked["rubric"] or rubrics.default()
         asked["gold"] = asked["gold"] or 0
         asked["lease_minutes"] = asked["lease_minutes"] or 30
+        asked["session_minutes"] = asked["session_minutes"] or 20
         return asked
 
 

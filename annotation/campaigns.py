@@ -494,7 +494,7 @@ def reassign(*, campaign: Campaign, user: User, to: User, actor: User | None) ->
     for handed in [{"assignment": lease} for lease in leases] + [{"slot": slot} for slot in kept_for]:
         try:
             with transaction.atomic():
-                assignments.reassign(to=to, actor=actor, **handed)  # type: ignore[arg-type]
+                assignments.reassign(to=to, actor=actor, **handed)
         except assignments.ReassignRefused:
             continue
         moved += 1

@@ -128,7 +128,7 @@ def take(found: Sequence[Candidate], how: str, limit: int | None, draw: random.R
     except ValueError as refused:
         raise NothingToCompare(f"{refused} Ask for more pairs, or choose at random.") from None
     return [
-        replace(found[one.index], probability=found[one.index].probability * one.probability, selected_by=one.selected_by) for one in drawn
+        replace(found[one.place], probability=found[one.place].probability * one.probability, selected_by=one.selected_by) for one in drawn
     ]
 
 

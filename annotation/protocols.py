@@ -136,7 +136,7 @@ def plan(
     warnings = _hard_work(planned, too_long=asked.too_long)
     if voted_on:
         wanted, able = overlap + (doubles > 0), min(cohorts) if cohorts else members
-        of_one_prompt = overlap * max(len(cohorts), 1) * measured.pairs / measured.prompts
+        of_one_prompt = overlap * max(len(cohorts), 1) * measured.pairs / max(measured.prompts, 1)
         warnings += _little_told(planned, evaluation=evaluation, doubles=doubles, wanted=wanted, able=able, of_one_prompt=of_one_prompt)
     return planned._replace(warnings=warnings)
 

@@ -78,7 +78,9 @@ def _faults(content: Any) -> Iterator[Fault]:
         elif len(listed) > MOST:
             yield Fault(name, f"has {len(listed)} entries; {MOST} is the most that can be read beside two texts")
         elif name == "checks":
-            yield from (Fault(f"checks[{n}]", f"is none of: {', '.join(CHECKS)}") for n, one in enumerate(listed) if one not in CHECKS)
+            yield from (
+                Fault(f"checks[{n}]", f"is none of: {', '.join(CHECKS)}") for n, one in enumerate(listed) if one not in list(CHECKS)
+            )
         else:
             yield from _entry_faults(name, listed)
 
@@ -239,6 +241,6 @@ class Line(NamedTuple):
 def differences(before: Rubric, after: Rubric) -> list[Line]:
     """What `after` changes in `before`: the changed lines with two lines around each."""
     marks = {"+": "added", "-": "removed", " ": ""}
-    texts = [[f"name: {one.name}", *written(one.content).splitlines()] for one in (before, after)]
-    unified = list(difflib.unified_diff(*texts, n=2, lineterm=""))[2:]
+    old, new = ([f"name: {one.name}", *written(one.content).splitlines()] for one in (before, after))
+    unified = list(difflib.unified_diff(old, new, n=2, lineterm=""))[2:]
     return [Line("gap", "") if line.startswith("@@") else Line(marks[line[0]], line[1:]) for line in unified]

@@ -26,9 +26,9 @@ Features = NDArray[np.float32]
 
 
 class Draw(NamedTuple):
-    """One candidate that was taken: its index, the probability with which it was, by which rule, and from which stratum."""
+    """One candidate that was taken: its place among them, the probability with which it was, by which rule, and from which stratum."""
 
-    index: int
+    place: int
     probability: float
     selected_by: Literal["random", "stratified", "informative"]
     stratum: str = ""
@@ -64,18 +64,21 @@ def stratified(*, strata: Sequence[str], limit: int | None, draw: random.Random)
 
 
 def _shares(sizes: dict[str, int], limit: int) -> dict[str, int]:
-    """How many of each stratum: one, then by size with the largest remainders, never more than there are. Sums to `limit`."""
-    total = sum(sizes.values())
-    wanted = {stratum: limit * size / total for stratum, size in sizes.items()}
-    taken = {stratum: min(sizes[stratum], max(1, int(share))) for stratum, share in wanted.items()}
-    # The ones that were rounded up to 1 may have made it too many; take those back where most was given above the share.
-    while (over := sum(taken.values()) - limit) > 0:
-        for stratum in sorted((s for s in taken if taken[s] > 1), key=lambda s: (wanted[s] - taken[s], s))[:over]:
-            taken[stratum] -= 1
-    while (short := limit - sum(taken.values())) > 0:
-        for stratum in sorted((s for s in taken if taken[s] < sizes[s]), key=lambda s: (taken[s] - wanted[s], s))[:short]:
-            taken[stratum] += 1
-    return taken
+    """How many of each stratum: one where less would be due, the rest by size with the largest remainders. Sums to `limit`.
+
+    Giving one where less is due takes from the others, so that no share ever exceeds its stratum.
+    """
+    taken: dict[str, int] = {}
+    while True:
+        others = {stratum: size for stratum, size in sizes.items() if stratum not in taken}
+        due = {stratum: (limit - len(taken)) * size / sum(others.values()) for stratum, size in others.items()}
+        small = [stratum for stratum, share in due.items() if share < 1]
+        if not small:
+            break
+        taken |= dict.fromkeys(small, 1)
+    short = limit - len(taken) - sum(map(int, due.values()))
+    rounded_up = sorted(due, key=lambda stratum: (int(due[stratum]) - due[stratum], stratum))[:short]
+    return taken | {stratum: int(share) + (stratum in rounded_up) for stratum, share in due.items()}
 
 
 def informative(*, differences: Features, strata: Sequence[str], limit: int | None, draw: random.Random) -> list[Draw]:
@@ -86,7 +89,7 @@ def informative(*, differences: Features, strata: Sequence[str], limit: int | No
     """
     limit = len(strata) if limit is None else min(limit, len(strata))
     by_chance = at_random(strata=strata, limit=ceil(limit * RANDOM_SHARE), draw=draw)
-    chosen = d_optimal(differences, limit - len(by_chance), given=[one.index for one in by_chance])
+    chosen = d_optimal(differences, limit - len(by_chance), given=[one.place for one in by_chance])
     found = [*by_chance, *(Draw(index, 1.0, "informative", strata[index]) for index in chosen)]
     draw.shuffle(found)
     return found

@@ -39,7 +39,7 @@ def _show(request: UserRequest, shown: Campaign, form: MembersForm) -> HttpRespo
     held = shown.assignments.values("annotator").annotate(
         judged=Count("pk", filter=Q(state="submitted")), leases=Count("pk", filter=Q(state="leased"))
     )
-    counts = {row["annotator"]: row for row in held}
+    counts = {row["annotator"]: (row["judged"], row["leases"]) for row in held}
     kept = dict(
         shown.slots.filter(open=True, kind__in=["vote", "review"], reserved_for__isnull=False)
         .values_list("reserved_for").annotate(n=Count("pk"))
@@ -48,8 +48,8 @@ def _show(request: UserRequest, shown: Campaign, form: MembersForm) -> HttpRespo
         {
             "seat": seat,
             "standing": standing,
-            "judged": counts.get(seat.user_id, {}).get("judged", 0),
-            "held": counts.get(seat.user_id, {}).get("leases", 0) + kept.get(seat.user_id, 0),
+            "judged": counts.get(seat.user_id, (0, 0))[0],
+            "held": counts.get(seat.user_id, (0, 0))[1] + kept.get(seat.user_id, 0),
         }
         for seat, standing in seats(shown)
     ]

@@ -59,7 +59,8 @@ def ahead(request: UserRequest, pk: UUID) -> HttpResponse:
     held = assignments.lease_ahead(campaign=campaign, annotator=request.user, beside=beside)
     if held is None:
         return HttpResponse(status=204)
-    return rating.compare(request, held, rating.fresh_form(held))
+    shown = get_assignment_for(request.user, held.public_id)
+    return rating.compare(request, shown, rating.fresh_form(shown))
 
 
 def _session_ends_first(request: UserRequest, campaign: Campaign) -> bool:

@@ -157,11 +157,10 @@ class Clinician:
             self.tally.submits.append(1000 * (submitted - began))
 
     def judge_by_script(self, campaign: str, until: float) -> None:
-        """As the page's script does, but waiting for everything: the answer, the next pair, and saying that it is on screen.
-
-        The real page fetches ahead, so that people wait for none of it.
-        """
+        """As the page's script does, with the next pair in hand, but waiting for everything: the answer stored, the next pair said to be
+        on screen, and the one after it fetched. On the real page people wait for none of it."""
         page = self.begin(campaign)
+        ready = self._ahead(page)
         while time.perf_counter() < until and not self.tally.ended:
             address, fields = self._filled(page)
             began = time.perf_counter()
@@ -170,14 +169,17 @@ class Clinician:
             if answer.status != 204:
                 raise Unexpected(f"{answer.status} to an answer: {answer.body[:300]!r}")
             self.tally.acknowledged += 1
-            page = self.post(address + b"ahead/", {}, background=True)
-            if page.status == 200:
-                shown, _ = self._filled(page)
-                self.post(shown + b"extend/?shown=1", {}, background=True)
+            if ready.status == 200:
+                page = ready
+                self.post(self._filled(page)[0] + b"extend/?shown=1", {}, background=True)
             else:
                 page = self.begin(campaign)
+            ready = self._ahead(page)
             self.tally.waits.append(1000 * (time.perf_counter() - began))
             self.tally.submits.append(1000 * (submitted - began))
+
+    def _ahead(self, page: Answer) -> Answer:
+        return page if self.tally.ended else self.post(self._filled(page)[0] + b"ahead/", {}, background=True)
 
     def _filled(self, page: Answer) -> tuple[bytes, dict[str, str]]:
         """The form's address and its answer. The key is the one made with the form."""

@@ -121,8 +121,13 @@ def _next_free(user: User, running: list[Campaign]) -> dict[int, datetime]:
 def next_pair(request: UserRequest, pk: UUID) -> HttpResponse:
     """To the next pair: with `minutes` a session begins, and without them the one under way goes on, else one of the usual length."""
     campaign = get_campaign_for(request.user, pk)
-    if qualifications.gate(campaign=campaign, user=request.user) or campaign.purpose == qualifications.QUALIFY:
-        return redirect("annotation:qualification", (campaign.qualification or campaign).public_id)
+    if asked := qualifications.gate(campaign=campaign, user=request.user):
+        return redirect("annotation:qualification", asked.public_id)
+    if campaign.purpose == qualifications.QUALIFY:
+        # Before the first pair of a try, and after the last, its page says where they stand.
+        standing = qualifications.standing(campaign=campaign, user=request.user)
+        under_way = standing is not None and standing.answered and not (standing.passed or standing.failed)
+        return go_on(request, campaign) if under_way else redirect("annotation:qualification", campaign.public_id)
     try:
         minutes = int(request.POST.get("minutes") or campaign.session_minutes)
     except ValueError:

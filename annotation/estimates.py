@@ -68,8 +68,15 @@ def clustered_share(hits: Array, sizes: Array, *, n: int | None = None, floor: i
 
 
 def student95(freedom: float) -> float:
-    """The two-sided 95 % point of Student's t (Cornish and Fisher's expansion, Abramowitz & Stegun 26.7.5): to 0.1 % from 4 degrees on."""
-    z, v = Z95, max(freedom, 1.0)
+    """The two-sided 95 % point of Student's t."""
+    return student(Z95, freedom)
+
+
+def student(z: float, freedom: float) -> float:
+    """The point of Student's t that lies where `z` lies in the normal distribution (Cornish and Fisher's expansion, Abramowitz & Stegun
+    26.7.5): at 95 % to 0.1 % from 4 degrees on.
+    """
+    v = max(freedom, 1.0)
     return (
         z
         + (z**3 + z) / (4 * v)

@@ -5,13 +5,27 @@ d = s_L − s_R + γ + β·(x_L − x_R); P(left) = e^{d/2} / Z, P(right) = e^{�
 """
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from math import exp, log
 from typing import Literal, NamedTuple
 
 import numpy as np
 
-from annotation.estimates import TOO_SMALL, UNDEFINED, Array, Estimate, Numbers, chain, hidden, numbered, share, student95, summed
+from annotation.estimates import (
+    NORMAL,
+    TOO_SMALL,
+    UNDEFINED,
+    Array,
+    Estimate,
+    Numbers,
+    chain,
+    hidden,
+    numbered,
+    share,
+    student,
+    student95,
+    summed,
+)
 
 FLOOR = 30  # votes a model needs before its strength is shown
 NOT_CONNECTED = "not compared with all others"
@@ -38,7 +52,7 @@ class Vote(NamedTuple):
 class Place(NamedTuple):
     """A model's strength in logits (the mean model is 0), as Elo points (the mean is 1000), and the ranks it may hold: (1, 3) reads "1–3".
 
-    `ranks` is None where no strength is shown. It is one number only when no other interval overlaps this one.
+    `ranks` is None where no strength is shown. Its ends are equal only when no other interval overlaps this one.
     """
 
     model: Hashable
@@ -93,7 +107,8 @@ def rank(votes: Sequence[Vote], *, side: bool = True, style: bool = True, floor:
     fitted = _fit(inputs, votes, clusters)
     if fitted is None:
         return nothing(NOT_CONVERGED)
-    beta, half, nu = fitted
+    beta, covariance, nu = fitted
+    half = student95(count - 1) * np.sqrt(np.diag(covariance))
     k = len(models)
 
     def estimate(position: int, amount: int) -> Estimate:
@@ -101,7 +116,15 @@ def rank(votes: Sequence[Vote], *, side: bool = True, style: bool = True, floor:
         return Estimate(value, value - float(half[position]), value + float(half[position]), amount)
 
     shown = [estimate(i, seen[model]) if seen[model] >= floor else hidden(seen[model], TOO_SMALL) for i, model in enumerate(models)]
-    ranks = rank_ranges(shown)
+    # Among equal models 95 % intervals fall apart somewhere more often than one time in twenty: two ranks are told apart only if the
+    # difference is sure among all differences (Bonferroni), too.
+    sure = student(NORMAL.inv_cdf(1 - 0.025 / (k * (k - 1) / 2)), count - 1)
+
+    def above(i: int, j: int) -> bool:
+        spread = covariance[i, i] + covariance[j, j] - 2 * covariance[i, j]
+        return bool(beta[i] - beta[j] > sure * np.sqrt(max(spread, 0.0)))
+
+    ranks = rank_ranges(shown, above)
     places = [
         Place(model, seen[model], strength, chain(strength, lambda s: ELO * s + 1000), ranks[i])
         for i, (model, strength) in enumerate(zip(models, shown, strict=True))
@@ -143,7 +166,7 @@ def _inputs(votes: Sequence[Vote], models: Sequence[Hashable], *, side: bool, st
 
 
 def _fit(inputs: Array, votes: Sequence[Vote], clusters: Numbers) -> tuple[Array, Array, float] | None:
-    """Coefficients, half-widths of their 95 % intervals, and ν. Strengths come out with sum 0, which is where the ridge is least."""
+    """Coefficients, their clustered covariance, and ν. Strengths come out with sum 0, which is where the ridge is least."""
     weight = np.array([vote.weight for vote in votes])
     won = np.array([{"left": 1.0, "right": -1.0}.get(vote.outcome, 0.0) for vote in votes])
     tied = (won == 0).astype(float)
@@ -187,21 +210,22 @@ def _fit(inputs: Array, votes: Sequence[Vote], clusters: Numbers) -> tuple[Array
     sums = summed(scores, clusters)
     count = len(sums)
     bread = np.linalg.inv(information)
-    variance = np.diag(bread @ (sums.T @ sums) @ bread) * count / (count - 1)
-    return beta, student95(count - 1) * np.sqrt(np.maximum(variance[:p], 0)), exp(eta) if ties else 0.0
+    covariance = bread @ (sums.T @ sums) @ bread * count / (count - 1)
+    return beta, covariance[:p, :p], exp(eta) if ties else 0.0
 
 
-def rank_ranges(strengths: Sequence[Estimate]) -> list[tuple[int, int] | None]:
-    """For each strength the best and the worst rank its interval allows among the shown ones: (1, 3) while three intervals overlap."""
-    shown = [s for s in strengths if s.value is not None]
+def rank_ranges(strengths: Sequence[Estimate], above: Callable[[int, int], bool] = lambda i, j: True) -> list[tuple[int, int] | None]:
+    """For each strength the best and the worst rank it may hold among the shown ones: (1, 3) while three intervals overlap. `above` says
+    of two places (the first with the higher interval) whether they are told apart at all.
+    """
     found: list[tuple[int, int] | None] = []
-    for mine in strengths:
+    for i, mine in enumerate(strengths):
         if mine.low is None or mine.high is None:
             found.append(None)
             continue
-        above = sum(other.low is not None and other.low > mine.high for other in shown)
-        below = sum(other.high is not None and other.high < mine.low for other in shown)
-        found.append((1 + above, len(shown) - below))
+        better = sum(other.low is not None and other.low > mine.high and above(j, i) for j, other in enumerate(strengths))
+        worse = sum(other.high is not None and other.high < mine.low and above(i, j) for j, other in enumerate(strengths))
+        found.append((1 + better, sum(other.value is not None for other in strengths) - worse))
     return found
 
 

@@ -158,14 +158,15 @@ def ranking_coverage(reps: int) -> dict[str, dict[str, float]]:
 
 
 def ranks_of_equals(reps: int) -> dict[str, float]:
-    """How often equal models are told apart: any rank of four narrower than 1–4; and how often a side term is seen where none is."""
-    told = sided = 0
-    for rep in range(reps):
-        votes = compared(np.random.default_rng([5, rep]), np.zeros(4), 300, 1, side=0, style=0, ties=0.8, again=0)
-        ranked = ranking.rank(votes)
-        told += any(place.ranks not in (None, (1, 4)) for place in ranked.places)
-        sided += not (ranked.side.low or 0) <= 0 <= (ranked.side.high or 0)
-    return {"equal models told apart": told / reps, "side term where none is": sided / reps}
+    """How often any of four or six equal models is told apart from another; and how often a side term is seen where none is."""
+    told, sided = {4: 0, 6: 0}, 0
+    for models in told:
+        for rep in range(reps):
+            rng = np.random.default_rng([5, rep, models])
+            ranked = ranking.rank(compared(rng, np.zeros(models), 300, 1, side=0, style=0, ties=0.8, again=0))
+            told[models] += any(place.ranks not in (None, (1, models)) for place in ranked.places)
+            sided += not (ranked.side.low or 0) <= 0 <= (ranked.side.high or 0)
+    return {f"{n} equal models told apart": told[n] / reps for n in told} | {"side term where none is": sided / reps / len(told)}
 
 
 # --- side and length --------------------------------------------------------------------------------------------------------------

@@ -112,7 +112,13 @@ def test_ranks_are_ranges_while_intervals_overlap() -> None:
     shown = [Estimate((low + high) / 2, low, high, 50) for low, high in intervals]
     assert rank_ranges(shown) == [(1, 1), (2, 3), (2, 3), (4, 4)]
     assert rank_ranges([*shown, Estimate(None, None, None, 3, "n too small")])[-1] is None
+    assert rank_ranges(shown, lambda i, j: (i, j) != (0, 1)) == [(1, 2), (1, 3), (2, 3), (4, 4)]
     assert rank_ranges([shown[0], Estimate(None, None, None, 3, "n too small"), shown[3]]) == [(1, 1), None, (2, 2)]
+
+
+def test_six_equal_models_are_seldom_told_apart() -> None:
+    told = sum(any(place.ranks != (1, 6) for place in rank(judged([0.0] * 6, 200, seed=seed)).places) for seed in range(100))
+    assert told <= 9  # 6 in 100; by overlapping intervals alone 17
 
 
 def test_few_votes_separate_nothing() -> None:

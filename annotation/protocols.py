@@ -87,8 +87,12 @@ class Plan(NamedTuple):
     warnings: list[str]
 
 
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
 # Power, ties and design effect behind every detectable win-rate shown, in words.
-ASSUMED = f"80 % power, two-sided 5 %, {power.TIE_RATE:.0%} ties, design effect {power.DESIGN_EFFECT}"
+ASSUMED = f"80 % power, two-sided 5 %, {_percent(power.TIE_RATE)} ties, design effect {power.DESIGN_EFFECT}"
 WIN_RATES = (0.55, 0.58, 0.6, 0.65, 0.7)
 
 
@@ -243,7 +247,7 @@ def text(campaign: Campaign) -> str:
 def _question(campaign: Campaign) -> str:
     if campaign.purpose == "qualify":
         return (
-            f"Can a rater apply the guideline? To pass: {campaign.pass_share:.0%} of the pairs as expected, in {campaign.attempts} tries."
+            f"Can a rater apply the guideline? To pass: {_percent(campaign.pass_share)} of the pairs as expected, in {campaign.attempts} tries."
         )
     return "Which of two answers to the same clinical task do clinicians prefer, and how surely do they agree?"
 
@@ -262,10 +266,10 @@ def _design(campaign: Campaign) -> list[str]:
         + (f" in each of the cohorts {', '.join(campaign.cohorts)}." if campaign.cohorts else "."),
     ]
     if campaign.double_share:
-        lines.append(f"{campaign.double_share:.0%} of the pairs outside the evaluation split, drawn at random, get one judgement more.")
+        lines.append(f"{_percent(campaign.double_share)} of the pairs outside the evaluation split, drawn at random, get one judgement more.")
     if campaign.repeat_share:
         lines.append(
-            f"{campaign.repeat_share:.0%} of a rater's answers are asked again after {campaign.repeat_after_hours} hours or more, "
+            f"{_percent(campaign.repeat_share)} of a rater's answers are asked again after {campaign.repeat_after_hours} hours or more, "
             "with sides swapped."
         )
     if campaign.routing:
@@ -280,7 +284,7 @@ def _sample(campaign: Campaign, votes: int, detectable: float | None) -> list[st
     if counts.get("not_drawn"):
         lines.append(f"{counts['not_drawn']} further pairs were not drawn.")
     if campaign.purpose != "qualify":
-        found = f"a win-rate of {detectable:.1%} or more" if detectable else "no difference"
+        found = f"a win-rate of {_percent(detectable)} or more" if detectable else "no difference"
         lines.append(f"{votes} votes, which find {found} ({ASSUMED}).")
     if campaign.deadline:
         lines.append(f"Ends when every vote is in, or on {campaign.deadline:%d %B %Y}.")

@@ -56,7 +56,7 @@ RATERS           = " in      ok      ok      403     403     403     in      ok 
 MEMBERS          = " in      ok      ok      403     403     403     in      404 "
 HOLDER           = " in      ok      404     403     403     403     in      404 "
 TRAINERS         = " in      403     403     ok      403     ok      in      403 "
-LEADS            = " in      403     ok      403     403     403     in      403 "
+ADJUDICATORS     = " in      403     ok      403     403     403     in      403 "
 BOARD            = " in      403     ok      ok      403     ok      in      403 "
 LEADS            = " in      403     ok      ok      403     ok      in      403 "
 # Carol judges in the campaign that is asked about.
@@ -130,12 +130,12 @@ DECISIONS: dict[str, Row] = {
     "annotation:qualification-grant": asks_first("POST", LEADS),
 
     # What a lead clinician settles
-    "annotation:disputes":         asks_first("GET", LEADS),
-    "annotation:dispute-next":     asks_first("POST", LEADS),
-    "annotation:disputes-defer":   asks_first("POST", LEADS),
-    "annotation:dispute":          asks_first("GET", LEADS, "POST", LEADS),
-    "annotation:dispute-take":     asks_first("POST", LEADS),
-    "annotation:dispute-defer":    asks_first("POST", LEADS),
+    "annotation:disputes":         asks_first("GET", ADJUDICATORS),
+    "annotation:dispute-next":     asks_first("POST", ADJUDICATORS),
+    "annotation:disputes-defer":   asks_first("POST", ADJUDICATORS),
+    "annotation:dispute":          asks_first("GET", ADJUDICATORS, "POST", ADJUDICATORS),
+    "annotation:dispute-take":     asks_first("POST", ADJUDICATORS),
+    "annotation:dispute-defer":    asks_first("POST", ADJUDICATORS),
     "annotation:safety":           asks_first("GET", BOARD),
     "annotation:defects":          asks_first("GET", BOARD),
     "annotation:defect-decide":    asks_first("POST", BOARD),

@@ -112,20 +112,18 @@ def gold_settled(request: UserRequest, pk: UUID) -> HttpResponse:
     """Take pairs that earlier campaigns have settled into a draft, as gold."""
     campaign = get_campaign_for(request.user, pk)
     form = SettledForm(request.POST)
-    if form.is_valid():
-        try:
-            added = golds.add_settled(campaign=campaign, count=form.cleaned_data["count"], actor=request.user)
-        except golds.GoldRefused as refused:
-            form.add_error(None, str(refused))
+    if not form.is_valid():
+        return _show(request, campaign, form, status=422)
+    try:
+        added = golds.add_settled(campaign=campaign, count=form.cleaned_data["count"], actor=request.user)
+    except golds.GoldRefused as refused:
+        messages.error(request, str(refused))
+    else:
+        if added:
+            messages.success(request, f"{added} settled pair{'s' if added > 1 else ''} added as gold.")
         else:
-            if added:
-                messages.success(request, f"{added} settled pair{'s' if added > 1 else ''} added as gold.")
-            else:
-                messages.warning(
-                    request, "No closed campaign has settled a further pair: three votes for one side, or a ruling."
-                )
-            return redirect("annotation:gold", campaign.public_id)
-    return _show(request, campaign, form, status=422)
+            messages.warning(request, "No closed campaign has settled a further pair: three votes for one side, or a ruling.")
+    return redirect("annotation:gold", campaign.public_id)
 
 
 @access.allow(*LEADS)

@@ -1,5 +1,6 @@
 """The annotator's first page: what there is to do, how long it takes, why there may be nothing."""
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -8,10 +9,10 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from accounts.models import User
-from annotation import campaigns
-from annotation.models import Assignment, Campaign, Judgement
-from tests.annotation.build import campaign, judge, lease
+from accounts.models import Consent, User
+from annotation import campaigns, memberships
+from annotation.models import Assignment, Campaign, Judgement, Verdict
+from tests.annotation.build import campaign, judge, lease, qualification
 
 pytestmark = pytest.mark.django_db
 ADDRESS = "/rate/"
@@ -93,15 +94,86 @@ def test_its_queries_do_not_grow_with_campaigns(as_alice: Client, alice: User, d
         while Campaign.objects.count() < count:
             campaign([alice], pairs=3)
         as_alice.get(ADDRESS)
-        with django_assert_num_queries(7):
+        with django_assert_num_queries(13):
             as_alice.get(ADDRESS)
 
 
+def test_it_offers_a_length_and_says_what_fits_into_it(as_alice: Client, alice: User) -> None:
+    campaign([alice], pairs=15)
+    page = text(as_alice)
+    assert "About 10 pairs in 20 minutes." in page
+    assert re.findall(r'name="minutes" value="(\d+)"( checked)?', page) == [
+        ("10", ""), ("20", " checked"), ("30", "")
+    ]  # fmt: skip
+
+
+def test_it_tells_todays_work_plainly(as_alice: Client, alice: User) -> None:
+    made = campaign([alice], pairs=5)
+    assert "Today" not in text(as_alice)
+    for _ in range(2):
+        judge(made, alice)
+    Judgement.objects.update(active_ms=110_000)
+    assert "Today: 2 pairs, median 1 min 50 s." in text(as_alice)
+
+
+def test_what_waits_for_a_qualification_says_how_long_that_takes(as_alice: Client, alice: User) -> None:
+    qualifying = qualification([alice], pairs=4)
+    campaign([alice], pairs=5, qualification=qualifying, name="Behind it")
+    page = text(as_alice)
+    assert "Qualify first: 4 pairs, about 8 minutes" in page
+    assert f"/rate/campaigns/{qualifying.public_id}/qualification/" in page
+    # One card for both: what it opens is what it is for.
+    assert page.count("<h2 id=") == 1
+    for _ in range(4):
+        judge(qualifying, alice)
+    page = text(as_alice)
+    assert "Qualify first" not in page
+    assert "5 pairs left for you" in page
+    assert page.count("<h2 id=") == 1
+
+
+def test_when_no_try_is_left_it_says_who_knows(as_alice: Client, alice: User) -> None:
+    qualifying = qualification([alice], pairs=2)
+    campaign([alice], pairs=5, qualification=qualifying, name="Behind it")
+    for _ in range(4):
+        judge(qualifying, alice, Verdict.SECOND_MUCH)
+    assert "The lead clinicians have been told and can give you another one." in text(as_alice)
+
+
+def test_a_paused_campaign_and_one_past_its_last_day_say_so(as_alice: Client, alice: User) -> None:
+    made = campaign([alice], pairs=3, deadline=timezone.localdate())
+    assert "Until" in text(as_alice)
+    campaigns.pause(campaign=made, actor=None)
+    page = text(as_alice)
+    assert "Paused by the trainers" in page
+    assert "Start" not in page
+    campaigns.resume(campaign=made, actor=None)
+    Campaign.objects.update(deadline=timezone.localdate() - timedelta(days=1))
+    page = text(as_alice)
+    assert "The last day was" in page
+    assert "Start" not in page
+
+
+def test_a_revoked_member_has_no_card(as_alice: Client, alice: User) -> None:
+    made = campaign([alice], pairs=3)
+    memberships.revoke(campaign=made, user=alice, actor=None)
+    assert "Chest pain letters" not in text(as_alice)
+
+
+def test_before_consent_it_leads_to_it_and_hands_out_nothing(as_alice: Client, alice: User) -> None:
+    made = campaign([alice], pairs=3)
+    Consent.objects.update(withdrawn_at=timezone.now())
+    assert "/me/consent/?next=/rate/" in text(as_alice)
+    assert as_alice.post(f"/rate/campaigns/{made.public_id}/next/")["Location"].startswith("/me/consent/")
+    assert not Assignment.objects.exists()
+
+
 def test_the_guideline_has_a_page_of_its_own(as_alice: Client, alice: User) -> None:
-    made = campaign([alice], pairs=1)
+    made = campaign([alice], pairs=1, opened=False)
     Campaign.objects.filter(pk=made.pk).update(
         guideline="# Look\n\n1. **Safe** first\n2. <script>alert(1)</script>\n\n| Key | Verdict |\n|---|---|\n| 1 | A |"
     )
+    campaigns.open(campaign=made, actor=None)
     page = as_alice.get(f"/rate/campaigns/{made.public_id}/guideline/").content.decode()
     assert "<h2>Look</h2><ol><li><strong>Safe</strong> first</li>" in page.replace("\n", "")
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page

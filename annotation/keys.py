@@ -4,7 +4,6 @@ A key is written as the page shows it: a single character without its capital ("
 person, so that nothing of it stays in a browser.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -52,8 +51,6 @@ DEFAULTS = {action.code: action.default for action in ACTIONS}
 # Enter sends a form wherever one is filled in: it stays what it is.
 FIXED = {"submit"}
 
-_SHIFTED = re.compile(r"Shift\+([^\W\d_])")
-
 
 class KeysRefused(ValueError):
     """Keys that cannot be used. `faults` say why, by action; nothing was changed."""
@@ -81,7 +78,7 @@ def written(typed: str) -> str:
     if text.casefold() == "enter":
         return "Enter"
     if text[: len(SHIFT)].casefold() == SHIFT.casefold() and len(text) == len(SHIFT) + 1:
-        text = text[len(SHIFT) :].upper()
+        text = text[-1].upper() if text[-1].isalpha() else ""
     if len(text) != 1 or not text.isprintable() or text.isspace():
         return ""
     return f"{SHIFT}{text}" if text.isalpha() and text != text.lower() else text

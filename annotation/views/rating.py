@@ -120,7 +120,7 @@ def _leave_for(user: User, campaign: Campaign) -> str:
         return reverse("annotation:sitting", args=[ended.public_id])
     if Assignment.objects.live().filter(campaign=campaign, annotator=user).exists():
         return ""
-    return onward(user, campaign)
+    return _pair_or_end(user, campaign)
 
 
 def refused(request: UserRequest, assignment: Assignment, form: JudgementForm) -> HttpResponse:
@@ -245,14 +245,18 @@ def go_on(request: UserRequest, campaign: Campaign) -> HttpResponse:
 def onward(user: User, campaign: Campaign) -> str:
     """The address of what comes next: a pair, leased to the user; the card of a session that is over; else the queue, which says why."""
     ended = sittings.end_if_over(campaign=campaign, annotator=user)
-    held = None if ended else assignments.lease_next(campaign=campaign, annotator=user)
+    return reverse("annotation:sitting", args=[ended.public_id]) if ended else _pair_or_end(user, campaign)
+
+
+def _pair_or_end(user: User, campaign: Campaign) -> str:
+    held = assignments.lease_next(campaign=campaign, annotator=user)
     if held is not None:
         return reverse("annotation:judge", args=[held.public_id])
     if campaign.purpose == qualifications.QUALIFY:
         return reverse("annotation:qualification", args=[campaign.public_id])
-    if ended is None and (running := sittings.current(campaign=campaign, annotator=user)):
-        ended = sittings.end(sitting=running)
-    return reverse("annotation:sitting", args=[ended.public_id]) if ended else reverse("annotation:queue")
+    if running := sittings.current(campaign=campaign, annotator=user):
+        return reverse("annotation:sitting", args=[sittings.end(sitting=running).public_id])
+    return reverse("annotation:queue")
 
 
 def to(request: UserRequest, address: str) -> HttpResponse:

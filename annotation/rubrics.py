@@ -211,18 +211,19 @@ def retire(*, rubric: Rubric, actor: User | None) -> Rubric:
 
 def written(content: Any) -> str:
     """A rubric's content as the studio shows and takes it: JSON, keys in the order a reader expects (the database keeps none)."""
-    return json.dumps(_in_order(content), ensure_ascii=False, indent=2)
+    return json.dumps(in_order(content), ensure_ascii=False, indent=2)
 
 
 _ORDER = ("axes", "reasons", "spans", "checks", "key", "label", "help", "scale", "anchors")
 
 
-def _in_order(content: Any) -> Any:
+def in_order(content: Any) -> Any:
+    """`content` with its keys as a reader expects them, anchors from the best for A down."""
     if isinstance(content, list):
-        return [_in_order(one) for one in content]
+        return [in_order(one) for one in content]
     if isinstance(content, dict):
         names = sorted(content, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), -_point(name), name))
-        return {name: _in_order(content[name]) for name in names}
+        return {name: in_order(content[name]) for name in names}
     return content
 
 

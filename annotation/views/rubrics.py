@@ -43,6 +43,7 @@ def rubric(request: UserRequest, pk: int) -> HttpResponse:
         "used": shown.campaigns.count(),
         "trains": request.user.has_role(*TRAINERS),
         "shipped": shown.code in verbs.templates(),
+        "asked": verbs.in_order(shown.content),
         "written": verbs.written(shown.content),
     }
     return render(request, "annotation/rubric.html", page)
@@ -66,7 +67,7 @@ def rubric_edit(request: UserRequest, pk: int) -> HttpResponse:
     preview = None
     if form.is_bound and "content" not in form.errors:
         preview = form.cleaned_data["content"]
-    page = {"rubric": start, "form": form, "preview": preview}
+    page = {"rubric": start, "form": form, "preview": verbs.in_order(preview), "asked": verbs.in_order(start.content)}
     return render(request, "annotation/rubric_edit.html", page, status=422 if form.errors else 200)
 
 

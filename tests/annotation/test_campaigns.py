@@ -1,15 +1,20 @@
 """Campaigns: which pairs there are, who stands on the left, who may come in."""
 
 from collections import Counter
+from datetime import timedelta
+from math import ceil
+from uuid import uuid4
 
 import pytest
 from django.db import IntegrityError, transaction
+from django.db.models import Count
+from django.utils import timezone
 
-from accounts.models import AuditEntry, User
-from annotation import assignments, campaigns
+from accounts.models import AuditEntry, Profile, User
+from annotation import assignments, campaigns, completions, golds, judgements, samples, slots
 from annotation.campaigns import CampaignRefused
-from annotation.models import CampaignState, GenerationBatch, Pair, Slot, Split
-from tests.annotation.build import GUIDELINE, campaign, lease, stored_batches
+from annotation.models import Campaign, CampaignState, GenerationBatch, Pair, Sample, Slot, Split, Verdict
+from tests.annotation.build import GUIDELINE, campaign, jsonl, judge, lease, row, stored_batches
 from tests.cast import person
 
 pytestmark = pytest.mark.django_db
@@ -133,7 +138,315 @@ def test_a_campaign_without_members_does_not_open() -> None:
         campaign([])
 
 
-def test_making_six_hundred_pairs_takes_few_queries(alice: User, django_assert_max_num_queries: object) -> None:
+def test_making_six_hundred_pairs_takes_few_queries(alice: User, django_assert_num_queries: object) -> None:
     batches = stored_batches(40, list("uvwxyz"))
-    with django_assert_max_num_queries(14):  # type: ignore[operator]
-        make(batches, [alice], overlap=2)
+    make(batches, [alice], limit=6)
+    for limit in (60, None):
+        with django_assert_num_queries(17):  # type: ignore[operator]
+            make(batches, [alice], overlap=2, double_share=0.25, limit=limit)
+
+
+# --- selection, splits, doubles ----------------------------------------------------------------------------------------------------------
+
+
+def mixed_batches(count: int = 40) -> list[GenerationBatch]:
+    """Two systems' answers to samples of three kinds: half summaries, three eighths letters, one eighth triage."""
+    kinds = [("summarization", "Discharge Summary"), ("text_completion", "Clinical Letter"), ("triage", "Triage Note")]
+    which = [kinds[0]] * (count // 2) + [kinds[1]] * (3 * count // 8) + [kinds[2]] * (count // 8)
+    rows = [row(n, id=f"m{n}", task_type=task, input_data=document) for n, (task, document) in enumerate(which)]
+    samples.import_jsonl(file=jsonl(rows), source="mixed", licence="CC0-1.0", actor=None)
+    texts = [
+        {"id": f"m{n}", "system": system, "text": f"{system[::-1]} answer {n}: {' '.join(str(n * k % 17) for k in range(12))}"}
+        for n in range(count)
+        for system in ("mixed-north", "mixed-south")
+    ]
+    completions.import_external(file=jsonl(texts), filename="t.jsonl", source="mixed", actor=None)
+    return list(GenerationBatch.objects.filter(system__startswith="mixed-").order_by("pk"))
+
+
+TRAINING = [Split.TRAIN, Split.VALIDATION]
+
+
+def test_a_stratified_campaign_takes_each_kind_by_its_share(alice: User) -> None:
+    made = make(mixed_batches(), [alice], selection="stratified", limit=8, splits=TRAINING)
+    there = Counter(
+        f"{task} × {document}" for task, document in Sample.objects.exclude(split="evaluation").values_list("task_type", "input_data")
+    )
+    taken = Counter(made.pairs.values_list("stratum", flat=True))
+    assert sum(taken.values()) == 8
+    assert set(taken) == set(there)
+    for pair in made.pairs.all():
+        assert pair.selection_probability == pytest.approx(taken[pair.stratum] / there[pair.stratum])
+        assert pair.selected_by == "stratified"
+
+
+def test_an_informative_campaign_keeps_a_random_fifth(alice: User) -> None:
+    made = make(mixed_batches(), [alice], selection="informative", limit=10, splits=TRAINING, double_share=1.0)
+    there = Sample.objects.exclude(split="evaluation").count()
+    assert Counter(made.pairs.values_list("selected_by", "selection_probability")) == {
+        ("random", 2 / there): 2, ("informative", 1.0): 8,
+    }  # fmt: skip
+    # Agreement is estimated where chance chose: only those are judged twice.
+    assert set(made.pairs.annotate(n=Count("slots")).values_list("selected_by", "n")) == {("random", 2), ("informative", 1)}
+
+
+@pytest.mark.parametrize("how", ["stratified", "informative"])
+def test_the_evaluation_pool_is_random_only(alice: User, how: str) -> None:
+    batches = stored_batches(10)
+    for splits in ((), [Split.EVALUATION], [Split.TRAIN, Split.EVALUATION]):
+        with pytest.raises(CampaignRefused, match="Pairs of the evaluation split are drawn at random only"):
+            make(batches, [alice], selection=how, splits=splits)
+    with pytest.raises(CampaignRefused, match="A study measures"):
+        make(batches, [alice], selection=how, splits=[Split.TRAIN], purpose="study")
+    made = make(batches, [alice], selection=how, splits=TRAINING)
+    for change in ({"splits": ["evaluation"]}, {"purpose": "study"}):
+        with pytest.raises(IntegrityError, match="evaluation_pool_is_random"), transaction.atomic():
+            Campaign.objects.filter(pk=made.pk).update(**change)
+
+
+def test_too_few_for_every_kind_is_refused(alice: User) -> None:
+    with pytest.raises(CampaignRefused, match=r"2 pairs cannot cover 3 combinations of task and document\. Ask for more pairs"):
+        make(mixed_batches(), [alice], selection="stratified", limit=2, splits=TRAINING)
+
+
+def test_a_quarter_is_judged_twice_outside_the_evaluation_split(alice: User) -> None:
+    made = make(stored_batches(60), [alice], double_share=0.25)
+    slots = Counter(made.pairs.annotate(n=Count("slots")).values_list("prompt__sample__split", "n"))
+    training = sum(n for (split, _), n in slots.items() if split != "evaluation")
+    assert sum(n for (_, judged), n in slots.items() if judged == 2) == ceil(training / 4)
+    assert slots["evaluation", 2] == 0
+    assert slots["evaluation", 1] > 0
+
+
+# --- cohorts and routing -----------------------------------------------------------------------------------------------------------------
+
+
+def test_each_cohort_judges_every_pair(alice: User, bob: User, eve: User) -> None:
+    made = make(stored_batches(4), [], overlap=1, cohorts={"ward": [alice, bob], "clinic": [eve]})
+    assert made.cohorts == ["ward", "clinic"]
+    assert Counter(made.slots.values_list("audience", flat=True)) == {"ward": 4, "clinic": 4}
+    assert dict(made.memberships.values_list("user__username", "cohort")) == {"alice": "ward", "bob": "ward", "eve": "clinic"}
+    campaigns.open(campaign=made, actor=None)
+    for _ in range(4):
+        judge(made, alice)
+        judge(made, eve)
+    assert assignments.lease_next(campaign=made, annotator=bob) is None
+    # Within a pair the sides alternate over the cohorts.
+    for pair in made.pairs.prefetch_related("slots"):
+        assert {slot.first_on_left for slot in pair.slots.all()} == {True, False}
+
+
+def test_everybody_has_a_cohort_and_every_cohort_somebody(alice: User, bob: User) -> None:
+    batches = stored_batches(3)
+    with pytest.raises(CampaignRefused, match="Every pair goes to cohorts, and bob would be in none"):
+        make(batches, [bob], cohorts={"ward": [alice]})
+    made = make(batches, [], cohorts={"ward": [alice], "clinic": []})
+    with pytest.raises(CampaignRefused, match="3 pairs are for the cohort “clinic”, and nobody is in it"):
+        campaigns.open(campaign=made, actor=None)
+    with pytest.raises(CampaignRefused, match="not by both"):
+        make(batches, [], cohorts={"ward": [alice]}, routing={"by": "task_type", "rules": {"triage": "cardiology"}})
+
+
+def test_pairs_go_to_those_who_know_the_field(alice: User, bob: User) -> None:
+    Profile.objects.filter(user=bob).update(specialties=["cardiology"])
+    batches = mixed_batches(16)
+    rules = {"by": "input_data", "rules": {"Triage Note": "cardiology"}}
+    made = make(batches, [alice, bob], routing=rules)
+    assert Counter(made.slots.values_list("audience", flat=True)) == {"specialty:cardiology": 2, "": 14}
+    campaigns.open(campaign=made, actor=None)
+    judged = set()
+    while held := assignments.lease_next(campaign=made, annotator=alice):
+        judgements.submit(assignment=held, verdict=Verdict.FIRST_MUCH, key=uuid4())
+        judged.add(held.pair.prompt.sample.input_data)
+    assert judged == {"Discharge Summary", "Clinical Letter"}
+    assert judge(made, bob).assignment.pair.prompt.sample.input_data == "Triage Note"
+
+
+def test_a_field_that_nobody_has_is_refused_at_opening_with_the_count(alice: User) -> None:
+    rules = {"by": "input_data", "rules": {"Triage Note": "cardiology"}}
+    made = make(mixed_batches(16), [alice], routing=rules)
+    with pytest.raises(CampaignRefused, match="2 pairs are routed to Cardiology, and no member gives that as their field"):
+        campaigns.open(campaign=made, actor=None)
+    assert Campaign.objects.get(pk=made.pk).state == CampaignState.DRAFT
+
+
+# --- its life ----------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_paused_campaign_hands_out_nothing_and_keeps_what_is_on_a_screen(alice: User, bob: User) -> None:
+    made = campaign([alice, bob])
+    held = lease(made, alice)
+    campaigns.pause(campaign=made, actor=None)
+    assert assignments.lease_next(campaign=made, annotator=bob) is None
+    answered = judgements.submit(assignment=held, verdict=Verdict.FIRST_MUCH, key=uuid4())
+    assert not answered.surplus
+    with pytest.raises(CampaignRefused, match="Only an open campaign can be paused"):
+        campaigns.pause(campaign=made, actor=None)
+    campaigns.resume(campaign=made, actor=None)
+    assert judge(made, bob).assignment.annotator == bob
+    with pytest.raises(CampaignRefused, match="Only a paused campaign"):
+        campaigns.resume(campaign=made, actor=None)
+    campaigns.pause(campaign=made, actor=None)
+    campaigns.close(campaign=made, actor=None)
+    assert Campaign.objects.get(pk=made.pk).state == CampaignState.CLOSED
+
+
+def test_pausing_gives_back_what_was_fetched_ahead(alice: User) -> None:
+    made = campaign([alice])
+    held = lease(made, alice)
+    ahead = assignments.lease_ahead(campaign=made, annotator=alice, beside=held)
+    assert ahead is not None
+    campaigns.pause(campaign=made, actor=None)
+    assert set(made.assignments.filter(state="leased")) == {held}
+    assert made.slots.filter(open=False).count() == 1
+
+
+def test_extending_draws_on_from_what_was_not_drawn(alice: User) -> None:
+    made = campaign([alice], pairs=30, limit=10, double_share=0.5)
+    first = set(made.pairs.values_list("first", "second"))
+    campaigns.extend(campaign=made, actor=None, more_pairs=8)
+    assert made.pairs.count() == 18
+    assert first < set(made.pairs.values_list("first", "second"))
+    assert sorted(made.pairs.values_list("position", flat=True)) == list(range(18))
+    # Two draws one after the other are one draw of eighteen from thirty.
+    assert set(made.pairs.values_list("selection_probability", flat=True)) == {18 / 30}
+    made.refresh_from_db()
+    assert (made.counts["pairs"], made.counts["not_drawn"]) == (18, 12)
+    assert made.protocol["pairs"]["count"] == 10
+    assert slots.unbalanced(made) == []
+    assert made.slots.filter(pair__position__gte=10).exists()
+    campaigns.extend(campaign=made, actor=None, more_pairs=100)
+    assert made.pairs.count() == 30
+    assert set(made.pairs.values_list("selection_probability", flat=True)) == {1.0}
+    with pytest.raises(CampaignRefused, match="Every pair there is has been drawn already"):
+        campaigns.extend(campaign=made, actor=None, more_pairs=1)
+
+
+def test_extending_a_stratified_campaign_keeps_each_kinds_chance(alice: User) -> None:
+    made = make(mixed_batches(80), [alice], selection="stratified", limit=12, splits=TRAINING)
+    campaigns.open(campaign=made, actor=None)
+    campaigns.extend(campaign=made, actor=None, more_pairs=13)
+    there = Counter(
+        f"{task} × {document}" for task, document in Sample.objects.exclude(split="evaluation").values_list("task_type", "input_data")
+    )
+    taken = Counter(made.pairs.values_list("stratum", flat=True))
+    assert sum(taken.values()) == 25
+    for pair in made.pairs.all():
+        assert pair.selection_probability == pytest.approx(taken[pair.stratum] / there[pair.stratum])
+
+
+def test_extending_needs_something_to_extend(alice: User, bob: User) -> None:
+    today = timezone.localdate()
+    made = campaign([alice], deadline=today + timedelta(days=3))
+    for asked, said in (
+        ({}, "Say what is to be extended"),
+        ({"deadline": today - timedelta(days=1)}, "lies in the past"),
+        ({"deadline": today + timedelta(days=3)}, "means a later deadline"),
+        ({"members": [person("dora", "trainer")]}, "may not rate"),
+    ):
+        with pytest.raises(CampaignRefused, match=said):
+            campaigns.extend(campaign=made, actor=None, **asked)
+    campaigns.extend(campaign=made, actor=None, deadline=today + timedelta(days=9), members=[bob])
+    made.refresh_from_db()
+    assert made.deadline == today + timedelta(days=9)
+    assert made.memberships.count() == 2
+    campaigns.close(campaign=made, actor=None)
+    with pytest.raises(CampaignRefused, match="Only a campaign that runs"):
+        campaigns.extend(campaign=made, actor=None, more_pairs=1)
+
+
+def test_the_next_campaign_takes_up_what_was_left_unjudged(alice: User, bob: User) -> None:
+    made = campaign(
+        [], pairs=20, limit=8, cohorts={"ward": [alice], "clinic": [bob]}, double_share=0.5, repeat_share=0.1, rationale_when=["flag"]
+    )
+    with pytest.raises(CampaignRefused, match="Its pairs are still being judged"):
+        campaigns.derive(campaign=made, name="Next", actor=None)
+    judged = {judge(made, alice).assignment.pair for _ in range(3)}
+    campaigns.close(campaign=made, actor=None)
+    following = campaigns.derive(campaign=made, name="Next", actor=None)
+    assert following.predecessor == made
+    assert following.state == CampaignState.DRAFT
+    assert (following.double_share, following.repeat_share, following.rationale_when) == (0.5, 0.1, ["flag"])
+    assert dict(following.memberships.values_list("user__username", "cohort")) == {"alice": "ward", "bob": "clinic"}
+    expected = set(made.pairs.exclude(pk__in=[pair.pk for pair in judged]).values_list("first", "second"))
+    assert set(following.pairs.values_list("first", "second")) == expected
+    assert set(following.pairs.values_list("selection_probability", flat=True)) == {8 / 20}
+    campaigns.open(campaign=following, actor=None)
+    assert following.protocol_digest != made.protocol_digest
+
+
+def test_the_next_campaign_over_other_texts_keeps_the_terms(alice: User, bob: User) -> None:
+    made = campaign([alice, bob], repeat_share=0.05, splits=TRAINING, selection="stratified")
+    campaigns.revoke(campaign=made, user=bob, actor=None)
+    following = campaigns.derive(campaign=made, name="Next", actor=None, batches=stored_batches(20, ("p", "q"), "later"), limit=5)
+    assert (following.selection, following.splits, following.repeat_share) == ("stratified", ["train", "validation"], 0.05)
+    assert following.pairs.count() == 5
+    assert list(following.memberships.values_list("user__username", flat=True)) == ["alice"]
+    with pytest.raises(CampaignRefused, match="nothing can follow a draft"):
+        campaigns.derive(campaign=following, name="Later", actor=None)
+
+
+def test_a_member_is_left_out_and_taken_back(alice: User, bob: User) -> None:
+    made = campaign([alice, bob])
+    held = lease(made, alice)
+    campaigns.revoke(campaign=made, user=alice, actor=None)
+    held.refresh_from_db()
+    assert held.state == "released"
+    assert assignments.lease_next(campaign=made, annotator=alice) is None
+    with pytest.raises(CampaignRefused, match="does not rate in this campaign"):
+        campaigns.revoke(campaign=made, user=alice, actor=None)
+    campaigns.readmit(campaign=made, user=alice, actor=None)
+    assert judge(made, alice).assignment.annotator == alice
+
+
+def test_what_somebody_holds_goes_to_somebody_else(alice: User, bob: User, eve: User) -> None:
+    made = campaign([alice, bob])
+    held = lease(made, alice)
+    assert campaigns.reassign(campaign=made, user=alice, to=bob, actor=None) == (1, 0)
+    assert judge(made, bob).assignment.pair == held.pair
+    with pytest.raises(CampaignRefused, match="alice holds no pair"):
+        campaigns.reassign(campaign=made, user=alice, to=bob, actor=None)
+    with pytest.raises(CampaignRefused, match="eve may not judge here now"):
+        campaigns.reassign(campaign=made, user=bob, to=eve, actor=None)
+    with pytest.raises(CampaignRefused, match="Choose somebody else"):
+        campaigns.reassign(campaign=made, user=bob, to=bob, actor=None)
+
+
+def test_a_pair_the_other_has_had_stays(alice: User, bob: User) -> None:
+    made = campaign([alice, bob], pairs=1, overlap=2)
+    judge(made, bob)
+    held = lease(made, alice)
+    assert campaigns.reassign(campaign=made, user=alice, to=bob, actor=None) == (0, 1)
+    held.refresh_from_db()
+    assert held.state == "leased"
+
+
+# --- qualifications ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_qualification_opens_once_every_answer_is_known(alice: User, bob: User) -> None:
+    made = campaign([alice], pairs=3, purpose="qualify", opened=False)
+    assert not made.slots.exists()
+    with pytest.raises(CampaignRefused, match="3 pairs of this qualification have no expected answer yet"):
+        campaigns.open(campaign=made, actor=None)
+    for pair in made.pairs.all():
+        golds.mark(
+            pair=pair, accepts=["first_much", "first_slightly"], explanation="The second invents a dose.", origin="written", actor=None
+        )
+    gated = campaign([bob], pairs=2, qualification=made, opened=False)
+    with pytest.raises(CampaignRefused, match="Nobody could qualify: “Chest pain letters” is not open yet"):
+        campaigns.open(campaign=gated, actor=None)
+    campaigns.open(campaign=made, actor=None)
+    campaigns.open(campaign=gated, actor=None)
+    assert made.slots.filter(reserved_for=alice).count() == 3
+    assert assignments.lease_next(campaign=gated, annotator=bob) is None
+    with pytest.raises(CampaignRefused, match="is no qualification"):
+        campaign([alice], qualification=gated)
+    with pytest.raises(CampaignRefused, match="asks everybody the same"):
+        campaigns.extend(campaign=made, actor=None, more_pairs=1)
+
+
+def test_gold_that_nobody_has_settled_is_refused_with_the_count(alice: User) -> None:
+    with pytest.raises(CampaignRefused, match="Only 0 settled pairs can be used as gold"):
+        campaign([alice], gold=2)
+    assert not Campaign.objects.exists()

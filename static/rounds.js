@@ -60,6 +60,16 @@ document.addEventListener("submit", (event) => {
     // A browser that keeps nothing has nothing to forget.
   }
 });
+// htmx notes the address of every page; a browser in which nobody is signed in keeps not even that.
+if (!document.querySelector("[data-sign-out]")) {
+  addEventListener("load", () => {
+    try {
+      sessionStorage.clear();
+    } catch {
+      // As above.
+    }
+  });
+}
 
 // htmx: our CSRF token on requests that change something, and a sentence when a request fails.
 const say = (text) => {

@@ -155,6 +155,7 @@ DECISIONS: dict[str, Row] = {
     "annotation:campaign-close":   asks_first("POST", TRAINERS),
     "annotation:campaign-derive":  asks_first("GET", TRAINERS, "POST", TRAINERS),
     "annotation:campaign-protocol": asks_first("GET", TRAINERS),
+    "annotation:campaign-answers": asks_first("GET", TRAINERS, "POST", TRAINERS),
     "annotation:campaign-members": asks_first("GET", TRAINERS, "POST", TRAINERS),
     "annotation:campaign-revoke":  asks_first("POST", TRAINERS),
     "annotation:campaign-readmit": asks_first("POST", TRAINERS),
@@ -311,7 +312,7 @@ POINTING_AT: dict[str, Callable[[House], dict[str, Any]]] = {
     "annotation:campaign-close": lambda house: {"pk": house.campaign.public_id},
     **{
         f"annotation:campaign-{verb}": lambda house: {"pk": house.campaign.public_id}
-        for verb in ("pause", "resume", "extend", "derive", "protocol", "members")
+        for verb in ("pause", "resume", "extend", "derive", "protocol", "members", "answers")
     },
     **{
         f"annotation:campaign-{verb}": lambda house: {"pk": house.campaign.public_id, "user": house.people["annotator"].pk}

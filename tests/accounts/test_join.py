@@ -34,8 +34,10 @@ def opened(secret: str) -> Client:
 def test_it_says_who_invites_to_what_and_how_long_it_takes(ada: User) -> None:
     _, secret = invited(roles=["annotator", "adjudicator"], purpose="To compare discharge letters.", minutes=40, actor=ada)
     page = " ".join(opened(secret).get("/join/").content.decode().split())
-    for words in ("Welcome, Dr. Amina Khan", "<strong>ada</strong> invites you", "clinician and lead clinician", "To compare discharge letters.",
-                  "about 40 minutes", "Treat them as confidential until you know."):  # fmt: skip
+    for words in (
+        "Welcome, Dr. Amina Khan", "<strong>ada</strong> invites you", "clinician and lead clinician",
+        "To compare discharge letters.", "about 40 minutes", "Treat them as confidential until you know.",
+    ):  # fmt: skip
         assert words in page, words
 
 

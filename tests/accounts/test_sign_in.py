@@ -1,6 +1,7 @@
 """Signing in, out, and changing a password: through allauth, with our words."""
 
 import pytest
+from django.core.cache import cache
 from django.test import Client, override_settings
 
 from accounts.models import AuditEntry, User
@@ -46,6 +47,8 @@ def test_disabling_ends_the_sessions_that_are_open(alice: User, as_alice: Client
 
 
 def test_nobody_signs_up_by_themselves(db: None) -> None:
+    # Other tests of this process signed up in vain from the same address.
+    cache.clear()
     form = {"username": "mallory", "password1": PASSWORD, "password2": PASSWORD}
     for answer in (Client().get("/accounts/signup/"), Client().post("/accounts/signup/", form)):
         assert "An administrator of this installation makes accounts." in answer.content.decode()
@@ -59,6 +62,25 @@ def test_signing_out_needs_a_button(as_alice: Client) -> None:
     assert as_alice.get("/me/tokens/").status_code == 302
 
 
+@pytest.mark.parametrize("door", ["/accounts/logout/", "/records/logout/"])
+def test_signing_out_tells_the_browser_to_forget(door: str, as_ada: Client) -> None:
+    assert "Clear-Site-Data" not in as_ada.get("/me/tokens/").headers
+    assert as_ada.post(door).headers["Clear-Site-Data"] == '"cache", "storage"'
+    # A second time nobody is signed in, and nothing is there to forget.
+    assert "Clear-Site-Data" not in as_ada.get("/accounts/login/").headers
+
+
+def test_an_ended_session_says_so_and_leads_back(alice: User) -> None:
+    asked = Client().get("/me/profile/")
+    assert asked.headers["Location"] == "/accounts/login/?next=/me/profile/"
+    client = Client()
+    page = client.get(asked.headers["Location"]).content.decode()
+    assert "your session has ended; what you had submitted is kept" in page
+    answer = client.post("/accounts/login/", {"login": "alice", "password": PASSWORD, "next": "/me/profile/"})
+    assert answer.headers["Location"] == "/me/profile/"
+    assert "your session has ended" not in Client().get("/accounts/login/").content.decode()
+
+
 def test_changing_the_password_is_audited(as_alice: Client) -> None:
     form = {"oldpassword": PASSWORD, "password1": "another-passphrase-7", "password2": "another-passphrase-7"}
     assert as_alice.post("/accounts/password/change/", form).status_code == 302
@@ -68,6 +90,7 @@ def test_changing_the_password_is_audited(as_alice: Client) -> None:
 
 @override_settings(ACCOUNT_RATE_LIMITS={"login_failed": "3/5m/key"})
 def test_guessing_is_slowed_down(alice: User) -> None:
+    cache.clear()
     for _ in range(3):
         enter("alice", "not-my-passphrase")
     _, answer = enter("alice", PASSWORD)

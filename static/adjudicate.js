@@ -1,6 +1,4 @@
 // The lead's keys: 1 to 5 choose what is decided, Enter sends it. The page works without them.
-"use strict";
-
 const form = document.getElementById("ruling");
 const typing = (target) => target.closest("textarea, select, input:not([type=radio], [type=checkbox])") !== null;
 

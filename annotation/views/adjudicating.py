@@ -14,7 +14,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from accounts import access
 from accounts.access import UserRequest
 from accounts.models import Role, User
-from annotation import adjudications, answers, votes
+from annotation import adjudications, answers, keys, votes
 from annotation.adjudications import KeyReused, NotTheirs, RulingRefused, VotesChanged
 from annotation.agreement import Rating, decisive, raw_agreement, tabulate
 from annotation.estimates import Estimate
@@ -165,6 +165,7 @@ def hearing(
         "taken": taken,
         "problem": problem,
         "put_off": heard.state == DisputeState.DEFERRED,
+        "keys_off": keys.are_off(request.user),
     }
     return render(request, "annotation/dispute.html", page, status=status)
 

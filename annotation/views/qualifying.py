@@ -4,7 +4,7 @@ from uuid import UUID
 
 from django import forms
 from django.contrib import messages
-from django.db.models import Q
+from django.db.models import Count, Q
 from django.http import Http404, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
@@ -65,10 +65,11 @@ def _go_on(request: UserRequest, campaign: Campaign) -> HttpResponseBase:
     except qualifications.NotQualifying as refused:
         messages.error(request, str(refused))
         return redirect("annotation:qualification", campaign.public_id)
-    held = assignments.lease_next(campaign=campaign, annotator=request.user)
-    if held is None:
-        return redirect("annotation:qualification", campaign.public_id)
-    return redirect("annotation:judge", held.public_id)
+    standing = qualifications.standing(campaign=campaign, user=request.user)
+    begun = standing is not None and (standing.answered or "begin" in request.POST)
+    held = assignments.lease_next(campaign=campaign, annotator=request.user) if begun else None
+    # After the last pair of a try, and before the first of the next, its page says where they stand.
+    return redirect("annotation:judge", held.public_id) if held else redirect("annotation:qualification", campaign.public_id)
 
 
 class SettledForm(forms.Form):
@@ -81,6 +82,18 @@ def get_campaign_for(user: User, pk: UUID) -> Campaign:
         campaign__purpose=qualifications.QUALIFY
     )
     return get_object_or_404(Campaign.objects.exclude(pk__in=running.values("campaign")), public_id=pk)
+
+
+@access.allow(*LEADS)
+@require_safe
+def qualification_list(request: UserRequest) -> HttpResponse:
+    """Every qualification with who has passed and who waits for a lead."""
+    counted = Count("memberships", filter=Q(memberships__revoked_at__isnull=True))
+    passed = Count("memberships", filter=Q(memberships__qualified_at__isnull=False))
+    stuck = Count("memberships", filter=Q(memberships__failed_at__isnull=False, memberships__revoked_at__isnull=True))
+    found = Campaign.objects.filter(purpose=qualifications.QUALIFY).annotate(members=counted, passed=passed, stuck=stuck)
+    rows = found.order_by("-stuck", "-pk")
+    return render(request, "annotation/qualifications.html", {"rows": rows, "may_manage": request.user.has_role(*TRAINERS)})
 
 
 @access.allow(*LEADS)

@@ -49,7 +49,7 @@ def test_it_says_what_is_asked_before_it_begins(as_alice: Client, qualifying: Ca
 
 
 def test_start_leads_to_the_first_pair_and_feedback_follows_each_answer(as_alice: Client, qualifying: Campaign) -> None:
-    started = as_alice.post(address(qualifying))
+    started = as_alice.post(address(qualifying), {"begin": "1"})
     held = Assignment.objects.get()
     assert started["Location"] == f"/rate/{held.public_id}/"
     judge(qualifying, held.annotator, Verdict.SECOND_MUCH)
@@ -70,7 +70,10 @@ def test_between_the_tries_it_tells_the_score_and_offers_the_second(as_alice: Cl
     assert "4 are needed" in page
     # The way on leads here first, not into the second try unawares.
     assert as_alice.post(f"/rate/campaigns/{qualifying.public_id}/next/")["Location"] == address(qualifying)
-    assert as_alice.post(address(qualifying))["Location"] == f"/rate/{Assignment.objects.latest('pk').public_id}/"
+    assert as_alice.post(address(qualifying))["Location"] == address(qualifying)
+    begun = as_alice.post(address(qualifying), {"begin": "1"})
+    assert begun["Location"] == f"/rate/{Assignment.objects.latest('pk').public_id}/"
+    assert Assignment.objects.count() == 6
 
 
 def test_passing_leads_straight_to_the_campaign(as_alice: Client, alice: User, qualifying: Campaign, gated: Campaign) -> None:

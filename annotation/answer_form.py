@@ -10,7 +10,7 @@ from django import forms
 from django.http import QueryDict
 
 from annotation import answers, spans
-from annotation.answers import MAX_EDIT, MAX_RATIONALE, Answer, Sides, SideVerdict
+from annotation.answers import Answer, Sides, SideVerdict
 from annotation.models import Assignment, CannotJudge, Hard, Harm, Severity
 
 # One group of radio buttons holds every answer: a reason is part of the answer "cannot judge", not a second question.
@@ -38,9 +38,9 @@ class JudgementForm(forms.Form):
     harm_b = forms.ChoiceField(required=False, choices=[_NONE, *Severity.choices])
     harm_b_type = forms.ChoiceField(required=False, choices=[_NONE, *Harm.choices])
     hard = forms.ChoiceField(required=False, choices=[_NONE, *Hard.choices])
-    rationale = forms.CharField(required=False, strip=False, max_length=2 * MAX_RATIONALE)
+    rationale = forms.CharField(required=False, strip=False)
     spans = forms.CharField(required=False, strip=False, widget=forms.HiddenInput)
-    edited = forms.CharField(required=False, strip=False, max_length=2 * MAX_EDIT)
+    edited = forms.CharField(required=False, strip=False)
     edited_side = forms.ChoiceField(required=False, choices=[_NONE, ("a", "A"), ("b", "B")])
     key = forms.UUIDField(widget=forms.HiddenInput)
     active_ms = forms.IntegerField(required=False, min_value=0, max_value=answers.MAX_ACTIVE_MS, widget=forms.HiddenInput)
@@ -55,10 +55,12 @@ class JudgementForm(forms.Form):
         # When the draft was saved that this form starts with, if it does.
         self.draft: datetime | None = None
         self.fields["reasons"].choices = [(one["key"], one["label"]) for one in self.rubric.get("reasons", [])]  # type: ignore[attr-defined]
-        self.fields["reasons"].error_messages["invalid_choice"] = "Choose from the reasons of this campaign."
         for name in ("rationale", "edited"):
-            # Django's own refusal of NUL would not say where it stands.
+            # Django's own refusal of NUL would not say where it stands; how long they may be is checked with the rest of the answer.
             self.fields[name].validators = []
+        for field in self.fields.values():
+            # The usual words would repeat what was sent.
+            field.error_messages["invalid_choice"] = "Choose one of those listed."
         for axis in self.rubric.get("axes", []):
             known = answers.COMPARING.get(axis["scale"]) or answers.OF_EACH_SIDE[axis["scale"]]
             for name in axis_fields(axis):

@@ -69,10 +69,14 @@ class LaunchForm(forms.Form):
 
 
 class PromoteForm(forms.Form):
-    """`expected` is what the alias named when the page was drawn: the move is off if it has moved since."""
+    """`expected` is what the alias named when the page was drawn: the move is off if it has moved since.
+
+    `override` is written against a lead clinician's block, and kept with it.
+    """
 
     expected = forms.UUIDField(required=False)
     reason = forms.CharField(required=False, max_length=200)
+    override = forms.CharField(required=False, max_length=400)
 
 
 class GenerateForm(forms.Form):

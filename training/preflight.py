@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from django.conf import settings
 
-from annotation import snapshots
+from annotation import safety, snapshots
 from annotation.models import Snapshot, Split
 from jobs import pulses
 from jobs.models import Job, State
@@ -72,7 +72,15 @@ def readable(policy: ModelVersion) -> bool:
 
 def of_data(*, snapshot: Snapshot, policy: ModelVersion, name: str) -> list[Check]:
     """What cannot become true by waiting: the pairs, the model, the licence, the name."""
-    return [_pairs(snapshot), _template(policy), _licence(policy), _simulated(snapshot, policy), _name(name), _duplicate(snapshot, policy)]
+    return [
+        _pairs(snapshot),
+        _since(snapshot),
+        _template(policy),
+        _licence(policy),
+        _simulated(snapshot, policy),
+        _name(name),
+        _duplicate(snapshot, policy),
+    ]
 
 
 def of_house(policy: ModelVersion) -> list[Check]:
@@ -87,6 +95,14 @@ def _pairs(snapshot: Snapshot) -> Check:
     if pairs < PAIRS_EXPLORATORY:
         return Check("Training pairs", "warn", f"{pairs} in the train split", "A dry run: under 100 pairs nothing can be proven.")
     return Check("Training pairs", "ok", f"{pairs} in the train split")
+
+
+def _since(snapshot: Snapshot) -> Check:
+    """A frozen snapshot never changes; what leads and raters found out after it was frozen does not bend to that."""
+    found = safety.since(snapshot)
+    if found.rows:
+        return Check("Nothing ruled out since", "stop", f"{found.rows} of its rows may not be trained on: {found}", "Freeze anew.")
+    return Check("Nothing ruled out since", "ok", "no text of it was barred, withdrawn or found harmful after it was frozen")
 
 
 def train_pairs(snapshot: Snapshot) -> int:

@@ -255,6 +255,7 @@ def evaluation(request: UserRequest, public_id: UUID) -> HttpResponse:
         "items": Paginator(found.items.select_related("prompt__sample"), ITEMS_A_PAGE).get_page(request.GET.get("page")),
         "gates": gates,
         "passed": all(gate.passed for gate in gates),
+        "may_override": promotions.may_override(gates),
         "champion": champion,
         "is_champion": champion == found.policy,
         "previous": aliases.previous(AliasName.CHAMPION),
@@ -274,7 +275,15 @@ def promote(request: UserRequest, public_id: UUID) -> HttpResponse:
         messages.error(request, "The form was not complete; nothing was changed.")
         return redirect("training:evaluation", public_id)
     try:
-        decision = promotions.decide(evaluation=found, actor=request.user, expected=_expected(form), reason=form.cleaned_data["reason"])
+        decision = promotions.decide(
+            evaluation=found,
+            actor=request.user,
+            expected=_expected(form),
+            reason=form.cleaned_data["reason"],
+            override=form.cleaned_data["override"],
+        )
+    except promotions.OverrideRefused as refused:
+        messages.error(request, f"{refused} Nothing was changed.")
     except AliasMoved:
         messages.error(request, "Somebody else moved the champion meanwhile; nothing was changed. Look again, then decide.")
     else:

@@ -1,16 +1,23 @@
 """The gate: what may become champion, what is refused and kept on record, and the way back."""
 
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+from django.test import Client
 
 from accounts.models import AuditEntry, User
+from annotation import adjudications, judgements, safety
+from annotation.adjudications import Ruling
+from annotation.models import Dispute, GenerationBatch, Verdict
 from modelhub import aliases
 from modelhub.errors import AliasMoved, NothingBefore
 from modelhub.models import AliasMove, ModelVersion
+from tests.annotation import build as annotating
 from tests.training import build
 from training import evaluations, promotions
 from training.models import Evaluation, Promotion
+from training.promotions import OverrideRefused
 
 pytestmark = pytest.mark.django_db
 
@@ -38,7 +45,7 @@ def test_two_hundred_pairs_with_a_bound_above_a_half_promote(
     decided = promotions.decide(evaluation=evaluation, actor=dan, expected=sft)
     assert (decided.decision, decided.version, decided.replaced, decided.simulated) == ("promoted", dpo, sft, False)
     assert aliases.current("champion") == dpo
-    assert [gate["passed"] for gate in decided.gates] == [True, True, True]
+    assert [gate["passed"] for gate in decided.gates] == [True, True, True, True]
     assert AuditEntry.objects.filter(verb="promotion.promoted").count() == 1
 
 
@@ -116,3 +123,77 @@ def test_a_toy_never_takes_a_real_models_place(dan: User, sft: ModelVersion, tmp
     decided = promotions.decide(evaluation=started, actor=dan, expected=sft)
     assert (decided.decision, decided.reason) == ("refused", "Gates not passed: Kind of model")
     assert aliases.current("champion") == sft
+
+
+@pytest.fixture
+def blocked(carol: User, alice: User, dpo: ModelVersion, evaluation: Evaluation) -> Dispute:
+    """Evidence enough, and a lead's ruling that a text which `dpo` wrote blocks its promotion."""
+    build.finish_evaluation(evaluation, value=0.62, low=0.55, high=0.69, n=250)
+    made = annotating.campaign([alice], pairs=1)
+    given = annotating.lease(made, alice)
+    judgements.submit(
+        assignment=given, verdict=Verdict.SECOND_MUCH, harm_first="life_threatening", harm_first_type="wrong_dose", key=uuid4()
+    )
+    GenerationBatch.objects.filter(pk=given.pair.first.batch_id).update(version=dpo, system="")
+    dispute = Dispute.objects.get()
+    rule(carol, dispute, block_promotion_first=True)
+    return dispute
+
+
+def rule(lead: User, dispute: Dispute, **said: object) -> None:
+    found = Ruling(**{"outcome": "second", "harm_first": "life_threatening", "rationale": "Ten times the dose.", **said})
+    adjudications.rule(dispute=dispute, adjudicator=lead, ruling=found, votes_version=dispute.votes_version, key=uuid4())
+
+
+def test_a_leads_block_refuses_the_version_that_wrote_the_text(dan: User, blocked: Dispute, evaluation: Evaluation) -> None:
+    decided = promotions.decide(evaluation=evaluation, actor=dan, expected=None)
+    assert (decided.decision, decided.reason) == ("refused", "Gates not passed: Lead clinicians' blocks")
+    assert decided.gates[-1]["value"] == "1 ruling against its texts"
+    assert aliases.current("champion") is None
+
+
+def test_the_other_sides_version_is_not_blocked(dan: User, blocked: Dispute, dpo: ModelVersion, sft: ModelVersion) -> None:
+    GenerationBatch.objects.filter(pk=blocked.pair.second.batch_id).update(version=sft, system="")
+    assert [len(safety.blocks(version)) for version in (dpo, sft)] == [1, 0]
+
+
+def test_a_new_ruling_lifts_the_block(dan: User, carol: User, blocked: Dispute, evaluation: Evaluation) -> None:
+    rule(carol, blocked, block_promotion_first=False, rationale="The unit was misread; the dose is right.")
+    assert promotions.decide(evaluation=evaluation, actor=dan, expected=None).decision == "promoted"
+
+
+def test_an_override_is_written_signed_and_kept_for_ever(dan: User, blocked: Dispute, dpo: ModelVersion, evaluation: Evaluation) -> None:
+    words = "Only used on synthetic notes until the next round."
+    decided = promotions.decide(evaluation=evaluation, actor=dan, expected=None, override=words)
+    assert (decided.decision, decided.decided_by, decided.reason) == ("promoted", dan, f"Overridden: {words}")
+    assert [gate.get("override") for gate in decided.gates] == [None, None, None, words]
+    assert decided.gates[-1]["passed"] is False, "the gate was not passed, and the record says so"
+    assert AliasMove.objects.get().reason == f"Overridden: {words}"
+    assert AuditEntry.objects.get(verb="promotion.promoted").details["overridden"] == "Lead clinicians' blocks"
+    assert safety.blocks(dpo), "the block itself stands"
+
+
+def test_an_override_without_words_or_name_or_for_want_of_evidence_is_refused(
+    dan: User, blocked: Dispute, evaluation: Evaluation, sft: ModelVersion
+) -> None:
+    for actor, words in ((dan, "because"), (None, "Nobody signs these twenty letters.")):
+        with pytest.raises(OverrideRefused):
+            promotions.decide(evaluation=evaluation, actor=actor, expected=None, override=words)
+    Evaluation.objects.filter(pk=evaluation.pk).update(results={})
+    evaluation.refresh_from_db()
+    with pytest.raises(OverrideRefused, match="every other gate"):
+        promotions.decide(evaluation=evaluation, actor=dan, expected=None, override="There was no time to measure it.")
+    assert not Promotion.objects.exists()
+
+
+def test_the_page_asks_for_the_override_and_shows_it_afterwards(as_dan: Client, blocked: Dispute, evaluation: Evaluation) -> None:
+    address = f"/evaluations/{evaluation.public_id}/"
+    page = as_dan.get(address).content.decode()
+    assert "A lead clinician has blocked this version." in page
+    assert "Promote against the block" in page
+    said = as_dan.post(f"{address}promote/", {"expected": "", "override": "too short"}, follow=True).content.decode()
+    assert "Say why in at least 20 letters" in said
+    as_dan.post(f"{address}promote/", {"expected": "", "override": "Only used on synthetic notes for now."})
+    after = as_dan.get(address).content.decode()
+    assert ">override<" in after
+    assert "Overridden: Only used on synthetic notes for now." in after

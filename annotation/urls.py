@@ -33,6 +33,7 @@ urlpatterns = [
     path("rate/campaigns/<uuid:pk>/qualification/", qualifying.qualification, name="qualification"),
     path("rate/sittings/<uuid:pk>/", queue.sitting, name="sitting"),
     path("rate/sittings/<uuid:pk>/end/", queue.sitting_end, name="sitting-end"),
+    path("qualifications/", qualifying.qualification_list, name="qualifications"),
     path("campaigns/<uuid:pk>/gold/", qualifying.gold, name="gold"),
     path("campaigns/<uuid:pk>/gold/settled/", qualifying.gold_settled, name="gold-settled"),
     path("campaigns/<uuid:pk>/gold/<int:user>/try/", qualifying.qualification_grant, name="qualification-grant"),

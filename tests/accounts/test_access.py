@@ -125,6 +125,7 @@ DECISIONS: dict[str, Row] = {
     "annotation:qualification":    asks_first("GET", MEMBERS, "POST", MEMBERS),
     "annotation:sitting":          asks_first("GET", HOLDER),
     "annotation:sitting-end":      asks_first("POST", HOLDER),
+    "annotation:qualifications":   asks_first("GET", LEADS),
     "annotation:gold":             asks_first("GET", UNBLINDED_LEADS),
     "annotation:gold-settled":     asks_first("POST", TRAINERS),
     "annotation:qualification-grant": asks_first("POST", LEADS),

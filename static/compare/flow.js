@@ -15,7 +15,8 @@ const TOO_SOON_MS = 400;
 // Pairs to come, as the forms they will be. One that was seen before (an undo put it aside) is marked.
 const shelf = [];
 const seen = new WeakSet();
-let asking = false;
+// The request for one more pair that is under way, if any.
+let asking = null;
 let dry = false;
 let last = "";
 let shownAt = performance.now();
@@ -71,6 +72,11 @@ setInterval(() => {
   if (place.textContent !== words) place.textContent = words;
 }, 1_000);
 
+const fetchAhead = async (beside) => {
+  const { kind, response } = await request(`${beside}ahead/`, new URLSearchParams());
+  return { kind, form: kind === "done" && response.status === 200 ? parse(await response.text()).getElementById("compare") : null };
+};
+
 // One more pair for the shelf, as long as the server gives out more.
 export const topUp = async () => {
   if (asking || dry || document.visibilityState === "hidden") return;
@@ -78,10 +84,9 @@ export const topUp = async () => {
   if (current && (current.hasAttribute("data-foreground") || current.dataset.state === "closed")) return;
   if (shelf.length + unsent() + (current ? 1 : 0) >= MOST_HELD) return;
   const beside = shelf.length ? address(shelf.at(-1)) : current ? address(current) : last;
-  asking = true;
-  const { kind, response } = await request(`${beside}ahead/`, new URLSearchParams());
-  const form = kind === "done" && response.status === 200 ? parse(await response.text()).getElementById("compare") : null;
-  asking = false;
+  asking = fetchAhead(beside);
+  const { kind, form } = await asking;
+  asking = null;
   if (form && !holds(address(form))) {
     shelf.push(document.adoptNode(form));
     if (!compare()) advance();
@@ -121,8 +126,6 @@ const announceShown = async (form) => {
 listen({
   saved: async (entry, response) => {
     dry = false;
-    const undo = document.querySelector(".verdict-undo");
-    if (undo) undo.disabled = false;
     if (response.headers.get("X-Rounds-State") === "surplus") say("An answer came after its place was taken or the campaign had closed: it is kept, and not counted.");
     const onto = response.headers.get("X-Rounds-Next");
     if (onto && unsent() === 0) {
@@ -171,7 +174,9 @@ export const submit = async () => {
   }
   drafts.drop();
   last = address(form);
-  send({ url: last, body: new URLSearchParams(new FormData(form)), form });
+  document.querySelector(".verdict-undo").disabled = false;
+  // An answer must not overtake the request for the next pair: the server would think that there is none in hand, and lease another.
+  send({ url: last, body: new URLSearchParams(new FormData(form)), form, after: asking });
   advance();
 };
 

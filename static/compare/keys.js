@@ -20,7 +20,7 @@ const choose = (verdict) => {
   if (!radio) return;
   say();
   radio.checked = true;
-  radio.focus();
+  radio.focus({ preventScroll: true });
   changed(radio);
 };
 
@@ -82,8 +82,7 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   event.preventDefault();
-  // The cannot-judge popover stands over the bar: a verdict chosen meanwhile closes it.
-  if (action in DO) DO[action]();
+    if (action in DO) DO[action]();
   else choose(action);
 });
 

@@ -39,10 +39,10 @@ export const cannot = () => compare()?.querySelector(".verdict-cannot > button")
 
 // A digit in a group: ticks a reason, sets a severity and goes on to its kind, picks a kind and leaves.
 export const digit = (group, key) => {
-  const found = group.querySelector(`[data-digit="${CSS.escape(key)}"]`);
+  const select = document.activeElement.closest("select");
+  const found = (select ?? group).querySelector(`[data-digit="${CSS.escape(key)}"]`);
   if (!found) return;
-  if (found.matches("option")) {
-    const select = found.closest("select");
+  if (select) {
     select.value = found.value;
     changed(select);
     leave();
@@ -146,7 +146,7 @@ export const differences = async () => {
   if (!place.hidden) {
     place.hidden = true;
     part("sides").classList.remove("shows-diff");
-    document.getElementById("diff-open")?.setAttribute("aria-pressed", "false");
+    document.getElementById("diff-open")?.removeAttribute("data-on");
     document.getElementById("pair").focus({ preventScroll: true });
     speak("A and B as they are.");
     return;
@@ -161,7 +161,7 @@ export const differences = async () => {
   }
   place.hidden = false;
   part("sides").classList.add("shows-diff");
-  document.getElementById("diff-open")?.setAttribute("aria-pressed", "true");
+  document.getElementById("diff-open")?.setAttribute("data-on", "");
   place.focus({ preventScroll: true });
 };
 
@@ -261,7 +261,10 @@ follow((form) => {
   home = null;
   opened = false;
   const diff = document.getElementById("diff-open");
-  if (diff) diff.href = `${address(form, "diff/")}?full=1`;
+  if (diff) {
+    diff.href = `${address(form, "diff/")}?full=1`;
+    diff.toggleAttribute("data-on", !part("diff").hidden);
+  }
   if (!form.querySelector(".verdict-bar")) return;
   form.querySelector(".edit-buttons").hidden = false;
   // Marking has keys and the mouse here; quoting is the way without scripts.

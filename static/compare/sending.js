@@ -60,6 +60,7 @@ const drain = async () => {
   running = true;
   while (outbox.length) {
     const entry = outbox[0];
+    await entry.after;
     const { kind, response } = await request(entry.url, entry.body);
     signedOut = kind === "signed-out";
     if (kind === "done" || kind === "refused") {

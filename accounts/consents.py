@@ -29,8 +29,7 @@ def current() -> ConsentText:
     if newest is not None:
         return newest
     text = FIRST.read_text(encoding="utf-8")
-    digest = sha256(text.encode()).hexdigest()
-    made, _ = ConsentText.objects.get_or_create(digest=digest, defaults={"version": "1", "text": text})
+    made, _ = ConsentText.objects.get_or_create(digest=digest_of(text), defaults={"version": "1", "text": _tidy(text)})
     return made
 
 
@@ -42,13 +41,21 @@ class AlreadyPublished(Exception):
         self.field = field
 
 
+def _tidy(text: str) -> str:
+    return text.replace("\r\n", "\n").strip() + "\n"
+
+
+def digest_of(text: str) -> str:
+    """The fingerprint of a text as it would be published."""
+    return sha256(_tidy(text).encode()).hexdigest()
+
+
 @transaction.atomic
 def publish(*, version: str, text: str, actor: User) -> ConsentText:
     """Make `text` the one that is asked for: from now on nobody rates before agreeing to it. Raises AlreadyPublished."""
     # On a fresh house the first text becomes a version before it is succeeded, so that the order is kept.
     current()
-    text = text.replace("\r\n", "\n").strip() + "\n"
-    digest = sha256(text.encode()).hexdigest()
+    text, digest = _tidy(text), digest_of(text)
     try:
         with transaction.atomic():
             made = ConsentText.objects.create(version=version, text=text, digest=digest, published_by=actor)

@@ -153,10 +153,10 @@ class Profile(models.Model):
 
 class ConsentTextQuerySet(models.QuerySet["ConsentText"]):
     def for_list(self) -> "ConsentTextQuerySet":
-        """Newest first, each with how many active people stand by it and how many withdrew."""
-        real = models.Q(consents__user__simulated=False)
-        standing = models.Count("consents", filter=real & models.Q(consents__withdrawn_at=None, consents__user__is_active=True))
-        withdrawn = models.Count("consents", filter=real & models.Q(consents__withdrawn_at__isnull=False))
+        """Newest first, each with how many active raters stand by it, and how many consents were withdrawn."""
+        raters = RoleGrant.objects.filter(role__in=(Role.ANNOTATOR, Role.ADJUDICATOR), user__is_active=True).values("user")
+        standing = models.Count("consents", filter=models.Q(consents__withdrawn_at=None, consents__user__in=raters))
+        withdrawn = models.Count("consents", filter=models.Q(consents__withdrawn_at__isnull=False))
         return self.annotate(standing=standing, withdrawn=withdrawn).select_related("published_by").order_by("-pk")
 
 
@@ -267,6 +267,10 @@ class Invitation(models.Model):
         if self.expires_at > timezone.now():
             return "open"
         return "expired" if self.renewal_asked_at is None else "asked"
+
+    @property
+    def role_labels(self) -> list[str]:
+        return [role.label for role in Role if role in self.roles]
 
     @staticmethod
     def digest_of(secret: str) -> str:

@@ -15,13 +15,15 @@ from web.prose import render as as_prose
 @access.allow(Role.STEWARD, Role.ADMIN)
 @require_http_methods(["GET", "HEAD", "POST"])
 def consent_texts(request: UserRequest) -> HttpResponse:
-    """All versions with how many agreed; a form for the next one, looked at first and then published."""
+    """All versions with how many agreed; a form for the next one. What is published is what was looked at, to the letter."""
     now = consents.current()
     posted = request.method == "POST"
     form = ConsentTextForm(request.POST if posted else None, initial={"version": consents.next_version(), "text": now.text})
-    preview = ""
+    preview, changed, seen = "", False, ""
     if form.is_valid():
-        if "publish" in request.POST:
+        seen = consents.digest_of(form.cleaned_data["text"])
+        changed = "publish" in request.POST and request.POST.get("seen") != seen
+        if "publish" in request.POST and not changed:
             try:
                 made = consents.publish(actor=request.user, **form.cleaned_data)
             except consents.AlreadyPublished as known:
@@ -34,6 +36,8 @@ def consent_texts(request: UserRequest) -> HttpResponse:
     page = {
         "form": form,
         "preview": preview,
+        "seen": seen,
+        "changed": changed,
         "texts": [(text, as_prose(text.text)) for text in ConsentText.objects.for_list()],
         "raters": consents.raters(),
         "editing": posted,

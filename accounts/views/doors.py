@@ -90,7 +90,6 @@ def _invited(invitation: Invitation) -> dict[str, Any]:
     return {
         "state": invitation.state,
         "invitation": invitation,
-        "roles": [role.label for role in Role if role in invitation.roles],
         "rates": not {Role.ANNOTATOR, Role.ADJUDICATOR}.isdisjoint(invitation.roles),
         "data": settings.ROUNDS_DATA,
     }

@@ -161,6 +161,52 @@ def bar_chart(
     return _figure(title=title, summary=summary, drawing=parts, width=width, height=height, head=["", x_label, "95 % interval"], rows=cells)
 
 
+def interval_chart(
+    rows: Sequence[tuple[str, float | None, float | None, float | None, str]],
+    *,
+    title: str,
+    x_label: str,
+    width: int = 640,
+    limits: tuple[float, float] | None = None,
+    reference: tuple[float, str] | None = None,
+) -> SafeString:
+    """A dot with its 95 % interval a row (label, value, low, high, note); a row without a value shows its note instead.
+
+    `limits` fixes the axis (shares: 0 and 1); `reference` draws a labelled upright line (chance, one half).
+    """
+    if not rows:
+        return format_html('<figure class="chart"><p class="muted">{}: no measurements yet.</p></figure>', title)
+    left, row_height = 168, 28
+    top = TOP + (12 if reference else 0)
+    height = top + row_height * len(rows) + BOTTOM
+    values = [v for _, value, low, high, _ in rows for v in (value, low, high) if v is not None and math.isfinite(v)]
+    values += [*(limits or ()), *([reference[0]] if reference else [])]
+    marks = ticks(min(values, default=0.0), max(values, default=1.0))
+    x = _Scale(marks[0], marks[-1], left, width - 72)
+    parts = [_x_axis(marks, x, height, x_label)]
+    if reference:
+        at = x(reference[0])
+        parts.append(
+            format_html('<line class="axis" x1="{0}" x2="{0}" y1="{1}" y2="{2}" stroke-dasharray="4 3"/>', at, top, height - BOTTOM)
+        )
+        parts.append(format_html('<text x="{}" y="{}" text-anchor="middle">{}</text>', at, 12, reference[1]))
+    for place, (label, value, low, high, note) in enumerate(rows):
+        middle = top + row_height * place + row_height / 2
+        parts.append(format_html('<text x="{}" y="{}" text-anchor="end">{}</text>', left - 8, middle + 4, _clip(label, 24)))
+        if value is None or not math.isfinite(value):
+            parts.append(format_html('<text x="{}" y="{}">{}</text>', left + 6, middle + 4, note))
+            continue
+        right = x(value)
+        if low is not None and high is not None:
+            right = max(right, x(high))
+            parts.append(format_html('<path class="whisker" d="M{},{} H{}"/>', x(low), middle, x(high)))
+        parts.append(format_html('<circle class="dot s1" cx="{}" cy="{}" r="4"/>', x(value), middle))
+        parts.append(format_html('<text class="chart-name" x="{}" y="{}">{}</text>', right + 8, middle + 4, number(value)))
+    cells = [[label, note if value is None else number(value), _interval(low, high)] for label, value, low, high, note in rows]
+    summary = "; ".join(f"{label} {note if value is None else number(value)}" for label, value, _, _, note in rows)
+    return _figure(title=title, summary=summary, drawing=parts, width=width, height=height, head=["", x_label, "95 % interval"], rows=cells)
+
+
 def _figure(
     *, title: str, summary: str, drawing: Sequence[SafeString], width: int, height: int, head: Sequence[str], rows: Sequence[Sequence[str]]
 ) -> SafeString:

@@ -1,7 +1,7 @@
 """What flags and rulings say of completions, over all campaigns: which are harmful, which may not be trained on, which block a model."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from django.db.models import Q, QuerySet
@@ -52,16 +52,23 @@ def of_prompts(prompts: "QuerySet[Prompt]", *, simulated: bool) -> Findings:
     rulings = {ruling.dispute.pair_id: ruling for ruling in ruled}
     standing = frozenset(pair for pair, ruling in rulings.items() if stands(ruling))
     harmful: set[int] = set()
-    barred: set[int] = set()
     for ruling in rulings.values():
         pair = ruling.dispute.pair
         harmful |= _worst(pair.first_id, ruling.harm_first) | _worst(pair.second_id, ruling.harm_second)
-        barred |= {pair.first_id} if ruling.must_not_train_first else set()
-        barred |= {pair.second_id} if ruling.must_not_train_second else set()
     for pair_id, first, second, harm_first, harm_second in _flags(prompts, simulated=simulated):
         if pair_id not in standing:
             harmful |= _worst(first, harm_first) | _worst(second, harm_second)
-    return Findings(frozenset(harmful), frozenset(barred), rulings, standing)
+    return Findings(frozenset(harmful), barred_by(rulings.values()), rulings, standing)
+
+
+def barred_by(rulings: Iterable[Adjudication]) -> frozenset[int]:
+    """The completions that these rulings keep from training."""
+    found: set[int] = set()
+    for ruling in rulings:
+        pair = ruling.dispute.pair
+        found |= {pair.first_id} if ruling.must_not_train_first else set()
+        found |= {pair.second_id} if ruling.must_not_train_second else set()
+    return frozenset(found)
 
 
 def stands(ruling: Adjudication) -> bool:

@@ -5,9 +5,9 @@ settings (sessions, CSRF, audit on), `claim_p50_ms_busy` (assignments.lease_next
 other slots are open still) and `over_overlap`, against `floor_judgements_per_s`: as many connections in a bare SKIP LOCKED
 claim + insert loop on the same server in the same run.
 
-What is driven: by default what the compare page's script sends (the answer as a background POST, the next pair as POST …/ahead/,
-POST …/extend/?shown=1 when it is on screen), waiting for each, while the real page fetches ahead and people wait for none of it.
-With --client pages: the form of a browser without script, POST, redirect, the next whole page.
+What is driven: by default the form of a browser without script: POST the answer, be redirected, get the next whole page; the wait
+is both. With --client script what the page's script sends, waiting for each request in turn: the answer as a background POST,
+POST …/extend/?shown=1 for the pair in hand, POST …/ahead/ for the one after it. On the real page people wait for none of these.
 
 Needs a PostgreSQL (DATABASE_URL, else the embedded one) on which it may create and drop a database of its own; rows are COPYed.
 
@@ -38,7 +38,7 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--annotators", type=int, default=8)
     parser.add_argument("--overlap", type=int, default=2, help="judgements wanted for each pair (default 2)")
     parser.add_argument("--seconds", type=float, default=60, help="of judging (default 60)")
-    parser.add_argument("--client", choices=["script", "pages"], default="script", help="what each browser does (default script)")
+    parser.add_argument("--client", choices=["pages", "script"], default="pages", help="what each browser does (default pages)")
     parser.add_argument("--workers", type=int, default=2, help="of gunicorn (default 2, as `manage.py up`)")
     parser.add_argument("--threads", type=int, default=4, help="of each worker (default 4)")
     parser.add_argument("--json", action="store_true", help="end with one JSON line")
@@ -91,20 +91,25 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def judge(port: int, usernames: Sequence[str], campaign: str, arguments: argparse.Namespace) -> tuple[list[Tally], float]:
-    """Everybody signs in, looks at a few pairs to warm the server up, and then judges for as long as asked."""
+def at_work(clinician: Clinician, campaign: str, seconds: float, client: str) -> Callable[[], None]:
+    judge = clinician.judge_by_script if client == "script" else clinician.judge_by_pages
+    return lambda: judge(campaign, time.perf_counter() + seconds)
+
+
+def warmed_up(port: int, usernames: Sequence[str], campaign: str, arguments: argparse.Namespace) -> tuple[list[Clinician], int]:
+    """Everybody signs in and judges for a moment; how many answers that were."""
     clinicians = [Clinician(port, username, world.PASSWORD) for username in usernames]
-
-    def work(clinician: Clinician, seconds: float) -> Callable[[], None]:
-        judge = clinician.judge_by_script if arguments.client == "script" else clinician.judge_by_pages
-        return lambda: judge(campaign, time.perf_counter() + seconds)
-
-    together([work(clinician, min(3, arguments.seconds)) for clinician in clinicians])
+    together([at_work(clinician, campaign, min(3, arguments.seconds), arguments.client) for clinician in clinicians])
     warm = sum(clinician.tally.acknowledged for clinician in clinicians)
     for clinician in clinicians:
         clinician.tally = Tally()
-    seconds = together([work(clinician, arguments.seconds) for clinician in clinicians])
-    return [*(clinician.tally for clinician in clinicians), Tally(acknowledged=warm)], seconds
+    return clinicians, warm
+
+
+def judge(clinicians: Sequence[Clinician], campaign: str, arguments: argparse.Namespace) -> tuple[list[Tally], float]:
+    """Everybody judges for as long as asked; what each of them did, and the seconds it took."""
+    seconds = together([at_work(clinician, campaign, arguments.seconds, arguments.client) for clinician in clinicians])
+    return [clinician.tally for clinician in clinicians], seconds
 
 
 def floor(database: str, connections: int, seconds: float) -> float:
@@ -170,18 +175,45 @@ def check(campaign: Any, acknowledged: int) -> int:
     return holders.filter(n__gt=campaign.overlap).count()
 
 
-@contextlib.contextmanager
-def others_share() -> Iterator[dict[str, float]]:
-    """How much of the machine's processors was busy in the block, and what the load was: others may share it."""
-    import psutil
+class Spent:
+    """Processor time of the run by who spent it, and how busy the machine was: others may share it."""
 
-    found: dict[str, float] = {}
-    before = psutil.cpu_times()
-    yield found
-    after = psutil.cpu_times()
-    idle = after.idle + after.iowait - before.idle - before.iowait
-    found["cpu_busy_share"] = round(1 - idle / max(1e-9, sum(after) - sum(before)), 3)
-    found["load_1min"] = round(os.getloadavg()[0], 2)
+    def __init__(self, database: str, gunicorn: int) -> None:
+        import psutil
+
+        self.database, self.gunicorn, self.psutil = database, psutil.Process(gunicorn), psutil
+        self.began, self.machine = self._now(), psutil.cpu_times()
+
+    def _now(self) -> dict[str, dict[int, float]]:
+        import psycopg
+
+        with psycopg.connect(self.database) as connection:
+            backends = connection.execute("SELECT pid FROM pg_stat_activity WHERE datname = current_database()").fetchall()
+        groups = {
+            "web": [self.gunicorn.pid, *(child.pid for child in self.gunicorn.children(recursive=True))],
+            "postgres": [pid for (pid,) in backends],
+            "clients": [os.getpid()],
+        }
+        return {name: {pid: self._of(pid) for pid in pids} for name, pids in groups.items()}
+
+    def _of(self, pid: int) -> float:
+        # A server elsewhere, or one that another account may not look into, counts nothing.
+        with contextlib.suppress(self.psutil.Error):
+            times = self.psutil.Process(pid).cpu_times()
+            return float(times.user + times.system)
+        return 0.0
+
+    def since(self, judgements: int) -> dict[str, float]:
+        now, machine = self._now(), self.psutil.cpu_times()
+        spent = {name: sum(seconds - self.began[name].get(pid, 0.0) for pid, seconds in pids.items()) for name, pids in now.items()}
+        idle = machine.idle + machine.iowait - self.machine.idle - self.machine.iowait
+        total = max(1e-9, sum(machine) - sum(self.machine))
+        return {
+            **{f"cpu_ms_{name}": round(1000 * seconds / judgements, 2) for name, seconds in spent.items()},
+            "cpu_busy_share": round(1 - idle / total, 3),
+            "cpu_share_of_others": round(max(0.0, (total - idle - sum(spent.values())) / total), 3),
+            "load_1min": round(os.getloadavg()[0], 2),
+        }
 
 
 def measure(arguments: argparse.Namespace, database: str) -> dict[str, Any]:
@@ -196,14 +228,16 @@ def measure(arguments: argparse.Namespace, database: str) -> dict[str, Any]:
     campaign = world.campaign([*raters, busy], pairs=arguments.pairs, overlap=arguments.overlap)
     copied = time.perf_counter() - began
     names = [rater.username for rater in raters]
-    with server.web(arguments.workers, arguments.threads) as (port, _), others_share() as share:
-        tallies, seconds = judge(port, names, str(campaign.public_id), arguments)
-    over = check(campaign, sum(tally.acknowledged for tally in tallies))
+    with server.web(arguments.workers, arguments.threads) as (port, gunicorn):
+        clinicians, warm = warmed_up(port, names, str(campaign.public_id), arguments)
+        spent = Spent(database, gunicorn)
+        tallies, seconds = judge(clinicians, str(campaign.public_id), arguments)
+        share = spent.since(sum(tally.acknowledged for tally in tallies))
+    over = check(campaign, warm + sum(tally.acknowledged for tally in tallies))
     lower = floor(database, arguments.annotators, min(10, arguments.seconds))
     claims = busy_claims(campaign, busy)
-    *measured, _ = tallies
-    waits = [ms for tally in measured for ms in tally.waits]
-    judgements = sum(tally.acknowledged for tally in measured) / seconds
+    waits = [ms for tally in tallies for ms in tally.waits]
+    judgements = sum(tally.acknowledged for tally in tallies) / seconds
     return {
         "pairs": arguments.pairs,
         "annotators": arguments.annotators,
@@ -213,7 +247,7 @@ def measure(arguments: argparse.Namespace, database: str) -> dict[str, Any]:
         "judgements_per_s": round(judgements, 1),
         "p50_ms": round(percentile(waits, 0.5), 1),
         "p95_ms": round(percentile(waits, 0.95), 1),
-        "submit_p95_ms": round(percentile([ms for tally in measured for ms in tally.submits], 0.95), 1),
+        "submit_p95_ms": round(percentile([ms for tally in tallies for ms in tally.submits], 0.95), 1),
         "claim_p50_ms_busy": round(statistics.median(claims), 2),
         "claim_p95_ms_busy": round(percentile(claims, 0.95), 2),
         "over_overlap": over,
@@ -236,7 +270,9 @@ def main() -> None:
     print(f"judgements        {found['judgements_per_s']:>8} /s   next + submit p50 {found['p50_ms']} ms, p95 {found['p95_ms']} ms")
     print(f"bare claim+insert {found['floor_judgements_per_s']:>8} /s   judging reaches {found['ratio_to_floor']:.0%} of it")
     print(f"claim after {OWN_ITEMS} own items: p50 {found['claim_p50_ms_busy']} ms, p95 {found['claim_p95_ms_busy']} ms")
-    print(f"over overlap {found['over_overlap']}; processors busy {found['cpu_busy_share']:.0%}, load {found['load_1min']}")
+    spent = ", ".join(f"{name} {found[f'cpu_ms_{name}']}" for name in ("web", "postgres", "clients"))
+    print(f"over overlap {found['over_overlap']}; processor time of a judgement in ms: {spent}")
+    print(f"processors busy {found['cpu_busy_share']:.0%}, of it others {found['cpu_share_of_others']:.0%}; load {found['load_1min']}")
     if arguments.json:
         print(json.dumps(found))
 

@@ -27,11 +27,12 @@ def set_roles(*, user: User, roles: Collection[str], actor: User | None) -> None
     wanted = set(roles)
     if not wanted <= set(Role.values):
         raise ValueError("Unknown role.")
+    if Role.ADMIN not in wanted:
+        # Before their own grants are locked: everybody locks administrators first, and nobody waits for each other in a circle.
+        _keep_an_admin(user)
     had = set(RoleGrant.objects.select_for_update().filter(user=user).values_list("role", flat=True))
     if wanted == had:
         return
-    if Role.ADMIN in had - wanted:
-        _keep_an_admin(user)
     RoleGrant.objects.filter(user=user, role__in=had - wanted).delete()
     RoleGrant.objects.bulk_create(RoleGrant(user=user, role=role) for role in sorted(wanted - had))
     vars(user).pop("_roles", None)

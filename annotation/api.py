@@ -140,7 +140,6 @@ class CampaignDetail(APIView):
 class CampaignNext(APIView):
     access: ClassVar = RATERS
     consented: ClassVar = True
-    consented: ClassVar = True
     scopes: ClassVar = {"POST": "annotate"}
 
     @extend_schema(
@@ -182,7 +181,6 @@ def get_assignment_for(user: User, pk: UUID) -> Assignment:
 
 class AssignmentSubmit(APIView):
     access: ClassVar = RATERS
-    consented: ClassVar = True
     consented: ClassVar = True
     scopes: ClassVar = {"POST": "annotate"}
 

@@ -299,13 +299,11 @@ def _reopen(held: Assignment) -> None:
 
 def _make_room(held: Assignment) -> int:
     """Give one of the annotator's three leases back to the campaign, the one least missed; returns its number."""
-    was_answered = models.Exists(Judgement.objects.filter(assignment=models.OuterRef("pk")))
     leases = Assignment.objects.filter(campaign=held.campaign_id, annotator=held.annotator_id, state=AssignmentState.LEASED)
-    by_loss = sorted(
-        leases.annotate(was_answered=was_answered), key=lambda lease: (lease.shown_at is not None, lease.was_answered, lease.leased_at)
-    )
-    assignments.release(assignment=by_loss[0])
-    return by_loss[0].lease_number
+    answered = set(leases.filter(judgements__isnull=False).values_list("pk", flat=True))
+    least, *_ = sorted(leases, key=lambda lease: (lease.shown_at is not None, lease.pk in answered, lease.leased_at))
+    assignments.release(assignment=least)
+    return least.lease_number
 
 
 def standing(held: Assignment) -> Judgement | None:

@@ -84,7 +84,7 @@ class AnswerSerializer(serializers.Serializer[Any]):
     harm_b_type = serializers.ChoiceField(choices=Harm.choices, required=False, allow_blank=True)
     hard = serializers.ChoiceField(choices=Hard.choices, required=False, allow_blank=True, help_text="Why it was hard to say.")
     rationale = serializers.CharField(required=False, allow_blank=True, trim_whitespace=False, max_length=MAX_RATIONALE)
-    spans = SpanSerializer(many=True, required=False)  # type: ignore[assignment]
+    spans = SpanSerializer(many=True, required=False)
     edited_text = serializers.CharField(required=False, allow_blank=True, trim_whitespace=False, max_length=MAX_EDIT)
     edited_side = serializers.ChoiceField(
         choices=SIDES, required=False, allow_blank=True, help_text="Needed where neither side is preferred."

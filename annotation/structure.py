@@ -81,7 +81,7 @@ def check(text: str) -> Validity:
 
 def compare(a: Any, b: Any) -> Structure:
     """What differs between two parsed documents: objects by key, lists by place. At most 200 changes."""
-    found = []
+    found: list[Change] = []
     for change in _changes(a, b):
         if len(found) == MAX_CHANGES:
             return Structure(tuple(found), True)
@@ -135,7 +135,7 @@ def _kind(value: Any) -> str:
         return "true/false"
     if isinstance(value, int | float):
         return "number"
-    return {str: "text", list: "list", dict: "object"}[type(value)]
+    return "text" if isinstance(value, str) else "list" if isinstance(value, list) else "object"
 
 
 def _is_deep(value: Any) -> bool:

@@ -166,6 +166,7 @@ DECISIONS: dict[str, Row] = {
     "annotation:rubric-edit":      asks_first("GET", STUDIO, "POST", STUDIO),
     "annotation:rubric-retire":    asks_first("POST", STUDIO),
     "annotation:campaign-freeze":  asks_first("POST", TRAINERS),
+    "annotation:progress":         asks_first("GET", LEADS),
     "annotation:snapshots":        asks_first("GET", READERS),
     "annotation:snapshot":         asks_first("GET", READERS),
     "annotation:snapshot-download": asks_first("GET", TRAINERS),
@@ -320,6 +321,7 @@ POINTING_AT: dict[str, Callable[[House], dict[str, Any]]] = {
         for verb in ("revoke", "readmit", "reassign")
     },
     **{f"annotation:rubric{verb}": lambda house: {"pk": house.campaign.rubric_id} for verb in ("", "-edit", "-retire")},
+    "annotation:progress": lambda house: {"pk": house.campaign.public_id},
     "annotation:campaign-freeze": lambda house: {"pk": house.campaign.public_id},
     "annotation:snapshot": lambda house: {"pk": house.snapshot.public_id},
     "annotation:snapshot-download": lambda house: {"pk": house.snapshot.public_id, "format": "jsonl"},

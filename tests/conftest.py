@@ -54,7 +54,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def open_page(browser: Any, live_server: Any) -> Iterator[Callable[..., Any]]:
-    """`open_page(user=None, **context options)`: a fresh browser page at our live server, signed in as `user`.
+    """`open_page(user=None, **context options)`: a fresh browser page at our live server, or at `base_url`, signed in as `user`.
 
     What the page complains about is kept on it: `page.complaints` lists console errors (policy violations are among them) and
     uncaught exceptions, `page.strangers` requests to any other host.
@@ -62,16 +62,17 @@ def open_page(browser: Any, live_server: Any) -> Iterator[Callable[..., Any]]:
     contexts = []
 
     def open_one(user: User | None = None, **options: Any) -> Any:
-        context = browser.new_context(base_url=live_server.url, **options)
+        options.setdefault("base_url", live_server.url)
+        context = browser.new_context(**options)
         contexts.append(context)
         if user is not None:
             session = signed_in(user).cookies["sessionid"].value
-            context.add_cookies([{"name": "sessionid", "value": session, "url": live_server.url}])
+            context.add_cookies([{"name": "sessionid", "value": session, "url": options["base_url"]}])
         page = context.new_page()
         page.complaints, page.strangers = [], []
         page.on("console", lambda line: page.complaints.append(line.text) if line.type == "error" else None)
         page.on("pageerror", lambda error: page.complaints.append(str(error)))
-        ours = (live_server.url, "data:", "blob:")
+        ours = (options["base_url"], "data:", "blob:")
         page.on("request", lambda request: None if request.url.startswith(ours) else page.strangers.append(request.url))
         return page
 

@@ -48,7 +48,9 @@ const show = () => {
       remove.setAttribute("aria-label", `Remove mark ${nth + 1}: ${words}${quote}`);
       const name = Object.assign(document.createElement("strong"), { textContent: `${nth + 1} ${words}` });
       const cross = Object.assign(document.createElement("span"), { className: "mark-cross", textContent: "✕" });
-      remove.append(name, quote, cross);
+      const said = document.createElement("span");
+      said.append(name, quote);
+      remove.append(said, cross);
       item.append(remove);
       return item;
     }));

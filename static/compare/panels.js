@@ -35,7 +35,14 @@ export const leave = () => {
 
 export const reasons = () => enter(part("reasons")?.querySelector("input:checked") ?? part("reasons")?.querySelector("input"));
 export const flag = (side) => enter(part(`flag-${side}`)?.querySelector("input:checked"));
-export const cannot = () => compare()?.querySelector(".verdict-cannot > button")?.click();
+const firstReason = (popover) => (popover.querySelector("input:checked") ?? popover.querySelector("input"))?.focus({ preventScroll: true });
+export const cannot = () => {
+  const popover = part("cannot");
+  if (!popover) return;
+  popover.togglePopover();
+  // At once, not with the event that follows: the next digit is a reason.
+  if (popover.matches(":popover-open")) firstReason(popover);
+};
 
 // A digit in a group: ticks a reason, sets a severity and goes on to its kind, picks a kind and leaves.
 export const digit = (group, key) => {
@@ -59,7 +66,7 @@ export const digit = (group, key) => {
 
 // The popover opens with its first reason in hand.
 document.addEventListener("toggle", (event) => {
-  if (event.target.id === "cannot" && event.newState === "open") (event.target.querySelector("input:checked") ?? event.target.querySelector("input"))?.focus();
+  if (event.target.id === "cannot" && event.newState === "open" && !event.target.contains(document.activeElement)) firstReason(event.target);
 }, true);
 
 // The edit
@@ -114,7 +121,8 @@ export const edit = () => {
   enter(part("edit").querySelector("summary"));
   part("edit").open = true;
   fill();
-  field(form, "edited").focus();
+  field(form, "edited").focus({ preventScroll: true });
+  part("edit").scrollIntoView({ block: "start" });
 };
 const cancelEdit = () => {
   const form = compare();

@@ -47,6 +47,7 @@ export const listen = (listeners) => Object.assign(heard, listeners);
 export const unsent = () => outbox.length;
 
 const showUnsent = () => {
+  document.documentElement.dataset.unsent = String(outbox.length);
   const late = outbox.filter((one) => one.tries > 0 || performance.now() - one.since > PATIENCE_MS);
   if (late.length === 0) return notice("unsent");
   const count = `${several(outbox.length, "answer", "answers")} not saved yet. `;
@@ -54,6 +55,7 @@ const showUnsent = () => {
   else notice("unsent", `${count}The server cannot be reached; they are sent again by themselves. Keep this page open. `, button("Send now", () => wake()));
 };
 setInterval(() => { if (outbox.length) showUnsent(); }, 500);
+showUnsent();
 
 const drain = async () => {
   if (running) return;
@@ -79,6 +81,7 @@ const drain = async () => {
 
 export const send = (entry) => {
   outbox.push({ ...entry, tries: 0, since: performance.now() });
+  showUnsent();
   void drain();
 };
 

@@ -163,6 +163,11 @@ def hurried(read: Sequence[tuple[int, int | None]]) -> bool:
     return len(last) == HURRIED_PAIRS and all(spent is not None and words * 60_000 > HURRIED_WORDS * spent for words, spent in last)
 
 
+def read_too_fast(assignment: Assignment, spent: int | None) -> bool:
+    """Whether `spent` milliseconds are less than reading this pair takes anybody: asked first, for it costs no query."""
+    return spent is not None and words_of(assignment) * 60_000 > HURRIED_WORDS * spent
+
+
 def words_of(assignment: Assignment) -> int:
     """Words on screen: instruction, input and both outputs."""
     sample, pair = assignment.pair.prompt.sample, assignment.pair
@@ -170,14 +175,11 @@ def words_of(assignment: Assignment) -> int:
 
 
 def pause_advised(*, campaign: Campaign, annotator: User) -> bool:
-    """Whether their last three answers here came faster than reading. Two queries at most, and one where the last took its time."""
+    """Whether their last three answers here came faster than reading."""
     latest = list(
         Judgement.objects.filter(assignment__campaign=campaign, assignment__annotator=annotator, revision=1, undone_at__isnull=True)
         .order_by("-pk")
         .values_list("assignment_id", "active_ms")[:HURRIED_PAIRS]
     )
-    # Five minutes are 3,000 words at that speed, more than any screen holds: then there is nothing to count.
-    if len(latest) < HURRIED_PAIRS or any(spent is None or spent > 300_000 for _, spent in latest):
-        return False
     held = Assignment.objects.select_related("pair__prompt__sample", "pair__first", "pair__second").in_bulk([pk for pk, _ in latest])
     return hurried([(words_of(held[pk]), spent) for pk, spent in latest])

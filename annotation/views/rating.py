@@ -104,6 +104,9 @@ def acknowledged(request: UserRequest, assignment: Assignment, judgement: Judgem
     """What follows a stored answer: the feedback of a qualification, else the way on."""
     campaign, here = assignment.campaign, reverse("annotation:judge", args=[assignment.public_id])
     told = campaign.purpose == qualifications.QUALIFY
+    if sittings.read_too_fast(assignment, judgement.active_ms) and sittings.pause_advised(campaign=campaign, annotator=request.user):
+        # For the next page that is made; nothing else remembers it.
+        request.session["pause"] = True
     if not in_background(request):
         if judgement.surplus:
             messages.warning(request, SURPLUS)
@@ -298,6 +301,7 @@ def compare(request: UserRequest, assignment: Assignment, form: JudgementForm, *
         "draft": form.draft,
         "expires_in": _seconds_left(assignment),
         "feedback": _feedback(assignment) if answered else None,
+        "pause": not answered and request.session.pop("pause", False),
         **_validity(assignment, left, right),
     }
     # Going back in the browser asks for the whole page anew: nothing clinical is kept in its history.

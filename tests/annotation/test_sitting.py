@@ -131,3 +131,31 @@ def test_it_is_nobody_elses(as_alice: Client, as_bob: Client, alice: User, bob: 
     assert as_bob.post(card(sitting) + "end/").status_code == 404
     sitting.refresh_from_db()
     assert sitting.ended_at is None
+
+
+NOTICE = "took you less time than reading them takes"
+
+
+def test_reading_too_fast_three_times_brings_a_gentle_word_once(as_alice: Client, alice: User) -> None:
+    made = campaign([alice], pairs=12)
+    address = start(as_alice, made, minutes=30)["Location"]
+    shown = []
+    for spent in ("900", "900", "900", "90000", "900"):
+        page = as_alice.get(address).content.decode()
+        shown.append(NOTICE in page)
+        key = page.split('name="key" value="')[1].split('"')[0]
+        address = as_alice.post(address, {"verdict": "a_much", "key": key, "active_ms": spent})["Location"]
+    assert shown == [False, False, False, True, False]
+    assert NOTICE not in text(as_alice, address)
+    # It is a word to the rater and no mark on the answers: they count like any other.
+    assert Judgement.objects.votes().count() == 5
+
+
+def test_an_answer_without_a_time_is_not_called_hasty(as_alice: Client, alice: User) -> None:
+    made = campaign([alice], pairs=5)
+    address = start(as_alice, made, minutes=30)["Location"]
+    for _ in range(4):
+        page = as_alice.get(address).content.decode()
+        assert NOTICE not in page
+        key = page.split('name="key" value="')[1].split('"')[0]
+        address = as_alice.post(address, {"verdict": "a_much", "key": key})["Location"]

@@ -18,7 +18,7 @@ from tests.cast import PASSWORD, person
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
 
 Open = Callable[..., Any]
-SIZES = [("light", 1366, 768), ("dark", 1366, 768), ("light", 400, 800), ("dark", 400, 800)]
+SIZES = [("light", 1366, 768), ("dark", 1366, 768), ("light", 400, 800)]
 
 
 @pytest.fixture(autouse=True)

@@ -17,9 +17,9 @@ MAX_WORDS = 4_000
 # Equal words of both sides that the matcher may have to look at. Texts of one word over and over pass it and are compared coarsely.
 MAX_WORK = 400_000
 
-# A word with its inner stops ("1.5", "co-amoxiclav", "130/80"), a character of a script without spaces, or a run of punctuation; and the
+# A word with its inner stops ("1.5", "co-amoxiclav", "130/80"), a character of a script without spaces, or a punctuation mark; and the
 # white space after it. White space at the very beginning belongs to the first.
-_WORD = re.compile(r"(?:\A\s+)?(?:[\u3040-\u30ff\u3400-\u9fff]|\w+(?:[.,:/’'-]\w+)*|[^\w\s]+)\s*")
+_WORD = re.compile(r"(?:\A\s+)?(?:[\u3040-\u30ff\u3400-\u9fff]|\w+(?:[.,:/’'-]\w+)*|[^\w\s])\s*")
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 
 # (equal, i1, i2, j1, j2): words i1…i2 of the first text stand against words j1…j2 of the second.
@@ -32,6 +32,15 @@ class Segment:
 
     text: str
     mark: str
+
+    @property
+    def words(self) -> str:
+        """The run without the white space after it, which no page need mark."""
+        return self.text.rstrip()
+
+    @property
+    def gap(self) -> str:
+        return self.text[len(self.words) :]
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Changes:
-    """An edit as tracked changes: one sequence of segments; words taken out and put in."""
+    """An edit as tracked changes: one sequence of segments; words and punctuation marks taken out and put in."""
 
     segments: tuple[Segment, ...]
     removed: int

@@ -46,7 +46,7 @@ def test_it_marks_the_words_that_differ() -> None:
 
 def test_numbers_and_hyphened_words_stay_whole() -> None:
     assert [word.strip() for word in differences.words("BP 130/80, 1.5 mg co-amoxiclav (i.v.)")] == [
-        "BP", "130/80", ",", "1.5", "mg", "co-amoxiclav", "(", "i.v", ".)",
+        "BP", "130/80", ",", "1.5", "mg", "co-amoxiclav", "(", "i.v", ".", ")",
     ]  # fmt: skip
 
 
@@ -64,6 +64,17 @@ def test_an_edit_counts_what_was_taken_out_and_put_in() -> None:
     assert [(segment.text, segment.mark) for segment in found.segments] == [
         ("Give ", SAME), ("5 ", REMOVED), ("50 ", ADDED), ("mg ", SAME), ("twice ", ADDED), ("daily.", SAME),
     ]  # fmt: skip
+
+
+def test_white_space_after_a_change_need_not_be_marked() -> None:
+    segment = differences.changes("Give 5 mg.", "Give 50  \nmg.").segments[2]
+    assert (segment.text, segment.words, segment.gap) == ("50  \n", "50", "  \n")
+
+
+def test_json_is_compared_mark_by_mark() -> None:
+    found = differences.difference('"dose": "75 mg"}],\n', '"dose": 750}],\n')
+    assert marked(found.left, REMOVED) == ['"75 mg"']
+    assert marked(found.right, ADDED) == ["750"]
 
 
 def test_scripts_without_spaces_are_compared_by_character() -> None:

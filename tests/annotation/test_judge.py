@@ -633,7 +633,7 @@ def test_an_edit_under_way_is_shown_as_tracked_changes(as_alice: Client, alice: 
     edited = left.replace("no infarction", "infarction")
     response = as_alice.post(f"{address(held)}changes/", {"edited_side": "a", "edited": edited}, headers=BACKGROUND)
     assert response.status_code == 200
-    assert "<del>no </del>" in response.content.decode()
+    assert "<del>no</del> " in response.content.decode()
     assert "1 word changed: 1 out, 0 in" in response.content.decode()
     assert not Judgement.objects.exists()
     for wrong in ({"edited_side": "", "edited": "x"}, {"edited_side": "a", "edited": "x" * 50_001}):

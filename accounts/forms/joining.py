@@ -115,7 +115,7 @@ class ProfileForm(forms.Form):
         required=False,
         max_length=2000,
         widget=forms.Textarea(attrs={"rows": 3}),
-        help_text="For example: you work for a maker of language models, or hold its shares. Exports never carry this.",
+        help_text="For example: you work for a maker of language models. Administrators can read this; exports never carry it.",
     )
 
     @classmethod

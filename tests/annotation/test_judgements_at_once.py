@@ -1,0 +1,116 @@
+"""The same answer several times at the same moment, from threads with connections of their own: once each, whatever arrives first."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.db import connection
+
+from accounts.models import User
+from annotation import assignments, drafts, judgements, slots
+from annotation.judgements import AlreadyAnswered, KeyReused, NothingToUndo
+from annotation.models import Assignment, Campaign, Draft, Judgement, Verdict
+from tests.annotation.build import campaign, lease
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(120)]
+TIMES = 5
+
+
+def at_once(*calls: Callable[[], Any]) -> list[Any]:
+    """Start all calls at the same moment; what each returned or raised, in their order."""
+    barrier = threading.Barrier(len(calls))
+
+    def one(call: Callable[[], Any]) -> Any:
+        try:
+            barrier.wait(timeout=20)
+            return call()
+        except Exception as raised:
+            return raised
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(one, calls))
+
+
+def leases(made: Campaign, alice: User, count: int) -> list[Assignment]:
+    """Pairs of Alice's, three held at a time."""
+    held = [lease(made, alice)]
+    while len(held) < count:
+        ahead = assignments.lease_ahead(campaign=made, annotator=alice, beside=held[0])
+        assert ahead is not None
+        held.append(assignments.show(assignment=ahead))
+    return held
+
+
+def test_one_key_sent_five_times_at_once_is_stored_once_and_answered_alike(alice: User) -> None:
+    made = campaign([alice], pairs=12)
+    for _ in range(12):
+        held, key = lease(made, alice), uuid4()
+        given = at_once(*[lambda h=held, k=key: judgements.submit(assignment=h, verdict=Verdict.FIRST_MUCH, key=k)] * TIMES)  # type: ignore[misc]
+        assert {one.pk for one in given} == {Judgement.objects.latest("pk").pk}
+    assert Judgement.objects.count() == 12
+    assert slots.unbalanced(made) == []
+
+
+def test_two_tabs_at_once_leave_the_first_answer_that_arrived(alice: User) -> None:
+    made = campaign([alice], pairs=12)
+    for _ in range(12):
+        held = lease(made, alice)
+        verdicts = [Verdict.FIRST_MUCH, Verdict.SECOND_MUCH, Verdict.BOTH_ACCEPTABLE]
+        given = at_once(*[lambda h=held, v=v: judgements.submit(assignment=h, verdict=v, key=uuid4()) for v in verdicts])  # type: ignore[misc]
+        assert sorted(type(one).__name__ for one in given) == ["AlreadyAnswered", "AlreadyAnswered", "Judgement"]
+        stored = next(one for one in given if isinstance(one, Judgement))
+        assert {one.judgement.pk for one in given if isinstance(one, AlreadyAnswered)} == {stored.pk}
+    assert Judgement.objects.count() == 12
+
+
+def test_one_key_for_two_pairs_at_once_is_refused_for_one(alice: User) -> None:
+    made = campaign([alice], pairs=12)
+    for _ in range(6):
+        held, key = leases(made, alice, 2), uuid4()
+        given = at_once(*[lambda h=h, k=key: judgements.submit(assignment=h, verdict=Verdict.FIRST_MUCH, key=k) for h in held])  # type: ignore[misc]
+        assert sorted(type(one).__name__ for one in given) == ["Judgement", "KeyReused"]
+        assert any(isinstance(one, KeyReused) for one in given)
+    assert slots.unbalanced(made) == []
+
+
+def test_changing_an_answer_twice_at_once_changes_it_once(alice: User) -> None:
+    made = campaign([alice], pairs=8)
+    for _ in range(8):
+        first = judgements.submit(assignment=lease(made, alice), verdict=Verdict.FIRST_MUCH, key=uuid4())
+        verdicts = [Verdict.SECOND_MUCH, Verdict.BOTH_ACCEPTABLE]
+        given = at_once(*[lambda j=first, v=v: judgements.amend(judgement=j, verdict=v, key=uuid4()) for v in verdicts])  # type: ignore[misc]
+        assert sorted(type(one).__name__ for one in given) == ["AlreadyAnswered", "Judgement"]
+    assert Judgement.objects.count() == 16
+
+
+def test_answering_and_taking_back_at_once_balance(alice: User) -> None:
+    made = campaign([alice], pairs=20)
+    judgements.submit(assignment=lease(made, alice), verdict=Verdict.FIRST_MUCH, key=uuid4())
+    for _ in range(8):
+        held = lease(made, alice)
+        given = at_once(
+            lambda h=held: judgements.submit(assignment=h, verdict=Verdict.FIRST_MUCH, key=uuid4()),  # type: ignore[misc]
+            lambda: judgements.undo_last(campaign=made, annotator=alice),
+            lambda: judgements.undo_last(campaign=made, annotator=alice),
+        )
+        assert isinstance(given[0], Judgement)
+        assert all(isinstance(one, Assignment | NothingToUndo) for one in given[1:]), given
+        assert slots.unbalanced(made) == []
+
+
+def test_a_draft_on_its_way_while_the_answer_arrives_is_not_left_over(alice: User) -> None:
+    made = campaign([alice], pairs=10)
+    for _ in range(10):
+        held = lease(made, alice)
+        given = at_once(
+            lambda h=held: judgements.submit(assignment=h, verdict=Verdict.FIRST_MUCH, key=uuid4()),  # type: ignore[misc]
+            *[lambda h=held, n=n: drafts.save(assignment=h, fields={"verdict": "a_much"}, number=n) for n in range(3)],  # type: ignore[misc]
+        )
+        assert isinstance(given[0], Judgement)
+        assert all(isinstance(one, bool | AlreadyAnswered) for one in given[1:]), given
+    assert Draft.objects.count() == 0

@@ -145,8 +145,8 @@ class CampaignQuerySet(models.QuerySet["Campaign"]):
         return self.filter(memberships__user=user)
 
     def unblinded_for(self, user: User) -> "CampaignQuerySet":
-        """Campaigns whose producers `user` may see: all but the open ones they judge in, whatever their roles."""
-        return self.exclude(pk__in=Membership.objects.filter(user=user, campaign__state=CampaignState.OPEN).values("campaign"))
+        """Campaigns whose producers `user` may see: all but the open (or paused) ones they judge in, whatever their roles."""
+        return self.exclude(pk__in=Membership.objects.filter(user=user, campaign__state__in=CampaignState.running()).values("campaign"))
 
     def for_rater(self, user: User) -> "CampaignQuerySet":
         """A member's campaigns, once opened, with what is `answered` by them: what the compare page needs, at the price of one index."""

@@ -115,6 +115,8 @@ class CampaignForm(forms.Form):
     qualification = forms.ModelChoiceField(
         label="Qualification to pass first", queryset=Campaign.objects.none(), required=False, empty_label="none"
     )
+    pass_share = Share(label="To pass, % of the answers as expected", max_value=100, initial=80, help_text="Of a qualification.")
+    attempts = forms.IntegerField(label="Tries", min_value=1, max_value=5, initial=2, required=False, help_text="At a qualification.")
     cohorts = forms.CharField(
         label="Cohorts", required=False, widget=forms.Textarea(attrs={"rows": 3}),
         help_text="One a line: <code>hospital: alice, bob</code>. Every pair is then judged in each cohort.",
@@ -134,7 +136,10 @@ class CampaignForm(forms.Form):
         ("Which pairs", ("splits", "pairing", "limit", "selection")),
         ("Judgements and their quality", ("overlap", "double_share", "repeat_share", "gold", "rationale_when")),
         ("Time and cost", ("session_minutes", "deadline", "hourly_cost", "lease_minutes")),
-        ("Cohorts, specialties, qualification", ("qualification", "cohorts", "routing_by", "routing", "simulated")),
+        (
+            "Cohorts, specialties, qualification",
+            ("qualification", "pass_share", "attempts", "cohorts", "routing_by", "routing", "simulated"),
+        ),
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -267,6 +272,7 @@ class CampaignForm(forms.Form):
         asked["members"] = self.people()
         asked["rubric"] = asked["rubric"] or rubrics.default()
         asked["gold"] = asked["gold"] or 0
+        asked["attempts"] = asked["attempts"] or 2
         asked["lease_minutes"] = asked["lease_minutes"] or 30
         asked["session_minutes"] = asked["session_minutes"] or 20
         return asked

@@ -223,6 +223,8 @@ def add_members(*, campaign: Campaign, members: Iterable[User], actor: User | No
     people = list(members)
     if not people:
         return 0
+    if campaign.cohorts and not cohort and campaign.memberships.filter(user__in=people).count() < len(people):
+        raise CampaignRefused(f"Every pair goes to a cohort: say which they join, {' or '.join(campaign.cohorts)}.")
     try:
         return memberships.add(campaign=campaign, users=people, actor=actor, cohort=cohort)
     except MembershipRefused as refused:

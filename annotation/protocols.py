@@ -220,7 +220,7 @@ def _times(members: Collection[User]) -> list[float]:
     if not members:
         return []
     timed = Judgement.objects.filter(assignment__annotator__in=members, active_ms__isnull=False).order_by("-pk")
-    return [spent / 1000 for spent in timed.values_list("active_ms", flat=True)[:TIMES_READ]]
+    return [spent / 1000 for spent in timed.values_list("active_ms", flat=True)[:TIMES_READ] if spent is not None]
 
 
 # --- told --------------------------------------------------------------------------------------------------------------------------------
@@ -246,9 +246,7 @@ def text(campaign: Campaign) -> str:
 
 def _question(campaign: Campaign) -> str:
     if campaign.purpose == "qualify":
-        return (
-            f"Can a rater apply the guideline? To pass: {_percent(campaign.pass_share)} of the pairs as expected, in {campaign.attempts} tries."
-        )
+        return f"Can a rater apply the guideline? To pass: {_percent(campaign.pass_share)} of the pairs as expected, in {campaign.attempts} tries."
     return "Which of two answers to the same clinical task do clinicians prefer, and how surely do they agree?"
 
 
@@ -266,7 +264,9 @@ def _design(campaign: Campaign) -> list[str]:
         + (f" in each of the cohorts {', '.join(campaign.cohorts)}." if campaign.cohorts else "."),
     ]
     if campaign.double_share:
-        lines.append(f"{_percent(campaign.double_share)} of the pairs outside the evaluation split, drawn at random, get one judgement more.")
+        lines.append(
+            f"{_percent(campaign.double_share)} of the pairs outside the evaluation split, drawn at random, get one judgement more."
+        )
     if campaign.repeat_share:
         lines.append(
             f"{_percent(campaign.repeat_share)} of a rater's answers are asked again after {campaign.repeat_after_hours} hours or more, "

@@ -23,12 +23,15 @@ from annotation.protocols import Plan
 def campaign_new(request: UserRequest) -> HttpResponse:
     form = CampaignForm(request.POST if request.method == "POST" else None, initial=_asked_for(request))
     if form.is_valid():
+        plan = _plan(form)
         try:
             made = campaigns.create(actor=request.user, **form.terms())
         except CampaignRefused as refused:
             form.add_error(None, str(refused))
         else:
             messages.success(request, f"{made.pairs.count()} pairs are ready. Look them over, then open the campaign.")
+            for warning in plan.warnings if plan else []:
+                messages.warning(request, warning)
             return redirect("annotation:campaign", made.public_id)
     return _show(request, form, _plan(form) if form.is_bound else None, status=422 if form.errors else 200)
 

@@ -236,6 +236,15 @@ def test_each_cohort_judges_every_pair(alice: User, bob: User, eve: User) -> Non
         assert {slot.first_on_left for slot in pair.slots.all()} == {True, False}
 
 
+def test_one_judgement_more_goes_to_the_cohorts_in_turn(alice: User, bob: User) -> None:
+    made = make(stored_batches(12), [], cohorts={"ward": [alice], "clinic": [bob]}, double_share=1.0, splits=TRAINING)
+    votes = Counter(made.slots.values_list("audience", flat=True))
+    assert sum(votes.values()) == 3 * made.pairs.count()
+    assert abs(votes["ward"] - votes["clinic"]) <= 1
+    with pytest.raises(CampaignRefused, match="say which they join, ward or clinic"):
+        campaigns.add_members(campaign=made, members=[person("zoe", "annotator")], actor=None)
+
+
 def test_everybody_has_a_cohort_and_every_cohort_somebody(alice: User, bob: User) -> None:
     batches = stored_batches(3)
     with pytest.raises(CampaignRefused, match="Every pair goes to cohorts, and bob would be in none"):

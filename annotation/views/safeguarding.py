@@ -7,6 +7,7 @@ from django.core.paginator import Paginator
 from django.db.models import Prefetch
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
@@ -102,6 +103,10 @@ def defect_decide(request: UserRequest, pk: UUID) -> HttpResponse:
             defect=defect, actor=request.user, decision=said["decision"], note=said["note"], replaced_by=said["replaced_by"]
         )
     except verbs.DefectRefused as refused:
+        if not Defect.objects.filter(pk=defect.pk, state="open").exists():
+            # A colleague was faster: their decision stands where it is listed.
+            messages.warning(request, str(refused))
+            return redirect(f"{reverse('annotation:defects')}?show=settled")
         form.add_error(None, str(refused))
         return show_defects(request, form, status=422)
     messages.success(request, f"{decided.sample.external_id}: {decided.get_state_display().lower()}.")

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from django.db import transaction
-from django.db.models import Count
+from django.db.models import Count, F
 from django.db.models.functions import Now
 
 from accounts import audit
@@ -117,6 +117,20 @@ def score(*, campaign: Campaign, user: User, attempt: int) -> tuple[int, int]:
     given = _first_answers(campaign, user, attempt - 1).values_list("verdict", "assignment__pair__gold__accepts")
     rows = list(given)
     return sum(verdict in (accepts or ()) for verdict, accepts in rows), len(rows)
+
+
+def scores(*, campaign: Campaign) -> dict[int, tuple[int, int]]:
+    """`score` of every member's try under way, or of their last, by user. One query."""
+    given = Judgement.objects.filter(
+        assignment__campaign=campaign, assignment__slot__kind=SlotKind.GOLD, revision=1,
+        assignment__annotator__memberships__campaign=campaign,
+        assignment__annotator__memberships__attempt=F("assignment__repeat") + 1,
+    )  # fmt: skip
+    found: dict[int, tuple[int, int]] = {}
+    for user, verdict, accepts in given.values_list("assignment__annotator", "verdict", "assignment__pair__gold__accepts"):
+        right, answered = found.get(user, (0, 0))
+        found[user] = (right + (verdict in (accepts or ())), answered + 1)
+    return found
 
 
 def needed(campaign: Campaign, total: int) -> int:

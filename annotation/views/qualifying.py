@@ -105,10 +105,14 @@ def gold(request: UserRequest, pk: UUID) -> HttpResponse:
 
 def _show(request: UserRequest, campaign: Campaign, form: SettledForm, status: int = 200) -> HttpResponse:
     members = {member.user_id: member for member in campaign.memberships.all()}
+    results = golds.results(campaign=campaign)
+    if campaign.purpose == qualifications.QUALIFY:
+        scores = qualifications.scores(campaign=campaign)
+        results = [golds.Result(result.user, *scores.get(result.user.pk, (0, 0))) for result in results]
     page = {
         "campaign": campaign,
         "pairs": Gold.objects.filter(pair__campaign=campaign).count(),
-        "rows": [(result, members[result.user.pk]) for result in golds.results(campaign=campaign)],
+        "rows": [(result, members[result.user.pk]) for result in results],
         "qualifies": campaign.purpose == qualifications.QUALIFY,
         "enough": golds.ENOUGH,
         "form": form,

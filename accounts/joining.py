@@ -10,9 +10,10 @@ from accounts.profiles import ProfileMissing
 def missing(user: User) -> ConsentMissing | ProfileMissing | None:
     """The first step `user` has not taken yet, as the refusal to raise or the address to lead to; None when all are.
 
-    Simulated raters are programs: there is nobody to ask.
+    Simulated raters are programs: there is nobody to ask. Somebody whose session said that all is done is not asked again in the
+    same request (accounts.backends).
     """
-    if user.simulated:
+    if user.simulated or vars(user).get("_joined"):
         return None
     newest = ConsentText.objects.order_by("-pk").values("pk")[:1]
     agreed = Exists(Consent.objects.filter(user=user, text__in=newest, withdrawn_at__isnull=True))

@@ -20,7 +20,7 @@ from accounts.forms.doors import JoinForm, NewPasswordForm
 from accounts.models import Invitation, Role, User
 from web.htmx import HtmxRequest
 
-BACKEND = "allauth.account.auth_backends.AuthenticationBackend"
+BACKEND = "accounts.backends.SessionBackend"
 INVITATION, PASSWORD = "invitation_digest", "password_link"
 
 

@@ -216,6 +216,11 @@ class Rater(NamedTuple):
     seconds: float | None
     harm: int
 
+    @property
+    def shown(self) -> tuple[Estimate, Estimate, Estimate]:
+        """The three estimates of a table row."""
+        return self.peers, self.repeats.same, self.left.share
+
 
 def raters(found: Sequence[Row]) -> list[Rater]:
     """Every rater: agreement with peers on decisive votes (of pairs somebody else judged too), repeats, left share, median seconds."""

@@ -2,6 +2,7 @@ from django.urls import path
 
 from annotation.views import (
     adjudicating,
+    calibration,
     freezing,
     history,
     intake,
@@ -70,6 +71,7 @@ urlpatterns = [
     path("campaigns/<uuid:pk>/members/<int:user>/readmit/", members.campaign_readmit, name="campaign-readmit"),
     path("campaigns/<uuid:pk>/members/<int:user>/reassign/", members.campaign_reassign, name="campaign-reassign"),
     path("campaigns/<uuid:pk>/progress/", progress.progress, name="progress"),
+    path("campaigns/<uuid:pk>/calibration/", calibration.calibration, name="calibration"),
     path("campaigns/<uuid:pk>/freeze/", managing.campaign_freeze, name="campaign-freeze"),
     path("rubrics/", rubrics.rubrics, name="rubrics"),
     path("rubrics/<int:pk>/", rubrics.rubric, name="rubric"),

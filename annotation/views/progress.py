@@ -206,5 +206,5 @@ def burn_up(days: Counter[date], *, wanted: int, today: date, ended: bool) -> di
         series.append(Series("forecast", middle, band))
         forecast = {"day": today + timedelta(days=round(left)), "pace": pace, "window": window}
     series.append(Series("wanted", [(0.0, float(wanted)), (series[-1].points[-1][0] or 1.0, float(wanted))]))
-    chart = line_chart(series, title="Judgements", x_label="days since the first", y_label="judgements", y_from_zero=True)
+    chart = line_chart(series, title="Judgements by day", x_label="days since the first", y_label="total", y_from_zero=True)
     return {"burn_up": chart, "forecast": forecast, "stalled": not ended and done < wanted and pace == 0}

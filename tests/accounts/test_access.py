@@ -167,6 +167,7 @@ DECISIONS: dict[str, Row] = {
     "annotation:rubric-retire":    asks_first("POST", STUDIO),
     "annotation:campaign-freeze":  asks_first("POST", TRAINERS),
     "annotation:progress":         asks_first("GET", LEADS),
+    "annotation:calibration":      asks_first("GET", LEADS),
     "annotation:snapshots":        asks_first("GET", READERS),
     "annotation:snapshot":         asks_first("GET", READERS),
     "annotation:snapshot-download": asks_first("GET", TRAINERS),
@@ -321,6 +322,7 @@ POINTING_AT: dict[str, Callable[[House], dict[str, Any]]] = {
         for verb in ("revoke", "readmit", "reassign")
     },
     **{f"annotation:rubric{verb}": lambda house: {"pk": house.campaign.rubric_id} for verb in ("", "-edit", "-retire")},
+    "annotation:calibration": lambda house: {"pk": house.campaign.public_id},
     "annotation:progress": lambda house: {"pk": house.campaign.public_id},
     "annotation:campaign-freeze": lambda house: {"pk": house.campaign.public_id},
     "annotation:snapshot": lambda house: {"pk": house.snapshot.public_id},

@@ -6,7 +6,7 @@ from hashlib import sha256
 from typing import Any
 
 from annotation import answers
-from annotation.marks import Mark, Piece, cut
+from annotation.marks import Mark, Marked, cut
 from annotation.models import (
     Adjudication,
     AssignmentState,
@@ -55,8 +55,8 @@ class Vote:
 class Hearing:
     """All a lead needs to rule: both texts cut at the raters' marks, and the votes."""
 
-    a: list[Piece]
-    b: list[Piece]
+    a: Marked
+    b: Marked
     votes: list[Vote]
 
 

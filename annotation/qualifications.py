@@ -219,6 +219,13 @@ def grant(*, campaign: Campaign, user: User, actor: User) -> Membership:
     return member
 
 
+def waiting_for_a_lead() -> int:
+    """How many have no try left at a qualification that is open."""
+    return Membership.objects.filter(
+        failed_at__isnull=False, revoked_at__isnull=True, campaign__purpose=QUALIFY, campaign__state=CampaignState.OPEN
+    ).count()
+
+
 def _deal_next(campaign: Campaign, member: Membership) -> None:
     """The next try: the same pairs with their sides swapped."""
     member.attempt += 1

@@ -1,7 +1,7 @@
 """My impact: what came of one rater's judgements, told to them alone, and never what would unblind them."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from statistics import median
@@ -108,7 +108,7 @@ def of(*, user: User) -> Impact:
         answered[answer["assignment__campaign"]] += 1
     times = [answer["active_ms"] for answer in answers if answer["active_ms"] is not None]
     return Impact(
-        lines=_lines(user, list(campaigns), answered, {answer["pk"] for answer in answers}),
+        lines=_lines(user, list(campaigns), answered),
         judgements=len(answers),
         median_seconds=median(times) / 1000 if times else None,
         consistency=_consistency(user, answers),
@@ -116,7 +116,7 @@ def of(*, user: User) -> Impact:
     )
 
 
-def _consistency(user: User, answers: Iterable[dict[str, Any]]) -> reliability.Consistency:
+def _consistency(user: User, answers: Iterable[Mapping[str, Any]]) -> reliability.Consistency:
     """Of pairs asked twice, both answers, however long apart."""
     before = {a["assignment__pair"]: a for a in answers if a["assignment__repeat"] == 0}
     again = [a for a in answers if a["assignment__slot__kind"] == "repeat"]
@@ -128,19 +128,19 @@ def _consistency(user: User, answers: Iterable[dict[str, Any]]) -> reliability.C
     return reliability.self_consistency(repeats, floor=ENOUGH_REPEATS)
 
 
-def _left(answers: Iterable[dict[str, Any]]) -> bias.LeftShare:
+def _left(answers: Iterable[Mapping[str, Any]]) -> bias.LeftShare:
     decided = [
         (answer["verdict"] in FIRST) == answer["assignment__first_on_left"] for answer in answers if answer["verdict"] in (*FIRST, *SECOND)
     ]
     return bias.left_share(sum(decided), len(decided), floor=ENOUGH_SIDES)
 
 
-def _lines(user: User, campaigns: list[Campaign], answered: dict[int, int], mine: set[int]) -> list[Line]:
+def _lines(user: User, campaigns: list[Campaign], answered: dict[int, int]) -> list[Line]:
     closed = [campaign for campaign in campaigns if campaign.state == CampaignState.CLOSED]
     snapshots = list(Snapshot.objects.filter(campaign__in=closed).order_by("pk"))
     runs = _runs_on(snapshots)
     hidden = _hidden(user, closed, runs)
-    frozen = _frozen(snapshots, runs, mine, hidden)
+    frozen = _frozen(user, snapshots, runs, hidden)
     lines = []
     for campaign in campaigns:
         parts = frozen.get(campaign.pk, [])
@@ -173,23 +173,24 @@ def _stage(campaign: Campaign, frozen: list[Frozen], hidden: set[int]) -> str:
     return "training" if outcomes else "frozen"
 
 
-def _frozen(snapshots: list[Snapshot], runs: list[Run], mine: set[int], hidden: set[int]) -> dict[int, list[Frozen]]:
-    """Each campaign's snapshots that rest on `mine`, with what came of them unless that is hidden."""
+def _frozen(user: User, snapshots: list[Snapshot], runs: list[Run], hidden: set[int]) -> dict[int, list[Frozen]]:
+    """Each campaign's snapshots that rest on an answer of `user`'s, with what came of them unless that is hidden."""
+    given = Judgement.objects.filter(assignment__annotator=user, assignment__campaign__in={one.campaign_id for one in snapshots})
+    pair_of = dict(given.values_list("pk", "assignment__pair"))
+    # An answer that was changed after the freezing is in it as it was then.
     evidence = dict(SnapshotEvidence.objects.filter(snapshot__in=snapshots).values_list("snapshot", "judgements"))
-    used = {pk: mine.intersection(ids) for pk, ids in evidence.items()}
-    pair_of = dict(Judgement.objects.filter(pk__in=set().union(*used.values())).values_list("pk", "assignment__pair"))
-    rows = defaultdict(set)
-    for snapshot, pair in SnapshotRow.objects.filter(snapshot__in=snapshots).values_list("snapshot", "pair"):
-        rows[snapshot].add(pair)
-    outcomes = _outcomes([run for run in runs if run.snapshot_id is not None])
+    rested = {owner: {pair_of[pk] for pk in pair_of.keys() & ids} for owner, ids in evidence.items()}
+    rows: dict[int, set[int]] = defaultdict(set)
+    for owner, pair in SnapshotRow.objects.filter(snapshot__in=snapshots, pair__in=set(pair_of.values())).values_list("snapshot", "pair"):
+        rows[owner].add(pair)
+    outcomes = _outcomes(runs)
     found: dict[int, list[Frozen]] = defaultdict(list)
     for snapshot in snapshots:
-        resting = rows[snapshot.pk] & {pair_of[pk] for pk in used.get(snapshot.pk, ())}
-        if resting:
+        mine = rows[snapshot.pk] & rested.get(snapshot.pk, set())
+        if mine:
             told = [] if snapshot.campaign_id in hidden else outcomes.get(snapshot.pk, [])
-            found[snapshot.campaign_id].append(
-                Frozen(snapshot.digest, snapshot.frozen_at, len(rows[snapshot.pk]), len(resting), told)
-            )  # fmt: skip
+            all_rows = sum(snapshot.counts["used"].values())
+            found[snapshot.campaign_id].append(Frozen(snapshot.digest, snapshot.frozen_at, all_rows, len(mine), told))
     return found
 
 

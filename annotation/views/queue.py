@@ -15,7 +15,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from accounts import access, joining
 from accounts.access import UserRequest
-from accounts.models import User
+from accounts.models import Role, User
 from annotation import power, qualifications, sittings
 from annotation.models import Assignment, AssignmentState, Campaign, CampaignState, Judgement, Membership, Sitting
 from annotation.views.rating import RATERS, get_campaign_for, go_on
@@ -62,6 +62,7 @@ def queue(request: UserRequest) -> HttpResponse:
         "waiting": Campaign.objects.for_member(request.user).filter(state=CampaignState.DRAFT).count(),
         "today": sittings.today(annotator=request.user),
         "step": joining.missing(request.user),
+        "stuck": qualifications.waiting_for_a_lead() if request.user.has_role(Role.ADJUDICATOR) else 0,
     }
     return render(request, "annotation/queue.html", page)
 

@@ -94,7 +94,7 @@ def test_its_queries_do_not_grow_with_campaigns(as_alice: Client, alice: User, d
         while Campaign.objects.count() < count:
             campaign([alice], pairs=3)
         as_alice.get(ADDRESS)
-        with django_assert_num_queries(13):
+        with django_assert_num_queries(12):
             as_alice.get(ADDRESS)
 
 
@@ -138,6 +138,14 @@ def test_when_no_try_is_left_it_says_who_knows(as_alice: Client, alice: User) ->
     for _ in range(4):
         judge(qualifying, alice, Verdict.SECOND_MUCH)
     assert "The lead clinicians have been told and can give you another one." in text(as_alice)
+
+
+def test_leads_are_told_who_waits_for_them_and_raters_are_not(as_carol: Client, as_bob: Client, alice: User) -> None:
+    qualifying = qualification([alice], pairs=1)
+    for _ in range(2):
+        judge(qualifying, alice, Verdict.SECOND_MUCH)
+    assert "1 person has no try left at a qualification and waits for a lead clinician" in text(as_carol)
+    assert "waits for a lead" not in text(as_bob)
 
 
 def test_a_paused_campaign_and_one_past_its_last_day_say_so(as_alice: Client, alice: User) -> None:

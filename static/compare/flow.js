@@ -15,6 +15,8 @@ const TOO_SOON_MS = 400;
 // Pairs to come, as the forms they will be. One that was seen before (an undo put it aside) is marked.
 const shelf = [];
 const seen = new WeakSet();
+// Addresses that were answered here. The server may not know yet, and offer such a pair again.
+const given = new Set();
 // The request for one more pair that is under way, if any.
 let asking = null;
 let dry = false;
@@ -26,7 +28,7 @@ let undoing = false;
 const waiting = document.getElementById("waiting");
 const onward = document.getElementById("next");
 const undoForm = document.getElementById("undo");
-const holds = (url) => shelf.some((form) => address(form) === url) || (compare() && address(compare()) === url);
+const holds = (url) => given.has(url) || shelf.some((form) => address(form) === url) || (compare() && address(compare()) === url);
 const parse = (html) => new DOMParser().parseFromString(html, "text/html");
 const next = () => onward.submit();
 
@@ -174,6 +176,7 @@ export const submit = async () => {
   }
   drafts.drop();
   last = address(form);
+  given.add(last);
   document.querySelector(".verdict-undo").disabled = false;
   // An answer must not overtake the request for the next pair: the server would think that there is none in hand, and lease another.
   send({ url: last, body: new URLSearchParams(new FormData(form)), form, after: asking });
@@ -207,6 +210,7 @@ export const undo = async () => {
     }
     for (let place = shelf.length - 1; place >= 0; place -= 1) if (address(shelf[place]) === address(form)) shelf.splice(place, 1);
     dry = false;
+    given.delete(address(form));
     document.getElementById("progress").replaceWith(document.adoptNode(page.getElementById("progress")));
     paint(document.adoptNode(form));
     speak(`Taken back. ${where()}`);

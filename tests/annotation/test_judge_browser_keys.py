@@ -157,7 +157,8 @@ def test_every_action_once_by_keyboard_and_all_of_it_is_stored(open_page: Open, 
     ]
     assert given.edit.completion_id == pair.first_id
     assert given.edit.text == LEFT + " Review in two weeks."
-    assert given.edit.changed_words == 4
+    # Four words and their full stop.
+    assert given.edit.changed_words == 5
 
     # U brings all of it back.
     press("u")

@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.utils import timezone
 
 from accounts.models import User
 from annotation.answers import seen_from
 from annotation.models import Assignment, Campaign, Draft, Judgement
+from tests import workers
 from tests.annotation.build import campaign
 from tests.annotation.test_judge_browser import Open, at, picture, saved, start
 from tests.cast import PASSWORD
-from tests import workers
 from tests.workers import PROJECT, wait_until
 
 ASKS_BEFORE_LEAVING = """() => {
@@ -186,6 +187,8 @@ class Server:
 
 @pytest.fixture
 def server(transactional_db: None, tmp_path: Path) -> Iterator[Server]:
+    # The web server gives out what was collected.
+    call_command("collectstatic", interactive=False, verbosity=0)
     one = Server(tmp_path)
     yield one
     one.kill()

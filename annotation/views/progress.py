@@ -25,6 +25,7 @@ from web.charts import Series, interval_chart, line_chart
 READERS = (*TRAINERS, Role.ADJUDICATOR)
 KEEP = 24 * 3600  # seconds: the key names the answers, so nothing shown is ever stale
 FORECAST_DAYS = 7
+AT_ONCE = 500  # judgements whose figures are worked out while the page waits: a fraction of a second
 
 
 class Line(NamedTuple):
@@ -68,7 +69,7 @@ def figures_of(campaign: Campaign, *, compute: bool) -> dict[str, Any] | None:
     there = Judgement.objects.filter(assignment__campaign=campaign).aggregate(last=Max("pk"), n=Count("pk"), undone=Count("undone_at"))
     key = f"figures:{campaign.pk}:{there['last']}:{there['n']}:{there['undone']}"
     known: dict[str, Any] | None = cache.get(key)
-    if known is None and (compute or there["n"] <= 500):
+    if known is None and (compute or there["n"] <= AT_ONCE):
         found = figures.rows(campaign)
         known = {
             "n": len(figures.votes(found, by_chance=False)),

@@ -362,8 +362,8 @@ def extend(
 def _draw_more(campaign: Campaign, count: int) -> int:
     if campaign.purpose == "qualify":
         raise CampaignRefused("A qualification asks everybody the same: it is not extended by pairs.")
-    if "sources" not in campaign.protocol:
-        raise CampaignRefused("What this campaign was drawn from is not known.")
+    if "left_by" in campaign.protocol["sources"]:
+        raise CampaignRefused("It was made of what another campaign left unjudged: there is nothing more of that.")
     last = campaign.pairs.aggregate(last=Max("position"))["last"]
     draw = random.Random(f"{campaign.seed} from {last + 1}")  # noqa: S311 (reproducible, not secret)
     found, _ = pairs.candidates(sources_of(campaign), draw, without=campaign)
@@ -401,10 +401,10 @@ def derive(
     groups = {cohort: [seat.user for seat in seats if seat.cohort == cohort] for cohort in campaign.cohorts}
     people = [] if groups else [seat.user for seat in seats]
     if chosen:
-        asked = campaign.protocol.get("sources", {})
+        asked = campaign.protocol["sources"]
         made = create(
             name=name, batches=chosen, members=people, actor=actor, cohorts=groups, splits=campaign.splits, limit=limit,
-            task_types=asked.get("task_types", ()), pairing=asked.get("pairing", EVERY_PAIR), toy=False, **common, **terms,
+            task_types=asked["task_types"], pairing=asked["pairing"], toy=False, **common, **terms,
         )  # fmt: skip
     else:
         made = _left_unjudged(campaign, name, limit, common, terms, actor)
@@ -441,7 +441,7 @@ def _left_unjudged(
     counts = {"prompts": len({one.prompt for one in found}), "single": 0, "identical": 0, "pairs": len(found)}
     made = Campaign.objects.create(
         name=name, splits=campaign.splits, cohorts=campaign.cohorts, seed=seed, toy=campaign.toy, counts=counts, created_by=actor,
-        protocol={"sources": campaign.protocol.get("sources", {})}, **common, **terms,
+        protocol={"sources": campaign.protocol["sources"] | {"left_by": str(campaign.public_id)}}, **common, **terms,
     )  # fmt: skip
     pairs.lay_out(made, found, random.Random(seed))  # noqa: S311 (reproducible, not secret)
     audit.record(actor, "campaign.created", made, **counts, overlap=made.overlap, batches=0)

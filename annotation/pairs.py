@@ -8,7 +8,8 @@ from itertools import combinations
 from math import ceil
 from typing import Any
 
-from django.db.models import F
+from django.db.models import F, Value
+from django.db.models.functions import Least
 
 from annotation import selection
 from annotation.models import Campaign, Completion, GenerationBatch, Pair, Selection, Slot, Split
@@ -220,22 +221,20 @@ def reweigh(campaign: Campaign, more: Sequence[Candidate], left_over: Iterable[C
     """
     if campaign.selection == Selection.INFORMATIVE:
         return list(more)
-    by_stratum = campaign.selection == Selection.STRATIFIED
+    one_a_prompt = campaign.protocol["sources"]["pairing"] == ONE_PAIR
+
+    def group(stratum: str) -> str:
+        return stratum if campaign.selection == Selection.STRATIFIED else ""
+
     held = Pair.objects.filter(campaign=campaign, selected_by=campaign.selection)
-    before = Counter(stratum if by_stratum else "" for stratum in held.values_list("stratum", flat=True))
-    added = Counter(one.stratum if by_stratum else "" for one in more)
-    rest = Counter(one.stratum if by_stratum else "" for one in left_over)
-    for stratum, count in added.items():
-        there = held.filter(stratum=stratum) if by_stratum else held
-        if before[stratum]:
-            there.update(selection_probability=F("selection_probability") * (before[stratum] + count) / before[stratum])
-    return [
-        replace(one, probability=one.probability * _raised(before[key], added[key], rest[key]))
-        for one in more
-        for key in (one.stratum if by_stratum else "",)
-    ]
-
-
-def _raised(before: int, added: int, rest: int) -> float:
-    """From added / (added + rest), the chance in the second draw alone, to (before + added) / (before + added + rest)."""
-    return ((before + added) / (before + added + rest)) / (added / (added + rest))
+    before = Counter(group(stratum) for stratum in held.values_list("stratum", flat=True))
+    added = Counter(group(one.stratum) for one in more)
+    rest = Counter(group(one.stratum) for one in left_over)
+    chance = {key: (before[key] + added[key]) / (before[key] + added[key] + rest[key]) for key in added}
+    for key in added:
+        there = held.filter(stratum=key) if campaign.selection == Selection.STRATIFIED else held
+        # Of one pair a prompt, the held ones keep the chance they had among their prompt's pairs.
+        raised = F("selection_probability") * (before[key] + added[key]) / before[key] if one_a_prompt and before[key] else chance[key]
+        there.update(selection_probability=Least(raised, Value(1.0)))
+    drawn = {key: added[key] / (added[key] + rest[key]) for key in added}
+    return [replace(one, probability=one.probability / drawn[key] * chance[key]) for one in more for key in (group(one.stratum),)]

@@ -344,6 +344,15 @@ def test_extending_a_stratified_campaign_keeps_each_kinds_chance(alice: User) ->
         assert pair.selection_probability == pytest.approx(taken[pair.stratum] / there[pair.stratum])
 
 
+def test_extending_one_pair_a_prompt_keeps_the_chance_among_its_pairs(alice: User) -> None:
+    made = make(stored_batches(12, list("wxyz")), [alice], pairing=campaigns.ONE_PAIR, limit=4)
+    campaigns.open(campaign=made, actor=None)
+    campaigns.extend(campaign=made, actor=None, more_pairs=5)
+    assert made.pairs.values("prompt").distinct().count() == made.pairs.count() == 9
+    for pair in made.pairs.all():
+        assert pair.selection_probability == pytest.approx(9 / 12 / 6)
+
+
 def test_extending_needs_something_to_extend(alice: User, bob: User) -> None:
     today = timezone.localdate()
     made = campaign([alice], deadline=today + timedelta(days=3))
@@ -382,6 +391,8 @@ def test_the_next_campaign_takes_up_what_was_left_unjudged(alice: User, bob: Use
     assert set(following.pairs.values_list("selection_probability", flat=True)) == {8 / 20}
     campaigns.open(campaign=following, actor=None)
     assert following.protocol_digest != made.protocol_digest
+    with pytest.raises(CampaignRefused, match="what another campaign left unjudged"):
+        campaigns.extend(campaign=following, actor=None, more_pairs=1)
 
 
 def test_the_next_campaign_over_other_texts_keeps_the_terms(alice: User, bob: User) -> None:

@@ -13,7 +13,7 @@ from accounts import audit
 from accounts.models import User
 from annotation import defects
 from annotation.disputes import GRADE
-from annotation.models import Adjudication, Dispute, DisputeState, Judgement, Outcome, Pair, Severity
+from annotation.models import Adjudication, Campaign, Dispute, DisputeState, Judgement, Outcome, Pair, Severity
 
 # Long enough to read a long pair twice; a lead who walked away gives it back without doing anything.
 TAKEN_FOR = timedelta(minutes=30)
@@ -165,3 +165,8 @@ def defer(*, disputes: Collection[Dispute], adjudicator: User) -> int:
 
 def _untaken(adjudicator: User) -> Q:
     return Q(taken_until__isnull=True) | Q(taken_until__lte=Now()) | Q(taken_by=adjudicator)
+
+
+def unclear(*, campaign: Campaign) -> list[Adjudication]:
+    """Rulings of a campaign that found its rubric unclear, the newest first: what the next version of the rubric has to answer."""
+    return list(Adjudication.objects.newest().filter(outcome=Outcome.RUBRIC_UNCLEAR, dispute__campaign=campaign).order_by("-decided_at"))

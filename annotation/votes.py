@@ -34,7 +34,10 @@ class Flag:
 
 @dataclass(frozen=True)
 class Vote:
-    """One answer, by the lead's sides. `notes` say what sets it apart: asked again, late, new since the last ruling."""
+    """One answer, by the lead's sides. `notes` say what sets it apart: asked again, late, new since the last ruling.
+
+    `swapped`: the rater saw the sides the other way round, so that "A" in their own words is the lead's B.
+    """
 
     rater: int
     verdict: str
@@ -44,6 +47,7 @@ class Vote:
     axes: tuple[tuple[str, str], ...]
     hard: str
     rationale: str
+    swapped: bool
     marks: int
     edited_side: str
     edited_words: int
@@ -95,6 +99,7 @@ def _vote(dispute: Dispute, answer: Judgement, rater: int, rubric: dict[str, Any
         axes=tuple(_axes(dispute, answer, rubric)),
         hard=Hard(answer.hard).label if answer.hard else "",
         rationale=answer.rationale,
+        swapped=answer.assignment.first_on_left != dispute.first_on_left,
         marks=len(answer.spans.all()),
         edited_side="" if edit is None else _letter(dispute, "first" if edit.completion_id == dispute.pair.first_id else "second"),
         edited_words=edit.changed_words if edit else 0,

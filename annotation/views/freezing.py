@@ -12,7 +12,7 @@ from django.views.decorators.http import require_safe
 from accounts import access, audit
 from accounts.access import TRAINERS, UserRequest
 from accounts.models import Role, User
-from annotation import exports
+from annotation import exports, safety
 from annotation import snapshots as verbs
 from annotation.models import Campaign, CampaignState, Snapshot, Split
 
@@ -51,6 +51,7 @@ def snapshot(request: UserRequest, pk: UUID) -> HttpResponse:
         "rows": sum(count for _, count in used),
         "dropped": dropped,
         "lost": sum(n for _, n in dropped),
+        "since": safety.since(shown),
     }
     return render(request, "annotation/snapshot.html", page)
 

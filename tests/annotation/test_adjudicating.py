@@ -94,6 +94,12 @@ def test_the_votes_are_read_by_the_leads_sides_and_name_nobody(as_carol: Client,
     assert "Hard because: both are plausible" in page
 
 
+def test_a_raters_own_words_about_a_are_not_taken_for_the_leads_a(as_carol: Client, disputed: Campaign, address: str) -> None:
+    swapped = disputed.assignments.exclude(first_on_left=Dispute.objects.get().first_on_left).count()
+    assert swapped == 1, "sides are counterbalanced over a pair's two slots"
+    assert as_carol.get(address).content.decode().count("A in their words is your B") == swapped
+
+
 def test_no_byte_says_who_judged_or_what_wrote_it(as_carol: Client, address: str, disputed: Campaign, alice: User) -> None:
     pages = [
         as_carol.get("/adjudicate/"),

@@ -145,6 +145,13 @@ def test_a_defective_sample_goes_back_to_its_owner_with_the_leads_words(opposed:
     assert report.sample == opposed.pairs.get().prompt.sample
 
 
+def test_an_unclear_rubric_is_listed_with_its_campaign_until_ruled_otherwise(opposed: Campaign, carol: User) -> None:
+    made = rule(carol, outcome="rubric_unclear", rationale="Is a missing date an omission?")
+    assert adjudications.unclear(campaign=opposed) == [made]
+    rule(carol, outcome="equivalent")
+    assert adjudications.unclear(campaign=opposed) == []
+
+
 def test_one_lead_at_a_time_has_a_dispute_before_them(opposed: Campaign, carol: User) -> None:
     other = person("carla", "adjudicator")
     dispute = Dispute.objects.get()

@@ -112,6 +112,6 @@ def test_its_cost_does_not_grow(as_sam: Client, sam: User, django_assert_num_que
     for number in (2, 9):
         while ConsentText.objects.count() < number:
             consents.publish(version=f"v{ConsentText.objects.count()}", text=f"{TEXT} {ConsentText.objects.count()}", actor=sam)
-        # Session, user, roles; current, versions, names for the suggestion, raters.
-        with django_assert_num_queries(7):
+        # Session, user with roles; current, versions, names for the suggestion, raters.
+        with django_assert_num_queries(6):
             as_sam.get(PAGE)

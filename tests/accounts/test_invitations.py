@@ -244,8 +244,8 @@ def test_the_list_costs_the_same_however_long_it_is(ada: User, as_ada: Client, d
             made, _ = invited(actor=ada)
             invitations.accept(invitation=made, username=f"khan-{made.pk}", password=PASSWORD)
             invited(actor=ada)
-        # Session, user, roles, count, rows.
-        with django_assert_num_queries(5):
+        # Session, user with roles, count, rows.
+        with django_assert_num_queries(4):
             as_ada.get(LIST)
 
 

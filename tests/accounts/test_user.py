@@ -151,8 +151,8 @@ def test_its_cost_does_not_grow(alice: User, as_ada: Client, django_assert_num_q
             tokens.create(user=alice, label="script", scopes=["read"], days=7)
             consents.withdraw(user=alice)
             consents.give(user=alice, text=consents.current())
-        # Session, user, roles; person, profile, roles, invitation, consents, tokens, changes, administrators.
-        with django_assert_num_queries(11):
+        # Session, user with roles; person, profile, roles, invitation, consents, tokens, changes, administrators.
+        with django_assert_num_queries(10):
             as_ada.get(f"/users/{alice.pk}/")
 
 

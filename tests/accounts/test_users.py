@@ -86,6 +86,6 @@ def test_its_cost_does_not_grow_with_people(as_ada: Client, django_assert_num_qu
         while User.objects.count() < size:
             made, _ = invitations.create(name="Guest", roles=["annotator"], purpose="x", minutes=1, days=1, actor=None)
             invitations.accept(invitation=made, username=f"guest-{made.pk}", password=PASSWORD)
-        # Session, user, roles; invited people waiting, count, people, their roles.
-        with django_assert_num_queries(7):
+        # Session, user with roles; invited people waiting, count, people, their roles.
+        with django_assert_num_queries(6):
             as_ada.get(PAGE)

@@ -144,7 +144,7 @@ def take(*, dispute: Dispute, adjudicator: User) -> bool:
 def take_next(*, adjudicator: User, after: Dispute | None = None) -> Dispute | None:
     """The gravest dispute, then the oldest, that waits and nobody has, now before this lead; None when none is left for them."""
     waiting = Dispute.objects.for_lead(adjudicator).waiting().filter(_untaken(adjudicator))
-    for dispute in waiting.exclude(pk=after.pk if after else None):
+    for dispute in waiting.exclude(pk=after.pk) if after else waiting:
         if take(dispute=dispute, adjudicator=adjudicator):
             return dispute
     return None

@@ -26,7 +26,9 @@ class DefectForm(forms.Form):
     note = forms.CharField(label="Note", required=False, max_length=2000, widget=forms.Textarea(attrs={"rows": 2}))
 
     def __init__(self, *args: Any, defect: Defect, **kwargs: Any) -> None:
-        super().__init__(*args, prefix=None, auto_id=f"id_%s_{defect.public_id}", **kwargs)
+        # Several of these stand on one page: each field's id is its own.
+        kwargs.setdefault("auto_id", f"id_%s_{defect.public_id}")
+        super().__init__(*args, **kwargs)
         self.defect = defect
         self.fields["note"].validators = []
 

@@ -36,9 +36,13 @@ def consider(*, judgement: Judgement) -> Defect | None:
         return None
     sample = Sample.objects.get(prompts__pairs__assignments=judgement.assignment_id)
     known = Defect.objects.filter(sample=sample).order_by("-pk").first()
-    if known is not None and (known.state == "open" or not judgement.cannot_reason or judgement.submitted_at <= known.decided_at):
+    if known is not None and (known.state == "open" or not judgement.cannot_reason or not _after(judgement, known)):
         return known
     return report(sample=sample, actor=judgement.assignment.annotator)
+
+
+def _after(judgement: Judgement, settled: Defect) -> bool:
+    return settled.decided_at is None or judgement.submitted_at > settled.decided_at
 
 
 @transaction.atomic(savepoint=False)

@@ -63,18 +63,20 @@ def board(user: User) -> list[OfCampaign]:
         )
     )
     counted = {row["campaign"]: row for row in rows}
-    took: dict[int, list[timedelta]] = {}
+    took: dict[int, list[float]] = {}
     for campaign, spent in (
         Dispute.objects.of_harm()
         .filter(campaign__in=counted, state=DisputeState.RULED, ruled_at__isnull=False)
         .values_list("campaign", F("ruled_at") - F("opened_at"))
     ):
-        took.setdefault(campaign, []).append(spent)
+        took.setdefault(campaign, []).append(spent.total_seconds())
     return [
         OfCampaign(
             campaign,
-            *(counted[campaign.pk][name] for name in ("waiting", "ruled", "moot")),
-            to_close=median(took[campaign.pk]) if campaign.pk in took else None,
+            waiting=counted[campaign.pk]["waiting"],
+            ruled=counted[campaign.pk]["ruled"],
+            moot=counted[campaign.pk]["moot"],
+            to_close=timedelta(seconds=median(took[campaign.pk])) if campaign.pk in took else None,
         )
         for campaign in Campaign.objects.filter(pk__in=counted).order_by("-pk")
     ]

@@ -141,9 +141,7 @@ def dispute(request: UserRequest, pk: UUID) -> HttpResponse:
 def _kept(form: RulingForm, heard: Dispute) -> RulingForm:
     """The form as it was sent, on the votes as they are now."""
     heard.refresh_from_db(fields=["votes_version", "state"])
-    sent = form.data.copy()
-    sent["votes_version"] = str(heard.votes_version)
-    return RulingForm(sent, dispute=heard)
+    return RulingForm({**{name: form.data.get(name) for name in form.data}, "votes_version": str(heard.votes_version)}, dispute=heard)
 
 
 def hearing(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from math import exp
+from math import exp, sqrt
 from typing import Any
 
 import numpy as np
@@ -262,14 +262,15 @@ UNEVEN_RATERS = (0.97, 0.95, 0.9, 0.85, 0.75, 0.7, 0.66, 0.62)  # 20 % flips on 
 
 def soft_against_majority(reps: int, *, pairs: int = 600, dimensions: int = 40) -> dict[str, dict[str, dict[str, float]]]:
     """A logistic model of the planted latent reward (linear, 40 dimensions) trained on 600 pairs whose votes are flipped with
-    probability 0.2, one to three votes a pair: on majority labels, and on soft targets from resolution.resolve.
+    probability 0.2, one to three votes a pair, or one: on majority labels, and on soft targets from resolution.resolve.
 
     Held-out accuracy against the planted order and log loss of one more rater's vote; means over worlds, and the mean difference in
     accuracy to majority labels with its standard error.
     """
-    found = {}
-    for name, accuracies in (("raters alike", EVEN_RATERS), ("raters unalike", UNEVEN_RATERS)):
-        worlds = [_world(np.random.default_rng([12, rep]), accuracies, pairs, dimensions) for rep in range(reps)]
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    settings = {"raters alike": (EVEN_RATERS, 3), "raters unalike": (UNEVEN_RATERS, 3), "one vote a pair": (EVEN_RATERS, 1)}
+    for name, (accuracies, most) in settings.items():
+        worlds = [_world(np.random.default_rng([12, rep]), accuracies, most, pairs, dimensions) for rep in range(reps)]
         found[name] = {}
         for arm in worlds[0]:
             accuracy, loss = np.array([world[arm] for world in worlds]).T
@@ -283,14 +284,14 @@ def soft_against_majority(reps: int, *, pairs: int = 600, dimensions: int = 40) 
     return found
 
 
-def _world(rng: Rng, accuracies: tuple[float, ...], pairs: int, dimensions: int) -> dict[str, tuple[float, float]]:
+def _world(rng: Rng, accuracies: tuple[float, ...], most: int, pairs: int, dimensions: int) -> dict[str, tuple[float, float]]:
     reward = rng.normal(size=dimensions)
     reward /= np.linalg.norm(reward)
     x = rng.normal(size=(pairs, dimensions))
     margin = x @ reward
     cast: list[list[tuple[int, str]]] = []
     for pair in range(pairs):
-        raters = rng.choice(len(accuracies), int(rng.integers(1, 4)), replace=False)
+        raters = rng.choice(len(accuracies), int(rng.integers(1, most + 1)), replace=False)
         votes = []
         for rater in raters:
             first = (rng.random() < accuracies[rater]) == (margin[pair] > 0)
@@ -299,7 +300,7 @@ def _world(rng: Rng, accuracies: tuple[float, ...], pairs: int, dimensions: int)
             votes.append((int(rater), f"{'first' if first else 'second'}_{'much' if much else 'slightly'}"))
         cast.append(votes)
     posterior = reliability.dawid_skene(
-        reliability.Vote(pair, rater, "first" if verdict.startswith("first") else "second")  # type: ignore[arg-type]
+        reliability.Vote(pair, rater, "first" if verdict.startswith("first") else "second")
         for pair, votes in enumerate(cast)
         for rater, verdict in votes
     )
@@ -356,4 +357,4 @@ def extremes(tables: Iterable[dict[str, dict[str, float]]]) -> dict[str, dict[st
 
 def halfwidth(reps: int, coverage: float = 0.95) -> float:
     """How far a measured coverage may lie from the true one, 95 %."""
-    return 1.96 * (coverage * (1 - coverage) / reps) ** 0.5
+    return 1.96 * sqrt(coverage * (1 - coverage) / reps)

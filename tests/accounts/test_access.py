@@ -59,6 +59,8 @@ TRAINERS         = " in      403     403     ok      403     ok      in      403
 ADJUDICATORS     = " in      403     ok      403     403     403     in      403 "
 BOARD            = " in      403     ok      ok      403     ok      in      403 "
 LEADS            = " in      403     ok      ok      403     ok      in      403 "
+# Leads and trainers; Carol is a member of the house’s open campaign and stays blinded in it.
+CAROL_JUDGES     = " in      403     404     ok      403     ok      in      403 "
 # Carol judges in the campaign that is asked about.
 UNBLINDED_LEADS  = " in      403     404     ok      403     ok      in      403 "
 STUDIO           = " in      403     ok      ok      403     ok      in      403 "
@@ -166,8 +168,8 @@ DECISIONS: dict[str, Row] = {
     "annotation:rubric-edit":      asks_first("GET", STUDIO, "POST", STUDIO),
     "annotation:rubric-retire":    asks_first("POST", STUDIO),
     "annotation:campaign-freeze":  asks_first("POST", TRAINERS),
-    "annotation:progress":         asks_first("GET", LEADS),
-    "annotation:calibration":      asks_first("GET", LEADS),
+    "annotation:progress":         asks_first("GET", CAROL_JUDGES),
+    "annotation:calibration":      asks_first("GET", CAROL_JUDGES),
     "annotation:snapshots":        asks_first("GET", READERS),
     "annotation:snapshot":         asks_first("GET", READERS),
     "annotation:snapshot-download": asks_first("GET", TRAINERS),

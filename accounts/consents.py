@@ -112,7 +112,7 @@ def withdraw(*, user: User) -> int:
     """Take back every standing consent; returns how many. From now on nothing is handed out to them; what they gave stays on record."""
     standing = list(Consent.objects.select_for_update().filter(user=user, withdrawn_at__isnull=True))
     Consent.objects.filter(pk__in=[consent.pk for consent in standing]).update(withdrawn_at=Now())
-    vars(user).pop("_joined", None)
+    user._joined = False
     for consent in standing:
         audit.record(user, "consent.withdrawn", consent, version=consent.text.version)
     return len(standing)

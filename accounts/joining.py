@@ -13,7 +13,7 @@ def missing(user: User) -> ConsentMissing | ProfileMissing | None:
     Simulated raters are programs: there is nobody to ask. Somebody whose session said that all is done is not asked again in the
     same request (accounts.backends).
     """
-    if user.simulated or vars(user).get("_joined"):
+    if user.simulated or getattr(user, "_joined", False):
         return None
     newest = ConsentText.objects.order_by("-pk").values("pk")[:1]
     agreed = Exists(Consent.objects.filter(user=user, text__in=newest, withdrawn_at__isnull=True))

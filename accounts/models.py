@@ -77,6 +77,10 @@ class User(AbstractUser):
 
     objects: ClassVar[People] = People()
 
+    # Known of the user of a session: accounts.backends.
+    _roles: frozenset[str]
+    _joined: bool
+
     def roles(self) -> frozenset[str]:
         """The roles granted, read once per instance. A disabled user has none."""
         if not self.is_active:

@@ -145,6 +145,6 @@ def test_drafts_leave_no_trace_in_the_audit_trail_or_the_log(as_alice: Client, h
 
 def test_saving_takes_few_queries(as_alice: Client, held: Assignment, django_assert_max_num_queries: Any) -> None:
     save(as_alice, held, draft_number=1)
-    # Session, user, roles, assignment; two for the savepoint of the test's own transaction, the lock, the update.
+    # Session, user with roles, assignment; two for the savepoint of the test's own transaction, the lock, the update.
     with django_assert_max_num_queries(8):
         save(as_alice, held, draft_number=2)

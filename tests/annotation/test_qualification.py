@@ -120,8 +120,8 @@ def test_its_queries_do_not_grow_with_pairs(
     as_alice: Client, alice: User, gated: Campaign, qualifying: Campaign, django_assert_num_queries: Callable[[int], Any]
 ) -> None:
     as_alice.get(address(qualifying))
-    with django_assert_num_queries(9):
+    with django_assert_num_queries(7):
         as_alice.get(address(qualifying))
     attempt(qualifying, alice, 3, 0)
-    with django_assert_num_queries(9):
+    with django_assert_num_queries(7):
         as_alice.get(address(qualifying))

@@ -40,5 +40,5 @@ def test_its_queries_do_not_grow(as_carol: Client, alice: User, django_assert_nu
     for _ in range(2):
         qualification([alice], pairs=1)
         as_carol.get(ADDRESS)
-        with django_assert_num_queries(4):
+        with django_assert_num_queries(3):
             as_carol.get(ADDRESS)

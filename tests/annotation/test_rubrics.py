@@ -261,5 +261,5 @@ def test_the_studio_takes_a_fixed_number_of_queries(as_carol: Client, alice: Use
     as_carol.get("/rubrics/")
     for _ in range(2):
         campaign([alice])
-        with django_assert_num_queries(5):
+        with django_assert_num_queries(4):
             as_carol.get("/rubrics/")

@@ -112,6 +112,6 @@ def test_its_queries_are_counted(runner: str, dan: User, as_dan: Client, django_
     first, second = ask(dan), ask(dan)
     job = ask(dan, waits_for=(first, second))
     ask(dan, waits_for=(job,))
-    # session, user, roles, job, predecessors, tries, successors, signs of life, its run, its evaluation
-    with django_assert_num_queries(10):
+    # session, user with roles, job, predecessors, tries, successors, signs of life, its run, its evaluation
+    with django_assert_num_queries(9):
         as_dan.get(url(job))

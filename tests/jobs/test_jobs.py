@@ -74,11 +74,11 @@ def test_its_queries_do_not_grow_with_the_jobs(runner: str, dan: User, as_dan: C
             before = (ask(dan, waits_for=before),)
 
     chain(3)
-    # session, user, roles, count, jobs with their people, predecessors, queues in use, signs of life
-    with django_assert_num_queries(8):
+    # session, user with roles, count, jobs with their people, predecessors, queues in use, signs of life
+    with django_assert_num_queries(7):
         as_dan.get(URL)
     chain(12)
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(7):
         as_dan.get(URL)
 
 

@@ -49,8 +49,8 @@ def test_who_may_look(who: str, status: int, request: pytest.FixtureRequest) -> 
 
 def test_its_queries_do_not_grow_with_the_models(model_folder: Make, dan: User, as_dan: Client, django_assert_num_queries: Any) -> None:
     family.build(model_folder, dan)
-    # session, user, roles, count, models with their files and people, aliases
-    with django_assert_num_queries(6):
+    # session, user with roles, count, models with their files and people, aliases
+    with django_assert_num_queries(5):
         as_dan.get(URL)
 
 

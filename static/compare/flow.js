@@ -30,7 +30,15 @@ const onward = document.getElementById("next");
 const undoForm = document.getElementById("undo");
 const holds = (url) => given.has(url) || shelf.some((form) => address(form) === url) || (compare() && address(compare()) === url);
 const parse = (html) => new DOMParser().parseFromString(html, "text/html");
-const next = () => onward.submit();
+// Whoever leaves first decides where to: a second way out would start what the first has ended.
+let gone = false;
+const leaveFor = (away) => {
+  if (gone) return;
+  gone = true;
+  drafts.drop();
+  away();
+};
+const next = () => leaveFor(() => onward.submit());
 
 // Progress: the server counts with each page; between pages it goes on by ones.
 const progress = (change) => {
@@ -81,7 +89,7 @@ const fetchAhead = async (beside) => {
 
 // One more pair for the shelf, as long as the server gives out more.
 export const topUp = async () => {
-  if (asking || dry || document.visibilityState === "hidden") return;
+  if (asking || dry || gone || document.visibilityState === "hidden") return;
   const current = compare();
   if (current && (current.hasAttribute("data-foreground") || current.dataset.state === "closed")) return;
   if (shelf.length + unsent() + (current ? 1 : 0) >= MOST_HELD) return;
@@ -132,8 +140,7 @@ listen({
     const onto = response.headers.get("X-Rounds-Next");
     if (onto && unsent() === 0) {
       if (!compare() || !touched) {
-        drafts.drop();
-        location.assign(onto);
+        leaveFor(() => location.assign(onto));
         return;
       }
       say("Your session is over. Finish this pair, or ", link(onto, "see what came of it"), ".");
@@ -225,7 +232,7 @@ const leaving = () => undoForm.getAttribute("action").replace(/undo\/$/, "leave/
 addEventListener("pagehide", () => { if (shelf.length || asking) beacon(leaving()); });
 addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 // Going back shows a pair as the server knows it now.
-addEventListener("popstate", () => location.reload());
+addEventListener("popstate", () => { if (!compare() || location.pathname !== address(compare())) location.reload(); });
 
 document.addEventListener("submit", (event) => {
   if (event.target.id === "compare") {

@@ -7,7 +7,7 @@ import pytest
 from accounts.models import User
 from annotation import campaigns, keys, rubrics
 from annotation.models import Campaign, Completion, Judgement, Pair
-from tests.annotation.build import campaign
+from tests.annotation.build import campaign, qualification
 from tests.annotation.test_judge_browser import Open, at, picture, saved, start
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
@@ -400,3 +400,26 @@ def test_a_and_b_scroll_together_until_told_otherwise(open_page: Open, alice: Us
     page.locator("#side-a").evaluate("one => { one.scrollTop = 0; }")
     page.wait_for_timeout(250)
     assert abs(page.locator("#side-b").evaluate(share) - 0.5) < 0.02
+
+
+def test_a_qualification_says_what_was_expected_before_the_next_pair(open_page: Open, alice: User) -> None:
+    made = qualification([alice], pairs=3)
+    page = open_page(alice, viewport={"width": 1366, "height": 768})
+    page.goto(f"/rate/campaigns/{made.public_id}/qualification/")
+    page.get_by_role("button", name="Start").press("Enter")
+    page.wait_for_url("**/rate/*-*/")
+    page.wait_for_load_state("load")
+    first = page.url
+    page.keyboard.press("0")
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Another answer was expected").wait_for()
+    assert "Expected: " in page.locator(".feedback").inner_text()
+    assert page.url == first, "what was expected is told beside the pair it is about"
+    assert page.locator(".verdict-bar").count() == 0
+    picture(page, "feedback")
+    page.wait_for_load_state("load")
+    page.keyboard.press("Enter")
+    page.wait_for_url(lambda url: url != first)
+    page.locator(".verdict-bar").wait_for()
+    assert Judgement.objects.count() == 1
+    assert page.complaints == []

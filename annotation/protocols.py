@@ -58,6 +58,7 @@ class Measured(NamedTuple):
     evaluation: int  # pairs of the evaluation split, among `pairs`
     words: float  # on screen, a pair: instruction, input, both texts
     seconds: list[float]  # what judgements of these raters took, the latest first
+    structured: float = 0.0  # share of the prompts that ask for JSON
 
 
 class Need(NamedTuple):
@@ -110,6 +111,7 @@ def plan(
     session_minutes: int = 20,
     hourly_cost: Decimal | None = None,
     deadline: date | None = None,
+    checks: Collection[str] = (),
     today: date,
 ) -> Plan:
     """The figures of a campaign before it is made. `cohorts` holds how many people each has; without any, `members` share the pairs.
@@ -141,6 +143,11 @@ def plan(
     if voted_on:
         wanted, able = overlap + (doubles > 0), min(cohorts) if cohorts else members
         of_one_prompt = overlap * max(len(cohorts), 1) * measured.pairs / max(measured.prompts, 1)
+        if measured.structured > 0.5 and "json" not in checks:
+            warnings.append(
+                "Most prompts ask for JSON: rubric T10 counts what is missing and wrong in it. Such tasks gain more from supervised "
+                "training than from DPO."
+            )
         warnings += _little_told(planned, evaluation=evaluation, doubles=doubles, wanted=wanted, able=able, of_one_prompt=of_one_prompt)
     return planned._replace(warnings=warnings)
 
@@ -193,10 +200,12 @@ def measure(sources: Sources, members: Collection[User] = ()) -> Measured:
         pairs += different
         evaluation += different if split == Split.EVALUATION else 0
     # By digest: a sample of texts that no order of import has shaped.
-    read = list(texts.order_by("digest").values_list("text", "prompt__sample__instruction", "prompt__sample__input")[:TEXTS_READ])
-    counted = [(len(text.split()), len(instruction.split()) + len(given.split())) for text, instruction, given in read]
+    shown = ("text", "prompt__sample__instruction", "prompt__sample__input", "prompt__sample__output_format")
+    read = list(texts.order_by("digest").values_list(*shown)[:TEXTS_READ])
+    counted = [(len(text.split()), len(instruction.split()) + len(given.split())) for text, instruction, given, _ in read]
+    structured = sum("json" in form.casefold() for *_, form in read) / len(read) if read else 0.0
     words = sum(2 * answer + asked for answer, asked in counted) / len(counted) if counted else 0.0
-    return Measured(pairs, prompts, evaluation, words, _times(members))
+    return Measured(pairs, prompts, evaluation, words, _times(members), structured)
 
 
 def _pairs_by_split(texts: Any, pairing: str) -> list[tuple[str, int, int]]:
@@ -246,7 +255,8 @@ def text(campaign: Campaign) -> str:
 
 def _question(campaign: Campaign) -> str:
     if campaign.purpose == "qualify":
-        return f"Can a rater apply the guideline? To pass: {_percent(campaign.pass_share)} of the pairs as expected, in {campaign.attempts} tries."
+        passing = f"{_percent(campaign.pass_share)} of the pairs as expected, in {campaign.attempts} tries"
+        return f"Can a rater apply the guideline? To pass: {passing}."
     return "Which of two answers to the same clinical task do clinicians prefer, and how surely do they agree?"
 
 

@@ -16,8 +16,8 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from accounts import access
 from accounts.access import TRAINERS, UserRequest
 from accounts.models import Role, User
+from annotation import adjudications, protocols, snapshots
 from annotation import campaigns as verbs
-from annotation import protocols, snapshots
 from annotation.campaign_form import CampaignFilter, DeriveForm, ExtendForm
 from annotation.campaigns import CampaignRefused
 from annotation.forms import FreezeForm
@@ -101,6 +101,7 @@ def show(request: UserRequest, shown: Campaign, form: FreezeForm, status: int = 
         "selected": shown.pairs.values("selected_by").annotate(n=Count("pk")).order_by("selected_by"),
         "disputes": shown.disputes.filter(state__in=[DisputeState.OPEN, DisputeState.DEFERRED]).count(),
         "defects": Defect.objects.filter(state="open", sample__prompts__pairs__campaign=shown).values("sample").distinct().count(),
+        "unclear": adjudications.unclear(campaign=shown),
         "gold": shown.pairs.filter(gold__isnull=False).count(),
         "successors": shown.successors.order_by("pk"),
         "adjudicates": request.user.has_role(Role.ADJUDICATOR),

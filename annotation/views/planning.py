@@ -73,6 +73,7 @@ def _plan(form: CampaignForm) -> Plan | None:
         session_minutes=asked.get("session_minutes") or 20,
         hourly_cost=asked.get("hourly_cost"),
         deadline=asked.get("deadline"),
+        checks=asked["rubric"].content["checks"] if asked.get("rubric") else (),
         today=timezone.localdate(),
     )
 

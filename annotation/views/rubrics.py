@@ -10,7 +10,7 @@ from accounts import access
 from accounts.access import TRAINERS, UserRequest
 from accounts.models import Role
 from annotation import rubrics as verbs
-from annotation.models import Campaign, Rubric
+from annotation.models import Adjudication, Campaign, Outcome, Rubric
 from annotation.rubric_form import COPY, RubricForm
 from annotation.rubrics import RubricRefused
 
@@ -32,14 +32,19 @@ def rubric(request: UserRequest, pk: int) -> HttpResponse:
     shown = get_object_or_404(Rubric.objects.select_related("created_by"), pk=pk)
     versions = list(Rubric.objects.filter(code=shown.code).order_by("-version"))
     before = next((one for one in versions if one.version == shown.version - 1), None)
+    # Nothing of a campaign that the viewer judges in: what a lead says of its pairs would lean on them.
+    seen = Campaign.objects.unblinded_for(request.user)
     page = {
         "rubric": shown,
         "versions": versions,
         "newest": versions[0].pk == shown.pk,
         "before": before,
         "differences": verbs.differences(before, shown) if before else [],
-        # A campaign that the viewer judges in is not named here: the list would say what else compares its texts.
-        "campaigns": shown.campaigns.filter(pk__in=Campaign.objects.unblinded_for(request.user).values("pk")).order_by("-pk")[:50],
+        "campaigns": seen.filter(rubric=shown).order_by("-pk")[:50],
+        "unclear": Adjudication.objects.newest()
+        .filter(outcome=Outcome.RUBRIC_UNCLEAR, dispute__campaign__in=seen.filter(rubric=shown))
+        .select_related("dispute__campaign")
+        .order_by("-decided_at")[:20],
         "used": shown.campaigns.count(),
         "trains": request.user.has_role(*TRAINERS),
         "shipped": shown.code in verbs.templates(),

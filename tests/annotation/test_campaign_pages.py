@@ -4,17 +4,19 @@ import json
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.utils import timezone
 
-from accounts.models import User
-from annotation import campaigns, golds, records, rubrics
+from accounts.models import RoleGrant, User
+from annotation import adjudications, campaigns, golds, records, rubrics
+from annotation.adjudications import Ruling
 from annotation.models import Campaign, Completion, GenerationBatch, Sample, Verdict
 from tests.annotation.build import GUIDELINE, campaign, jsonl, judge, lease, row, stored_batches, stored_samples
-from tests.cast import person
+from tests.cast import person, signed_in
 from tests.web.test_axe import findings
 
 pytestmark = pytest.mark.django_db
@@ -377,6 +379,22 @@ def test_the_list_is_narrowed_by_state_and_purpose(as_dan: Client, alice: User) 
     assert "passed" in as_dan.get("/campaigns/").content.decode()
 
 
+def test_what_a_lead_found_unclear_comes_back_to_the_rubric(as_dan: Client, alice: User, bob: User, carol: User) -> None:
+    made = campaign([alice, bob], pairs=1, overlap=2)
+    judge(made, alice, Verdict.FIRST_MUCH)
+    judge(made, bob, Verdict.SECOND_MUCH)
+    page, rubric = f"/campaigns/{made.public_id}/", f"/rubrics/{made.rubric_id}/"
+    assert "1 pair waits for a lead clinician" in as_dan.get(page).content.decode()
+    dispute = made.disputes.get()
+    ruling = Ruling(outcome="rubric_unclear", rationale="Does a missing unit count as wrong?")
+    adjudications.rule(dispute=dispute, adjudicator=carol, ruling=ruling, votes_version=dispute.votes_version, key=uuid4())
+    assert "A lead found the rubric unclear once." in as_dan.get(page).content.decode()
+    assert "Does a missing unit count as wrong?" in as_dan.get(rubric).content.decode()
+    # Not to somebody who judges there, whatever their other roles.
+    RoleGrant.objects.create(user=alice, role="trainer")
+    assert "Does a missing unit" not in signed_in(alice).get(rubric).content.decode()
+
+
 def test_a_campaigns_pages_take_a_fixed_number_of_queries(
     as_dan: Client, alice: User, bob: User, eve: User, django_assert_num_queries: Callable[[int], Any]
 ) -> None:
@@ -384,7 +402,7 @@ def test_a_campaigns_pages_take_a_fixed_number_of_queries(
     small, large = campaign([alice], pairs=2), campaign([alice, bob, eve], pairs=12)
     for annotator in (alice, bob, eve):
         judge(large, annotator)
-    for part, queries in (("", 16), ("members/", 8), ("extend/", 5), ("derive/", 4)):
+    for part, queries in (("", 17), ("members/", 8), ("extend/", 5), ("derive/", 4)):
         as_dan.get(f"/campaigns/{small.public_id}/{part}")
         for made in (small, large):
             with django_assert_num_queries(queries):

@@ -79,11 +79,16 @@ def test_a_plan_without_people_or_cost_leaves_them_open() -> None:
         ),
         ({"measured": READ._replace(prompts=100, evaluation=60), "members": 4}, "judged 3.0 times: that tells less"),
         ({"members": 4, "double_share": 0.05}, "15 pairs are judged twice: below 30, agreement will say “n too small”."),
+        ({"measured": READ._replace(structured=0.6), "members": 4}, "Most prompts ask for JSON: rubric T10"),
         ({"limit": 5, "members": 4}, "So few judgements can tell no difference at all."),
     ],
 )  # fmt: skip
 def test_what_should_be_thought_over_is_said(asked: dict[str, Any], said: str) -> None:
     assert any(said in warning for warning in plan(**asked).warnings), plan(**asked).warnings
+
+
+def test_what_checks_json_is_not_told_to() -> None:
+    assert plan(READ._replace(structured=1.0), members=4, checks=["json"]).warnings == []
 
 
 # --- measured ----------------------------------------------------------------------------------------------------------------------------

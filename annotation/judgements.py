@@ -1,10 +1,11 @@
 """Judgements: recorded once a key, stored by completion and never by side, amended by revisions, undone by a mark."""
 
+from copy import copy
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db import IntegrityError, models, transaction
+from django.db import IntegrityError, connection, models, transaction
 from django.db.models.functions import Now
 
 from accounts import audit
@@ -85,18 +86,36 @@ def submit(*, assignment: Assignment, key: UUID, answer: Answer | None = None, *
         return _submit(assignment, given, key)
 
 
+# Read again after the lock: a campaign may have closed, a lease may have ended since the page was drawn.
+_HOLD = """
+SELECT a.state, a.slot_id, c.state,
+       coalesce((SELECT max(j.revision) FROM annotation_judgement j WHERE j.assignment_id = a.id), 0),
+       EXISTS (SELECT 1 FROM annotation_judgement j WHERE j.idempotency_key = %(key)s)
+FROM annotation_assignment a JOIN annotation_campaign c ON c.id = a.campaign_id
+WHERE a.id = %(assignment)s FOR UPDATE OF a
+"""
+
+
+class _Held(NamedTuple):
+    """A locked assignment with its states as they are now, its newest revision, and whether the key at hand is in use anywhere."""
+
+    assignment: Assignment
+    revision: int
+    key_used: bool
+
+
 @transaction.atomic
 def _submit(assignment: Assignment, given: Answer, key: UUID) -> Judgement:
-    held = _hold(assignment.pk, key)
+    held, revision, key_used = _hold(assignment, key)
     given = _settled(given, held.pair)
-    if held.key_used or held.state in ANSWERED:  # type: ignore[attr-defined]
+    if key_used or held.state in ANSWERED:
         if answered := _answered(key, held, given):
             return answered
         if stands := standing(held):
             raise AlreadyAnswered(stands)
     _refuse_if_wrong(given, held)
     surplus = not _settle(held)
-    judgement = _record(held, given, key, surplus=surplus)
+    judgement = _record(held, given, key, revision=revision + 1, surplus=surplus)
     audit.record(held.annotator, "judgement.submitted", judgement, assignment=str(held.public_id), surplus=surplus)
     if not surplus and held.repeat == 0:
         slots.schedule_repeat(assignment=held)
@@ -104,21 +123,19 @@ def _submit(assignment: Assignment, given: Answer, key: UUID) -> Judgement:
     return judgement
 
 
-def _hold(pk: int, key: UUID) -> Assignment:
-    """The assignment, locked: its row's lock puts a double click, a second tab and an undo in some order. One query.
+def _hold(assignment: Assignment, key: UUID) -> _Held:
+    """Lock the assignment: its row's lock puts a double click, a second tab and an undo in some order.
 
-    `last_revision` and `key_used` are from before the lock was had; who comes second finds the state changed, or breaks a constraint.
+    What cannot have changed is taken from `assignment` as it was loaded; what can have is read here, in one small statement. `revision`
+    and `key_used` are from before the lock was had: who comes second finds the state changed, or breaks a constraint.
     """
-    newest = Judgement.objects.filter(assignment=models.OuterRef("pk")).order_by("-revision").values("revision")[:1]
-    return (
-        Assignment.objects.select_for_update(of=("self",))
-        .select_related("campaign__rubric", "annotator", "pair", "slot")
-        .annotate(
-            last_revision=models.Subquery(newest),
-            key_used=models.Exists(Judgement.objects.filter(idempotency_key=key)),
-        )
-        .get(pk=pk)
-    )
+    with connection.cursor() as cursor:
+        cursor.execute(_HOLD, {"assignment": assignment.pk, "key": key})
+        state, slot, campaign_state, revision, key_used = cursor.fetchone()
+    held = copy(assignment)
+    held.campaign = copy(assignment.campaign)
+    held.state, held.slot_id, held.campaign.state = state, slot, campaign_state
+    return _Held(held, revision, key_used)
 
 
 def _settled(given: Answer, pair: Pair) -> Answer:
@@ -153,17 +170,17 @@ def _settle(held: Assignment) -> bool:
             assignments.release(assignment=held)
         slot = assignments.take_free_slot(held) if taking else None
         held.state = AssignmentState.SURPLUS if slot is None else AssignmentState.SUBMITTED
-        held.slot = slot or held.slot
+        held.slot_id = held.slot_id if slot is None else slot.pk
     Assignment.objects.filter(pk=held.pk).update(state=held.state, slot=held.slot_id, submitted_at=Now())
     return held.state == AssignmentState.SUBMITTED
 
 
-def _record(held: Assignment, given: Answer, key: UUID, *, surplus: bool) -> Judgement:
+def _record(held: Assignment, given: Answer, key: UUID, *, revision: int, surplus: bool) -> Judgement:
     """The next revision with its marks and its edit; the draft it was made from is gone with it."""
     columns: dict[str, Any] = {name: getattr(given, name) for name in COLUMNS}
     judgement = Judgement.objects.create(
         assignment=held,
-        revision=(held.last_revision or 0) + 1,  # type: ignore[attr-defined]
+        revision=revision,
         idempotency_key=key,
         surplus=surplus,
         **{**columns, "reasons": list(given.reasons)},
@@ -210,7 +227,7 @@ def amend(*, judgement: Judgement, key: UUID, answer: Answer | None = None, **sa
 
 @transaction.atomic
 def _amend(judgement: Judgement, given: Answer, key: UUID) -> Judgement:
-    held = _hold(judgement.assignment_id, key)
+    held, _, _ = _hold(judgement.assignment, key)
     given = _settled(given, held.pair)
     if answered := _answered(key, held, given):
         return answered
@@ -223,8 +240,8 @@ def _amend(judgement: Judgement, given: Answer, key: UUID) -> Judgement:
         raise AlreadyAnswered(stands, reason)
     _refuse_if_wrong(given, held)
     # Read after the lock was had.
-    held.last_revision = held.judgements.aggregate(last=models.Max("revision"))["last"]  # type: ignore[attr-defined]
-    amended = _record(held, given, key, surplus=stands.surplus)
+    newest = held.judgements.aggregate(last=models.Max("revision"))["last"] or 0
+    amended = _record(held, given, key, revision=newest + 1, surplus=stands.surplus)
     audit.record(held.annotator, "judgement.amended", amended, assignment=str(held.public_id), revision=amended.revision)
     _consider(held)
     return amended
@@ -269,9 +286,7 @@ def _undo_last(campaign: Campaign, annotator: User) -> Assignment:
         raise NothingToUndo("There is no answer to take back.")
     later = Judgement.objects.filter(assignment__campaign=campaign, assignment__annotator=annotator, pk__gt=last.pk)
     if later.values("assignment").distinct().count() >= UNDO_DEPTH:
-        raise NothingToUndo(
-            f"The last {UNDO_DEPTH} answers can be taken back; earlier ones can be changed from your history."
-        )
+        raise NothingToUndo(f"The last {UNDO_DEPTH} answers can be taken back; earlier ones can be changed from your history.")
     held = Assignment.objects.select_for_update(of=("self",)).select_related("campaign", "annotator", "pair").get(pk=last.assignment_id)
     if reason := _why_it_stands(held):
         raise NothingToUndo(reason)

@@ -50,8 +50,9 @@ def get_campaign_for(user: User, pk: UUID) -> Campaign:
 
 
 def assignments_of(user: User) -> AssignmentQuerySet:
-    """The user's own, with what their campaign asks; texts come with `for_annotator`."""
-    return Assignment.objects.filter(annotator=user).select_related("campaign__rubric", "pair")
+    """The user's own, with what their campaign asks and without any text; those come with `for_annotator`."""
+    mine = Assignment.objects.filter(annotator=user).select_related("campaign__rubric", "pair")
+    return mine.defer("campaign__guideline", "campaign__protocol", "campaign__routing", "campaign__counts")
 
 
 def get_assignment_for(user: User, pk: UUID) -> Assignment:
@@ -83,6 +84,8 @@ def judge(request: UserRequest, pk: UUID) -> HttpResponseBase:
     if step := joining.missing(request.user):
         _keep_draft(request, assignment)
         return access.lead_to(request, step)
+    # The same person: no query for what the request knows.
+    assignment.annotator = request.user
     form = JudgementForm(request.POST, assignment=assignment)
     if not form.is_valid():
         return refused(request, assignment, form)
@@ -323,9 +326,8 @@ def _progress(user: User, assignment: Assignment) -> dict[str, Any]:
     if running is not None:
         done, total = running.answered, running.sitting.planned_pairs
     else:
-        counted = get_campaign_for(user, assignment.campaign.public_id)
-        done: int = counted.answered  # type: ignore[attr-defined, no-redef]
-        total: int = done + counted.left + (1 if assignment.state in LATE else 0)  # type: ignore[attr-defined, no-redef]
+        done, left = Campaign.objects.for_queue(user).filter(pk=assignment.campaign_id).values_list("answered", "left").get()
+        total = done + left + (1 if assignment.state in LATE else 0)
     if assignment.state in ANSWERED:
         number = done
     else:

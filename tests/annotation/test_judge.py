@@ -251,13 +251,13 @@ def test_its_queries_do_not_grow_with_pairs_or_answers(
         held = lease(made, alice)
         as_alice.get(address(held))
         # Session, user with roles; the pair, its answers; the session under way, what is left, whether there is one to undo.
-        with django_assert_num_queries(7):
+        with django_assert_num_queries(8):
             as_alice.get(address(held))
         for _ in range(10):
             judge(made, alice)
     sittings.start(campaign=made, annotator=alice, minutes=30)
     held = lease(made, alice)
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(7):
         as_alice.get(address(held))
 
 

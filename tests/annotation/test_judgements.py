@@ -17,6 +17,7 @@ from accounts.models import AuditEntry, User
 from annotation import adjudications, assignments, campaigns, judgements, memberships, slots
 from annotation.judgements import AlreadyAnswered, Answer, AnswerRefused, KeyReused, NothingToUndo, SideVerdict, Span
 from annotation.models import Assignment, Campaign, Dispute, Draft, Edit, ErrorSpan, Judgement, Slot, Verdict
+from annotation.views import rating
 from tests.annotation.build import campaign, judge, lease, qualification
 
 pytestmark = pytest.mark.django_db
@@ -306,6 +307,8 @@ def test_answering_takes_a_fixed_number_of_queries(alice: User, bob: User, djang
         while _is_repeated(held):
             judgements.submit(assignment=held, verdict=Verdict.FIRST_MUCH, key=uuid4())
             held = lease(made, alice)
+        # As the page's view loads it.
+        held = rating.assignments_of(alice).select_related("annotator").get(pk=held.pk)
         # Two are the savepoint of the test's own transaction.
         with django_assert_num_queries(2 + 7):
             judgements.submit(assignment=held, verdict=Verdict.FIRST_MUCH, key=uuid4())

@@ -21,7 +21,7 @@ from annotation.models import (
     SnapshotEvidence,
     SnapshotRow,
 )
-from training.intervals import Share, wilson
+from training.intervals import Share, share
 from training.models import Evaluation, Run
 
 ENOUGH_REPEATS = 10
@@ -235,11 +235,7 @@ def _studied(versions: Collection[int]) -> dict[int, Share]:
         for version, score in ((first, won), (second, 1 - won)):
             if version in versions:
                 scores[version].append(score)
-    return {
-        version: Share(value=sum(won) / len(won), low=wilson(sum(won), len(won))[0], high=wilson(sum(won), len(won))[1], n=len(won))
-        for version, won in scores.items()
-        if len(won) >= estimates.FLOOR
-    }
+    return {version: share(sum(won), len(won)) for version, won in scores.items() if len(won) >= estimates.FLOOR}
 
 
 def _hidden(user: User, closed: list[Campaign], runs: list[Run]) -> set[int]:

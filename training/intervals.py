@@ -1,10 +1,10 @@
-"""Intervals for shares of few things. Pure; imports nobody."""
+"""Intervals for shares of few things, before and after. Pure."""
 
 import math
 from collections.abc import Sequence
 from typing import TypedDict
 
-Z95 = 1.959964
+from annotation.estimates import wilson
 
 
 class Share(TypedDict):
@@ -16,14 +16,10 @@ class Share(TypedDict):
     n: int
 
 
-def wilson(successes: float, n: int, z: float = Z95) -> tuple[float, float]:
-    """Wilson's score interval (1927). `successes` may hold halves: a tie varies less than a coin, so it errs to the wide side."""
-    if n == 0:
-        return 0.0, 1.0
-    share = successes / n
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, middle - half), min(1.0, middle + half)
+def share(successes: float, n: int) -> Share:
+    """`successes` of `n` with Wilson's interval; halves (ties) vary less than coins, so they err to the wide side."""
+    low, high = wilson(successes, n)
+    return Share(value=successes / n, low=low, high=high, n=n)
 
 
 def win_rate(before: list[bool], after: list[bool]) -> Share:

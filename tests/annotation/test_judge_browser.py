@@ -12,6 +12,14 @@ from accounts.models import User
 from annotation.models import Assignment, Campaign, Judgement
 from tests.annotation.build import GUIDELINE, campaign
 
+# Controls of the header and of the bar that lie over their neighbours.
+OVERLAPS = """() => [...document.querySelectorAll('.top, .verdict-bar')].flatMap((bar) => {
+    const all = [...bar.querySelectorAll('.button, summary, .verdict, .theme-switch, .meter')]
+        .filter((one) => one.checkVisibility() && !one.closest('.more-panel, [popover], .menu-panel'));
+    const boxes = all.map((one) => [one, one.getBoundingClientRect()]).sort(([, one], [, other]) => one.left - other.left);
+    return boxes.slice(1).filter(([, box], nth) => box.left < boxes[nth][1].right - 1).map(([one]) => one.outerHTML.slice(0, 90));
+})"""
+
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
 
 Open = Callable[..., Any]
@@ -302,6 +310,7 @@ def test_it_is_accessible_and_fits(open_page: Open, alice: User, made: Campaign,
         assert bar["y"] + bar["height"] <= height + 1, state
         assert page.evaluate("document.documentElement.scrollWidth") <= width, state
         assert page.locator(".top").bounding_box()["height"] <= 48.5, state
+        assert page.evaluate(OVERLAPS) == [], state
 
     start(page)
     page.keyboard.press("2")

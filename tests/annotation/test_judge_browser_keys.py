@@ -413,7 +413,7 @@ def test_a_qualification_says_what_was_expected_before_the_next_pair(open_page: 
     page.keyboard.press("0")
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="Another answer was expected").wait_for()
-    assert "Expected: " in page.locator(".feedback").inner_text()
+    assert "You said: Both unacceptable. Expected: " in page.locator(".feedback").inner_text()
     assert page.url == first, "what was expected is told beside the pair it is about"
     assert page.locator(".verdict-bar").count() == 0
     picture(page, "feedback")

@@ -326,8 +326,9 @@ def _progress(user: User, assignment: Assignment) -> dict[str, Any]:
     if running is not None:
         done, total = running.answered, running.sitting.planned_pairs
     else:
-        done, left = Campaign.objects.for_queue(user).filter(pk=assignment.campaign_id).values_list("answered", "left").get()
-        total = done + left + (1 if assignment.state in LATE else 0)
+        counted = Campaign.objects.for_queue(user).only("pk").get(pk=assignment.campaign_id)
+        done = counted.answered  # type: ignore[attr-defined]
+        total = done + counted.left + (1 if assignment.state in LATE else 0)  # type: ignore[attr-defined]
     if assignment.state in ANSWERED:
         number = done
     else:

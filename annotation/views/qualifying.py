@@ -41,12 +41,13 @@ def qualification(request: UserRequest, pk: UUID) -> HttpResponseBase:
         return _go_on(request, campaign)
     standing = qualifications.standing(campaign=campaign, user=request.user)
     pairs = standing.total if standing else qualifications.pairs_of(campaign)
+    pace = sittings.paces(annotator=request.user, campaigns=[campaign.pk])[campaign.pk]
     opens = Campaign.objects.for_queue(request.user).filter(qualification=campaign, state=CampaignState.OPEN).order_by("-pk")
     page = {
         "campaign": campaign,
         "standing": standing,
         "pairs": pairs,
-        "minutes": max(1, round(pairs * sittings.pace(annotator=request.user).minutes)),
+        "minutes": max(1, round(pairs * pace.minutes)),
         "needed": qualifications.needed(campaign, pairs),
         "guideline": prose.render(campaign.guideline),
         "axes": campaign.rubric.content.get("axes", []),

@@ -36,6 +36,7 @@ class Card:
     busy: int
     minutes: int = 0
     promised: int = 0
+    own_pace: bool = False
     choices: tuple[int, ...] = ()
     sitting: sittings.Running | None = None
     qualification: Campaign | None = None
@@ -69,12 +70,13 @@ def queue(request: UserRequest) -> HttpResponse:
 
 def _cards(user: User, running: list[Campaign]) -> list[Card]:
     """The cards of campaigns that run, what can be rated first. A handful of queries, however many campaigns there are."""
-    pace = sittings.pace(annotator=user)
+    asks = {row.pk for row in running} | {row.qualification_id for row in running if row.qualification_id is not None}
+    paces = sittings.paces(annotator=user, campaigns=asks)
     members = {member.campaign_id: member for member in Membership.objects.filter(user=user)}
     undoable = Judgement.objects.undoable_campaigns(user)
     open_sittings = sittings.running(annotator=user)
     frees = _next_free(user, running)
-    asked = qualifications.sizes([row.qualification_id or row.pk for row in running])
+    asked = qualifications.sizes(asks)
     passed = {pk for pk, member in members.items() if member.qualified_at is not None}
     gates = {row.qualification_id for row in running if row.qualification_id is not None}
     cards = []
@@ -88,7 +90,9 @@ def _cards(user: User, running: list[Campaign]) -> list[Card]:
         card = Card(row, "", *counts, may_undo=row.pk in undoable, next_free=frees.get(row.pk), sitting=open_sittings.get(row.pk))
         if gate is not None and gate.pk not in passed:
             card.qualification, card.qualification_pairs = gate, asked.get(gate.pk, 0)
-            card.qualification_minutes = max(1, round(card.qualification_pairs * pace.minutes))
+            card.qualification_minutes = max(1, round(card.qualification_pairs * paces[gate.pk].minutes))
+        pace = paces[row.pk]
+        card.own_pace = pace.source == "times"
         card.minutes = max(1, round(card.left * pace.minutes))
         card.promised = min(power.pairs_promised(row.session_minutes, pace), card.left)
         card.choices = tuple(sorted({*sittings.MINUTES, row.session_minutes}))

@@ -10,12 +10,18 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import Consent, User
-from annotation import campaigns, memberships
+from annotation import campaigns, memberships, power
 from annotation.models import Assignment, Campaign, Judgement, Verdict
 from tests.annotation.build import campaign, judge, lease, qualification
 
 pytestmark = pytest.mark.django_db
 ADDRESS = "/rate/"
+
+
+@pytest.fixture(autouse=True)
+def slow_readers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The short texts here take two minutes a pair."""
+    monkeypatch.setattr(power, "READING", 39 / 2)
 
 
 def text(client: Client) -> str:
@@ -37,7 +43,10 @@ def test_the_estimate_follows_the_annotators_own_pace(as_alice: Client, alice: U
     for _ in range(5):
         judge(made, alice)
     Judgement.objects.update(active_ms=30_000)
-    assert "10 pairs left for you, about 5 minutes. You have judged 5." in text(as_alice)
+    page = text(as_alice)
+    assert "10 pairs left for you, about 5 minutes. You have judged 5." in page
+    Judgement.objects.update(active_ms=300_000)
+    assert "About 4 pairs in 20 minutes at your pace." in text(as_alice)
 
 
 def test_start_leads_to_a_pair(as_alice: Client, alice: User) -> None:

@@ -8,11 +8,17 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
-from annotation import campaigns
+from annotation import campaigns, power
 from annotation.models import Assignment, Campaign, Judgement, Sitting
 from tests.annotation.build import campaign, judge
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def slow_readers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The short texts here take two minutes a pair."""
+    monkeypatch.setattr(power, "READING", 39 / 2)
 
 
 def start(client: Client, made: Campaign, **chosen: Any) -> Any:

@@ -6,11 +6,17 @@ import pytest
 from django.utils import timezone
 
 from accounts.models import AuditEntry, User
-from annotation import assignments, sittings
+from annotation import assignments, power, sittings
 from annotation.models import Assignment, AssignmentState, Campaign, Judgement, Sitting
 from tests.annotation.build import campaign, judge, lease
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def slow_readers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The short texts here take two minutes a pair."""
+    monkeypatch.setattr(power, "READING", 39 / 2)
 
 
 @pytest.fixture
@@ -25,7 +31,7 @@ def ago(sitting: Sitting, minutes: float) -> Sitting:
 
 
 def test_it_plans_the_pairs_that_fit_at_the_raters_pace(made: Campaign, alice: User) -> None:
-    assert sittings.start(campaign=made, annotator=alice, minutes=10).planned_pairs == 5  # two minutes a pair until five were timed
+    assert sittings.start(campaign=made, annotator=alice, minutes=10).planned_pairs == 5  # by its words, until five were timed
     sittings.end(sitting=Sitting.objects.get())
     for _ in range(5):
         judge(made, alice)
@@ -142,3 +148,26 @@ def test_the_last_three_answers_of_a_campaign_are_looked_at(made: Campaign, alic
     latest = Judgement.objects.latest("pk")
     Judgement.objects.filter(pk=latest.pk).update(active_ms=9_000)
     assert not sittings.pause_advised(campaign=made, annotator=alice)
+
+
+# --- how long a pair takes ---------------------------------------------------------------------------------------------------------------
+
+
+def test_words_tell_the_pace_until_five_answers_do(made: Campaign, alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(power, "READING", 230)
+
+    def pace() -> tuple[float, str]:
+        found = sittings.paces(annotator=alice, campaigns=[made.pk])[made.pk]
+        return round(found.minutes, 3), found.source
+
+    # 10 words of instruction, 11 of input, 9 of each answer.
+    assert pace() == (round(39 / 230, 3), "words")
+    for number in range(1, 6):
+        judgement = judge(made, alice)
+        Judgement.objects.filter(pk=judgement.pk).update(active_ms=number * 30_000)
+        assert pace()[1] == ("times" if number == 5 else "words")
+    assert pace() == (1.5, "times")
+
+
+def test_a_campaign_without_pairs_is_thought_to_take_two_minutes_a_pair(alice: User) -> None:
+    assert sittings.paces(annotator=alice, campaigns=[0])[0].minutes == 2.0

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db.models import Count, Max, Q
 from django.urls import reverse
 
-from annotation.models import AssignmentState, Campaign, CampaignState, Judgement, Pair, Sample, Slot, Snapshot
+from annotation.models import AssignmentState, Campaign, CampaignState, Dispute, Judgement, Pair, Sample, Snapshot
 from jobs import pulses
 from jobs.models import State
 from modelhub.models import Alias, AliasName, ModelVersion
@@ -76,6 +76,7 @@ def overview() -> dict[str, Any]:
         "family": families.progress(),
         "absent": pulses.missing(),
         "models": ModelVersion.objects.exists(),
+        "flags": Dispute.objects.open_flags().count(),
     }
 
 
@@ -113,12 +114,10 @@ def _judgements() -> Stage:
     if seen["simulated"]:
         stage.note = f"by clinicians, and {seen['simulated']:,} by simulated raters"
         stage.badges = ["simulated"]
-    running = Campaign.objects.filter(state=CampaignState.OPEN, simulated=False).first()
+    running = Campaign.objects.filter(state=CampaignState.OPEN, simulated=False, purpose="collect").with_progress().first()
     if running is not None:
-        wanted = Slot.objects.filter(campaign=running).count()
-        given = running.assignments.filter(state=AssignmentState.SUBMITTED).count()
-        if given < wanted:
-            stage.blocker = f"“{running.name}”: {given:,} of {wanted:,} given."
+        if running.done < running.wanted:
+            stage.blocker = f"“{running.name}”: {running.done:,} of {running.wanted:,} given."
             stage.action = None if seen["n"] else Action("See the campaign", reverse("annotation:campaign", args=[running.public_id]))
     elif draft := Campaign.objects.filter(state=CampaignState.DRAFT, simulated=False).first():
         stage.blocker = "No campaign is open."

@@ -2,11 +2,15 @@
 
 import json
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from django.test import Client
 
 from accounts.models import User
+from annotation import judgements
+from annotation.answers import Answer
+from annotation.models import Harm, Severity, Verdict
 from modelhub import aliases
 from tests.annotation import build as annotating
 from tests.cast import person, signed_in
@@ -130,3 +134,14 @@ def test_it_asks_the_database_a_fixed_number_of_questions(as_dan: Client, tmp_pa
     build.snapshot(pairs=30)
     with django_assert_max_num_queries(40):  # type: ignore[operator]
         as_dan.get("/")
+
+
+def test_open_safety_flags_are_said_first(as_dan: Client, alice: User) -> None:
+    assert "flagged as harmful" not in as_dan.get("/").text
+    made = annotating.campaign([alice], pairs=2)
+    held = annotating.lease(made, alice)
+    answer = Answer(verdict=Verdict.FIRST_MUCH, harm_second=Severity.MAJOR, harm_second_type=Harm.WRONG_DOSE)
+    judgements.submit(assignment=held, answer=answer, key=uuid4())
+    page = " ".join(as_dan.get("/").text.split())
+    assert "1 pair flagged as harmful" in page
+    assert 'href="/safety/"' in page

@@ -50,7 +50,6 @@ def qualification(request: UserRequest, pk: UUID) -> HttpResponseBase:
         "minutes": max(1, round(pairs * pace.minutes)),
         "needed": qualifications.needed(campaign, pairs),
         "guideline": prose.render(campaign.guideline),
-        "axes": campaign.rubric.content.get("axes", []),
         "opens": opens,
         "open": campaign.state == CampaignState.OPEN,
         "step": joining.missing(request.user),

@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 
 from accounts.models import Consent, User
-from annotation import campaigns, power
+from annotation import campaigns, power, rubrics
 from annotation.models import Assignment, Campaign, Verdict
 from tests.annotation.build import campaign, judge, qualification
 from tests.cast import signed_in
@@ -52,6 +52,12 @@ def test_it_says_what_is_asked_before_it_begins(as_alice: Client, qualifying: Ca
     assert "4 of 5 as expected are enough" in page
     assert "There are 2 tries" in page
     assert "Judge what is correct and safe before what is complete" in page
+
+
+def test_it_shows_the_rubric_with_what_each_point_means(as_alice: Client, alice: User) -> None:
+    page = text(as_alice, qualification([alice], pairs=1, rubric=rubrics.template("T2")))
+    assert "Which one keeps more of what matters in the source?" in page
+    assert "A keeps a finding that decides what is done next; B has lost it." in page
 
 
 def test_start_leads_to_the_first_pair_and_feedback_follows_each_answer(as_alice: Client, qualifying: Campaign) -> None:

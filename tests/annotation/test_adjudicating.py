@@ -240,6 +240,7 @@ def on_page(open_page: Any, carol: User) -> Any:
     return open_page(carol)
 
 
+@pytest.mark.browser
 @pytest.mark.django_db(transaction=True)
 def test_by_keyboard_a_digit_decides_and_enter_sends(on_page: Any, alice: User, bob: User) -> None:
     made = campaign([alice, bob], pairs=1, overlap=2)
@@ -263,6 +264,7 @@ def test_by_keyboard_a_digit_decides_and_enter_sends(on_page: Any, alice: User, 
     assert on_page.complaints == []
 
 
+@pytest.mark.browser
 @pytest.mark.django_db(transaction=True)
 def test_without_javascript_a_ruling_is_made_all_the_same(open_page: Any, carol: User, alice: User, bob: User) -> None:
     made = campaign([alice, bob], pairs=1, overlap=2)

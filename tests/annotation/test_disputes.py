@@ -1,9 +1,11 @@
 """What becomes a dispute, what does not, and what becomes of it when the votes change."""
 
+import threading
+import time
 from uuid import uuid4
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import AuditEntry, User
@@ -153,3 +155,28 @@ def test_opening_is_on_record_without_a_word_of_the_texts(doubled: Campaign, ali
     entry = AuditEntry.objects.get(verb="dispute.opened")
     assert entry.details == {"kind": "harm", "severity": 2}
     assert entry.object_id == str(Dispute.objects.get().public_id)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_opposed_votes_at_the_same_moment_see_each_other(doubled: Campaign, alice: User, bob: User) -> None:
+    held = {rater.pk: lease(doubled, rater) for rater in (alice, bob)}
+    voted = threading.Event()
+
+    def first() -> None:
+        with transaction.atomic():
+            judgements.submit(assignment=held[alice.pk], verdict=Verdict.FIRST_MUCH, key=uuid4())
+            voted.set()
+            time.sleep(0.5)  # Bob's vote is under way; hers is not committed yet.
+        connection.close()
+
+    def second() -> None:
+        voted.wait()
+        judgements.submit(assignment=held[bob.pk], verdict=Verdict.SECOND_MUCH, key=uuid4())
+        connection.close()
+
+    hands = [threading.Thread(target=hand) for hand in (first, second)]
+    for hand in hands:
+        hand.start()
+    for hand in hands:
+        hand.join()
+    assert state_of(doubled) == ("opposed", "open", 0)

@@ -96,17 +96,24 @@ LEFT_COUNTED = 1000
 _OPEN_TO_THEM = """
 SELECT 1 FROM annotation_membership m
 CROSS JOIN LATERAL unnest(array_append(m.audiences, ''::varchar)) AS audience(name)
-JOIN annotation_slot s ON s.campaign_id = m.campaign_id AND s.audience = audience.name AND s.open AND s.reserved_for_id IS NULL
+CROSS JOIN LATERAL (
+    SELECT 1 FROM annotation_slot s
+    WHERE s.campaign_id = m.campaign_id AND s.audience = audience.name AND s.open AND s.reserved_for_id IS NULL
+      AND NOT EXISTS (
+          SELECT 1 FROM annotation_assignment a
+          WHERE a.pair_id = s.pair_id AND a.annotator_id = %(user)s AND a.state IN ('leased', 'submitted', 'surplus')
+          OFFSET 0
+      )
+      AND NOT EXISTS (
+          SELECT 1 FROM annotation_slot e
+          WHERE e.pair_id = s.pair_id AND e.number < s.number AND e.open AND e.reserved_for_id IS NULL
+            AND (e.audience = '' OR e.audience = ANY (m.audiences))
+          OFFSET 0
+      )
+    ORDER BY s.position, s.number
+    LIMIT {most}
+) AS found
 WHERE m.campaign_id = annotation_campaign.id AND m.user_id = %(user)s AND m.active
-  AND NOT EXISTS (
-      SELECT 1 FROM annotation_assignment a
-      WHERE a.pair_id = s.pair_id AND a.annotator_id = %(user)s AND a.state IN ('leased', 'submitted', 'surplus')
-  )
-  AND NOT EXISTS (
-      SELECT 1 FROM annotation_slot e
-      WHERE e.pair_id = s.pair_id AND e.number < s.number AND e.open AND e.reserved_for_id IS NULL
-        AND (e.audience = '' OR e.audience = ANY (m.audiences))
-  )
 """
 # Kept for them: gold, repeats, what was reassigned. Repeats that wait for their day are not there yet.
 _KEPT_FOR_THEM = """
@@ -159,7 +166,7 @@ class CampaignQuerySet(models.QuerySet["Campaign"]):
         `left` stops at LEFT_COUNTED, so that its price does not grow with the campaign; below it is exact.
         """
         return self.for_rater(user).annotate(
-            left=_capped(_OPEN_TO_THEM, user)
+            left=_capped(_OPEN_TO_THEM.format(most=LEFT_COUNTED), user)
             + _capped(_KEPT_FOR_THEM.format(waiting="NOT"), user)
             + _capped(_OWN_LEASES, user)
             + _capped(_OTHERS_LEASES.format(when="<="), user),

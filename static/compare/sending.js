@@ -52,7 +52,7 @@ const showUnsent = () => {
   if (late.length === 0) return notice("unsent");
   const count = `${several(outbox.length, "answer", "answers")} not saved yet. `;
   if (signedOut) notice("unsent", `${count}You were signed out. `, link("/accounts/login/", "Sign in in another tab", true), "; then they are sent by themselves.");
-  else notice("unsent", `${count}The server cannot be reached; they are sent again by themselves. Keep this page open. `, button("Send now", () => wake()));
+  else notice("unsent", `${count}The server cannot be reached; trying again. Keep this page open. `, button("Send now", () => wake()));
 };
 setInterval(() => { if (outbox.length) showUnsent(); }, 500);
 showUnsent();

@@ -155,3 +155,26 @@ def results(*, campaign: Campaign) -> list[Result]:
         asked.setdefault(annotator, []).append(verdict in (accepts or ()))
     members = User.objects.filter(memberships__campaign=campaign).order_by("username")
     return [Result(member, sum(asked.get(member.pk, [])), len(asked.get(member.pk, []))) for member in members]
+
+
+class PairResult(NamedTuple):
+    """How a gold pair was answered first: `right` of `asked` raters. One that most miss is more likely wrong than they are."""
+
+    number: int
+    task: str
+    right: int
+    asked: int
+
+
+def by_pair(*, campaign: Campaign) -> list[PairResult]:
+    """Every gold pair with its first answers of every rater's first asking, in the campaign's order. Two queries."""
+    given = Judgement.objects.filter(
+        assignment__campaign=campaign, assignment__slot__kind=SlotKind.GOLD, assignment__repeat=0, revision=1
+    ).values_list("assignment__pair", "verdict", "assignment__pair__gold__accepts")
+    answers: dict[int, list[bool]] = {}
+    for pair, verdict, accepts in given:
+        answers.setdefault(pair, []).append(verdict in (accepts or ()))
+    pairs = campaign.pairs.filter(gold__isnull=False).order_by("position").values_list("pk", "prompt__sample__task_type")
+    return [
+        PairResult(number, task, sum(answers.get(pk, [])), len(answers.get(pk, []))) for number, (pk, task) in enumerate(pairs, start=1)
+    ]

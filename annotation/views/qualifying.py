@@ -14,7 +14,7 @@ from accounts import access, joining
 from accounts.access import TRAINERS, UserRequest
 from accounts.models import Role, User
 from annotation import assignments, golds, qualifications, sittings
-from annotation.models import Campaign, CampaignState, Gold, Membership
+from annotation.models import Campaign, CampaignState, Membership
 from annotation.views.rating import RATERS
 from web import prose
 
@@ -105,13 +105,14 @@ def gold(request: UserRequest, pk: UUID) -> HttpResponse:
 
 def _show(request: UserRequest, campaign: Campaign, form: SettledForm, status: int = 200) -> HttpResponse:
     members = {member.user_id: member for member in campaign.memberships.all()}
-    results = golds.results(campaign=campaign)
+    results, by_pair = golds.results(campaign=campaign), golds.by_pair(campaign=campaign)
     if campaign.purpose == qualifications.QUALIFY:
         scores = qualifications.scores(campaign=campaign)
         results = [golds.Result(result.user, *scores.get(result.user.pk, (0, 0))) for result in results]
     page = {
         "campaign": campaign,
-        "pairs": Gold.objects.filter(pair__campaign=campaign).count(),
+        "pairs": len(by_pair),
+        "by_pair": by_pair,
         "rows": [(result, members[result.user.pk]) for result in results],
         "qualifies": campaign.purpose == qualifications.QUALIFY,
         "enough": golds.ENOUGH,

@@ -107,5 +107,5 @@ def test_its_queries_do_not_grow_with_members(
         for member in members:
             judge(made, member)
         as_dan.get(address(made))
-        with django_assert_num_queries(8):
+        with django_assert_num_queries(9):
             as_dan.get(address(made))

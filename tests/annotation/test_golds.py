@@ -26,7 +26,7 @@ from annotation.models import (
     Split,
     Verdict,
 )
-from tests.annotation.build import campaign, judge, lease
+from tests.annotation.build import campaign, judge, lease, qualification
 
 pytestmark = pytest.mark.django_db
 FIRST = ["first_much", "first_slightly"]
@@ -244,3 +244,11 @@ def test_results_count_standing_answers_by_member(alice: User, bob: User) -> Non
         judge(made, alice, Verdict.FIRST_SLIGHTLY if held.pair.position else Verdict.SECOND_MUCH)
     found = {result.user.username: (result.right, result.asked, result.enough) for result in golds.results(campaign=made)}
     assert found == {"alice": (1, 2, False), "bob": (0, 0, False)}
+
+
+def test_a_pair_that_most_miss_shows(alice: User, bob: User, carol: User) -> None:
+    made = qualification([alice, bob, carol], pairs=2)
+    for rater, second in ((alice, Verdict.FIRST_MUCH), (bob, Verdict.SECOND_MUCH), (carol, Verdict.SECOND_SLIGHTLY)):
+        judge(made, rater, Verdict.FIRST_SLIGHTLY)
+        judge(made, rater, second)
+    assert golds.by_pair(campaign=made) == [(1, "summarization", 3, 3), (2, "summarization", 1, 3)]

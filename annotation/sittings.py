@@ -18,6 +18,9 @@ from annotation.models import Assignment, AssignmentQuerySet, AssignmentState, C
 MINUTES = (10, 20, 30)
 # Reading that nobody does: three pairs in a row faster than this many words a minute ask for a pause, gently (product.md 3.1).
 HURRIED_WORDS, HURRIED_PAIRS = 600, 3
+# Five minutes are 3,000 words at that speed, more than any screen holds: then there is nothing to count.
+LONG_MS = 300_000
+_TEXTS = ("pair__prompt__sample__instruction", "pair__prompt__sample__input", "pair__first__text", "pair__second__text")
 # A person's own pace: of this many last answers, once so many were timed; never less than a second a pair, and minutes where
 # nothing is known.
 LAST, ENOUGH_OWN, SHORTEST, UNKNOWN = 50, 5, 1 / 60, 2.0
@@ -189,8 +192,11 @@ def hurried(read: Sequence[tuple[int, int | None]]) -> bool:
 
 
 def read_too_fast(assignment: Assignment, spent: int | None) -> bool:
-    """Whether `spent` milliseconds are less than reading this pair takes anybody: asked first, for it costs no query."""
-    return spent is not None and words_of(assignment) * 60_000 > HURRIED_WORDS * spent
+    """Whether `spent` milliseconds are less than reading this pair takes anybody. One query, and none where the time was long."""
+    if spent is None or spent > LONG_MS:
+        return False
+    texts = Assignment.objects.filter(pk=assignment.pk).values_list(*_TEXTS).get()
+    return sum(len(text.split()) for text in texts) * 60_000 > HURRIED_WORDS * spent
 
 
 def words_of(assignment: Assignment) -> int:

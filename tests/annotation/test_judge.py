@@ -268,9 +268,9 @@ def test_answering_in_the_background_takes_a_fixed_number_of_queries(
     for _ in range(2):
         held = lease(made, alice)
         assert assignments.lease_ahead(campaign=made, annotator=alice, beside=held) is not None
-        # Session, user with roles, the pair; nine of judgements.submit; the session under way, the pair in hand.
-        with django_assert_num_queries(14):
-            assert send(as_alice, held, background=True).status_code == 204
+        # Session, user with roles, the pair; nine of judgements.submit; the words on screen; the session under way, the pair in hand.
+        with django_assert_num_queries(15):
+            assert send(as_alice, held, background=True, active_ms="41000").status_code == 204
         for _ in range(10):
             judge(made, alice)
 

@@ -185,11 +185,18 @@ def _nothing(counts: Mapping[str, int]) -> str:
 
 def _check_names(name: str, guideline: str, batches: Iterable[GenerationBatch]) -> None:
     """Annotators read the campaign's name and guideline: neither may say who wrote the texts."""
-    seen = f"{name} {guideline}".casefold()
+    if named := producer_named(f"{name} {guideline}", batches):
+        raise CampaignRefused(f"Annotators see the campaign's name and guideline: they must not name a producer ({named}).")
+
+
+def producer_named(text: str, batches: Iterable[GenerationBatch]) -> str:
+    """The first producer of `batches` that `text`, which raters will read, names as a word of its own; else ""."""
+    seen = text.casefold()
     for batch in batches:
         producer = str(batch).casefold()
         if len(producer) > 2 and re.search(rf"(?<!\w){re.escape(producer)}(?!\w)", seen):
-            raise CampaignRefused(f"Annotators see the campaign's name and guideline: they must not name a producer ({batch}).")
+            return str(batch)
+    return ""
 
 
 def _written_by_toys(batches: Iterable[GenerationBatch]) -> bool:
@@ -421,6 +428,7 @@ def _left_unjudged(
     """A draft over the pairs of a closed campaign that have no vote, in their order; each keeps the probability it was drawn with."""
     if campaign.state != CampaignState.CLOSED:
         raise CampaignRefused("Its pairs are still being judged: close it first, or choose other texts.")
+    _check_names(name, campaign.guideline, sources_of(campaign).batches)
     judged = campaign.assignments.filter(state=AssignmentState.SUBMITTED, repeat=0).values("pair")
     rest = (
         Pair.objects.filter(campaign=campaign, gold__isnull=True, prompt__sample__withdrawn_at__isnull=True)

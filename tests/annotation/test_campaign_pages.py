@@ -345,12 +345,15 @@ def test_expected_answers_are_written_pair_by_pair(as_dan: Client, alice: User) 
     page = f"/campaigns/{made.public_id}/answers/"
     assert "0 of 7 pairs have one" in as_dan.get(page).content.decode()
     last = made.pairs.get(position=6)
-    empty = as_dan.post(page, {"pair": last.pk, "page": "2", f"{last.pk}-explanation": "It invents a dose."})
+    empty = as_dan.post(page, {"pair": last.pk, f"{last.pk}-explanation": "It invents a dose."})
     assert empty.status_code == 422
     assert "Say which verdicts are right." in empty.content.decode()
     assert "It invents a dose." in empty.content.decode()
+    telling = {"pair": last.pk, f"{last.pk}-accepts": ["first_much"], f"{last.pk}-explanation": f"{last.second.batch} invents a dose."}
+    assert "it must not name a producer" in as_dan.post(page, telling).content.decode()
+    assert not made.pairs.filter(gold__isnull=False).exists()
     for pair in made.pairs.all():
-        as_dan.post(page, {"pair": pair.pk, "page": "1", f"{pair.pk}-accepts": ["second_much", "second_slightly"]})
+        as_dan.post(page, {"pair": pair.pk, f"{pair.pk}-accepts": ["second_much", "second_slightly"]})
     assert made.pairs.filter(gold__accepts=["second_slightly", "second_much"]).count() == 7
     assert "7 of 7 pairs have one" in as_dan.get(page).content.decode()
     assert "not in this campaign" in as_dan.post(page, {"pair": "999999"}, follow=True).content.decode()

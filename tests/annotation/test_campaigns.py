@@ -381,6 +381,9 @@ def test_the_next_campaign_takes_up_what_was_left_unjudged(alice: User, bob: Use
         campaigns.derive(campaign=made, name="Next", actor=None)
     judged = {judge(made, alice).assignment.pair for _ in range(3)}
     campaigns.close(campaign=made, actor=None)
+    producer = str(made.pairs.select_related("first__batch")[0].first.batch)
+    with pytest.raises(CampaignRefused, match="must not name a producer"):
+        campaigns.derive(campaign=made, name=f"After {producer}", actor=None)
     following = campaigns.derive(campaign=made, name="Next", actor=None)
     assert following.predecessor == made
     assert following.state == CampaignState.DRAFT

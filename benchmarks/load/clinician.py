@@ -190,4 +190,4 @@ class Clinician:
             raise Unexpected(f"{page.status}: no pair on the page: {page.body[:300]!r}")
         self.sent += 1
         verdict = VERDICTS[self.sent % len(VERDICTS)]
-        return address[1], {"verdict": verdict, "key": (key[1] or key[2]).decode(), "active_ms": "9000"}
+        return address[1], {"verdict": verdict, "key": (key[1] or key[2]).decode(), "active_ms": "75000"}

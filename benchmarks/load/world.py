@@ -122,6 +122,7 @@ def campaign(raters: Sequence[Any], *, pairs: int, overlap: int, audience: Any =
         ["prompt_id", "first_id", "second_id", "position"],
         ((n, 2 * n - 1, 2 * n, n - 1) for n in numbers),
         campaign_id=made.pk,
+        stratum="summarization × Discharge Summary",
     )
     copy(
         Slot,

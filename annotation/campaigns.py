@@ -7,7 +7,8 @@
 | paused | – | – | open | paused | closed |
 | closed | – | – | – | – | – |
 
-`derive` makes the next draft from any campaign that has opened. What is closed stays closed: its members may have seen who wrote what.
+`discard` takes a draft away, and only a draft: nobody has seen it. `derive` makes the next draft from any campaign that has opened.
+What is closed stays closed: its members may have seen who wrote what.
 """
 
 import random
@@ -324,6 +325,16 @@ def close(*, campaign: Campaign, actor: User | None) -> Campaign:
     Campaign.objects.filter(pk=campaign.pk).update(closed_at=Now())
     assignments.release_all(campaign=campaign)
     return _told(campaign, actor, "campaign.closed")
+
+
+@transaction.atomic
+def discard(*, campaign: Campaign, actor: User | None) -> None:
+    """Take a draft away with its pairs; the texts stay. Raises CampaignRefused for anything that was ever open, or that others ask for."""
+    held = _held(campaign, CampaignState.DRAFT, "Only a draft can be discarded: what was open has been seen, and stays on record.")
+    if asking := held.opens.order_by("pk").first():
+        raise CampaignRefused(f"“{asking.name}” asks for this qualification: discard that one first, or open this one.")
+    audit.record(actor, "campaign.discarded", held, pairs=held.pairs.count())
+    held.delete()
 
 
 def _move(campaign: Campaign, before: Collection[str], after: str, otherwise: str) -> None:

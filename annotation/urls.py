@@ -62,6 +62,7 @@ urlpatterns = [
     path("campaigns/<uuid:pk>/pause/", managing.campaign_pause, name="campaign-pause"),
     path("campaigns/<uuid:pk>/resume/", managing.campaign_resume, name="campaign-resume"),
     path("campaigns/<uuid:pk>/extend/", managing.campaign_extend, name="campaign-extend"),
+    path("campaigns/<uuid:pk>/discard/", managing.campaign_discard, name="campaign-discard"),
     path("campaigns/<uuid:pk>/close/", managing.campaign_close, name="campaign-close"),
     path("campaigns/<uuid:pk>/derive/", managing.campaign_derive, name="campaign-derive"),
     path("campaigns/<uuid:pk>/protocol/", managing.campaign_protocol, name="campaign-protocol"),

@@ -180,6 +180,14 @@ def campaign_close(request: UserRequest, pk: UUID) -> HttpResponse:
     return _back(request, pk)
 
 
+@access.allow(*TRAINERS)
+@require_POST
+def campaign_discard(request: UserRequest, pk: UUID) -> HttpResponse:
+    draft = get_campaign_for(request.user, pk)
+    gone = _carry_out(request, lambda: verbs.discard(campaign=draft, actor=request.user), "The draft is gone; its texts are still there.")
+    return redirect("annotation:campaigns") if gone else _back(request, pk)
+
+
 def _carry_out(request: UserRequest, verb: Callable[[], object], done: str = "") -> bool:
     """Do it and say so, or say why not."""
     try:

@@ -168,6 +168,7 @@ DECISIONS: dict[str, Row] = {
     "annotation:rubric-edit":      asks_first("GET", STUDIO, "POST", STUDIO),
     "annotation:rubric-retire":    asks_first("POST", STUDIO),
     "annotation:campaign-freeze":  asks_first("POST", TRAINERS),
+    "annotation:campaign-discard": asks_first("POST", TRAINERS),
     "annotation:progress":         asks_first("GET", CAROL_JUDGES),
     "annotation:calibration":      asks_first("GET", CAROL_JUDGES),
     "annotation:snapshots":        asks_first("GET", READERS),
@@ -314,6 +315,7 @@ POINTING_AT: dict[str, Callable[[House], dict[str, Any]]] = {
     "annotation:defect-decide": lambda house: {"pk": house.defect.public_id},
     "annotation:campaign": lambda house: {"pk": house.campaign.public_id},
     "annotation:campaign-open": lambda house: {"pk": house.campaign.public_id},
+    "annotation:campaign-discard": lambda house: {"pk": house.campaign.public_id},
     "annotation:campaign-close": lambda house: {"pk": house.campaign.public_id},
     **{
         f"annotation:campaign-{verb}": lambda house: {"pk": house.campaign.public_id}

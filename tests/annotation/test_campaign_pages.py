@@ -398,6 +398,14 @@ def test_what_a_lead_found_unclear_comes_back_to_the_rubric(as_dan: Client, alic
     assert "Does a missing unit" not in signed_in(alice).get(rubric).content.decode()
 
 
+def test_a_draft_is_discarded_from_its_page(as_dan: Client, alice: User) -> None:
+    made = campaign([alice], opened=False)
+    assert "Discard the draft" in as_dan.get(f"/campaigns/{made.public_id}/").text
+    page = as_dan.post(f"/campaigns/{made.public_id}/discard/", follow=True)
+    assert "The draft is gone" in page.text
+    assert not Campaign.objects.exists()
+
+
 def test_a_campaigns_pages_take_a_fixed_number_of_queries(
     as_dan: Client, alice: User, bob: User, eve: User, django_assert_num_queries: Callable[[int], Any]
 ) -> None:

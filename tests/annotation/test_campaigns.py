@@ -13,7 +13,7 @@ from django.utils import timezone
 from accounts.models import AuditEntry, Profile, User
 from annotation import assignments, campaigns, completions, golds, judgements, samples, slots
 from annotation.campaigns import CampaignRefused
-from annotation.models import Campaign, CampaignState, GenerationBatch, Pair, Sample, Slot, Split, Verdict
+from annotation.models import Campaign, CampaignState, Completion, GenerationBatch, Pair, Sample, Slot, Split, Verdict
 from tests.annotation.build import GUIDELINE, campaign, jsonl, judge, lease, row, stored_batches
 from tests.cast import person
 
@@ -473,3 +473,25 @@ def test_gold_that_nobody_has_settled_is_refused_with_the_count(alice: User) -> 
     with pytest.raises(CampaignRefused, match="Only 0 settled pairs can be used as gold"):
         campaign([alice], gold=2)
     assert not Campaign.objects.exists()
+
+
+# --- discarding ------------------------------------------------------------------------------------------------------------------------
+
+
+def test_only_a_draft_can_be_discarded_and_its_texts_stay(alice: User) -> None:
+    draft, opened = campaign([alice], opened=False), campaign([alice])
+    texts = Completion.objects.count()
+    campaigns.discard(campaign=draft, actor=alice)
+    assert list(Campaign.objects.all()) == [opened]
+    assert Completion.objects.count() == texts
+    with pytest.raises(CampaignRefused, match="Only a draft can be discarded"):
+        campaigns.discard(campaign=opened, actor=alice)
+    assert AuditEntry.objects.filter(verb="campaign.discarded").count() == 1
+
+
+def test_a_qualification_that_another_draft_asks_for_stays(alice: User) -> None:
+    qualification = campaign([alice], purpose="qualify", opened=False)
+    campaign([alice], qualification=qualification, opened=False)
+    with pytest.raises(CampaignRefused, match="asks for this qualification"):
+        campaigns.discard(campaign=qualification, actor=None)
+    assert Campaign.objects.count() == 2

@@ -200,6 +200,6 @@ def test_a_trainer_who_judges_in_an_open_campaign_is_not_offered_its_snapshot(da
     frozen = build.snapshot()
     RoleGrant.objects.create(user=dan, role=Role.ANNOTATOR)
     Campaign.objects.filter(pk=frozen.campaign_id).update(state=CampaignState.OPEN)
-    campaigns.add_members(campaign=frozen.campaign, members=[dan], actor=None)
+    campaigns.add_members(campaign=Campaign.objects.get(pk=frozen.campaign_id), members=[dan], actor=None)
     assert as_dan.get("/runs/new/", {"snapshot": str(frozen.public_id)}).status_code == 404
     assert frozen.name not in as_dan.get("/runs/new/").content.decode()

@@ -18,11 +18,10 @@ FROM accounts_user u WHERE u.id = %s
 """
 
 
-class SessionBackend(AuthenticationBackend):
+class SessionBackend(AuthenticationBackend):  # type: ignore[misc]  # allauth is untyped
     def get_user(self, user_id: Any) -> User | None:
         """The user of a session, with `roles()` known and, if so, that nothing stands between them and rating; None if disabled."""
         for user in User.objects.raw(_WITH_STANDING, [user_id]):
-            user._roles = frozenset(user.granted)
-            user._joined = user.joined
+            user._roles, user._joined = frozenset(vars(user)["granted"]), vars(user)["joined"]
             return user if self.user_can_authenticate(user) else None
         return None

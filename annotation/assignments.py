@@ -220,7 +220,7 @@ def lease_ahead(*, campaign: Campaign, annotator: User, beside: Assignment) -> A
 
 def _enter(campaign: Campaign, annotator: User, *, renew: bool = True) -> _Door | None:
     """None for somebody who is no member. Raises ConsentMissing."""
-    values = {"campaign": campaign.pk, "annotator": annotator.pk, "zone": settings.TIME_ZONE, "renew": renew}
+    values: dict[str, Any] = {"campaign": campaign.pk, "annotator": annotator.pk, "zone": settings.TIME_ZONE, "renew": renew}
     with connection.cursor() as cursor:
         cursor.execute(_ENTER, values)
         row = cursor.fetchone()
@@ -237,7 +237,7 @@ def _claim(campaign: Campaign, annotator: User, door: _Door, *, number: int, sho
 
     So a claim does not walk past all their answers. Raises IntegrityError when another tab of theirs claimed at the same moment.
     """
-    values = {
+    values: dict[str, Any] = {
         "campaign": campaign.pk,
         "annotator": annotator.pk,
         "audiences": door.audiences,
@@ -379,7 +379,7 @@ def reassign(*, to: User, actor: User | None, assignment: Assignment | None = No
     """
     if assignment is not None:
         _release(Assignment.objects.filter(pk=assignment.pk))
-    wanted = assignment.slot_id if assignment is not None else slot.pk if slot is not None else None
+    wanted: int = assignment.slot_id if assignment is not None else slot.pk if slot is not None else 0
     found = Slot.objects.select_for_update(of=("self",)).select_related("campaign").filter(pk=wanted).first()
     if found is None or not found.open:
         raise ReassignRefused("This pair is answered, withdrawn or in somebody's hands.")

@@ -231,7 +231,7 @@ def sign_out(page: Any) -> dict[str, Any]:
 
 
 def weigh(page: Any) -> dict[str, Any]:
-    """The compare page with all it loads, each part compressed as a server would."""
+    """The compare page with all it loads, each part compressed as a proxy in front of the server would; and as the server sends it."""
     bodies: list[bytes] = []
 
     def keep(response: Any) -> None:
@@ -241,7 +241,11 @@ def weigh(page: Any) -> dict[str, Any]:
     page.on("response", keep)
     page.reload(wait_until="networkidle")
     page.remove_listener("response", keep)
-    return {"page_kb_gz": round(sum(len(gzip.compress(body, 6)) for body in bodies) / 1000, 1), "page_requests": len(bodies)}
+    return {
+        "page_kb_gz": round(sum(len(gzip.compress(body, 6)) for body in bodies) / 1000, 1),
+        "page_kb": round(sum(map(len, bodies)) / 1000, 1),
+        "page_requests": len(bodies),
+    }
 
 
 def examine(browser: Any, address: str, state: Any) -> dict[str, Any]:

@@ -114,12 +114,12 @@ def _judgements() -> Stage:
     if seen["simulated"]:
         stage.note = f"by clinicians, and {seen['simulated']:,} by simulated raters"
         stage.badges = ["simulated"]
-    opened = Campaign.objects.filter(state=CampaignState.OPEN, simulated=False, purpose="collect").with_progress()
-    running = opened.values("name", "public_id", "done", "wanted").first()
+    running = Campaign.objects.filter(state=CampaignState.OPEN, simulated=False, purpose="collect").with_progress().first()
     if running is not None:
-        if running["done"] < running["wanted"]:
-            stage.blocker = f"“{running['name']}”: {running['done']:,} of {running['wanted']:,} given."
-            stage.action = None if seen["n"] else Action("See the campaign", reverse("annotation:campaign", args=[running["public_id"]]))
+        done, wanted = running.done, running.wanted  # type: ignore[attr-defined]
+        if done < wanted:
+            stage.blocker = f"“{running.name}”: {done:,} of {wanted:,} given."
+            stage.action = None if seen["n"] else Action("See the campaign", reverse("annotation:campaign", args=[running.public_id]))
     elif draft := Campaign.objects.filter(state=CampaignState.DRAFT, simulated=False).first():
         stage.blocker = "No campaign is open."
         stage.action = Action("Open a campaign", reverse("annotation:campaign", args=[draft.public_id]))

@@ -20,7 +20,7 @@ class LastAdmin(Exception):
 
 @transaction.atomic
 def set_roles(*, user: User, roles: Collection[str], actor: User | None) -> None:
-    """Make `roles` the user's roles. Writes nothing when nothing changes.
+    """Make `roles` the user's roles; invitations sent by an administrator who is one no more are revoked. Writes nothing without a change.
 
     Raises ValueError for an unknown role, LastAdmin when it would leave no active administrator.
     """
@@ -36,7 +36,8 @@ def set_roles(*, user: User, roles: Collection[str], actor: User | None) -> None
     RoleGrant.objects.filter(user=user, role__in=had - wanted).delete()
     RoleGrant.objects.bulk_create(RoleGrant(user=user, role=role) for role in sorted(wanted - had))
     vars(user).pop("_roles", None)
-    audit.record(actor, "user.roles_changed", user, granted=sorted(wanted - had), withdrawn=sorted(had - wanted))
+    ended = {"invitations": _end_invitations(user)} if Role.ADMIN in had - wanted else {}
+    audit.record(actor, "user.roles_changed", user, granted=sorted(wanted - had), withdrawn=sorted(had - wanted), **ended)
 
 
 def is_last_admin(user: User) -> bool:
@@ -68,10 +69,14 @@ def disable(*, user: User, actor: User | None) -> bool:
     vars(user).pop("_roles", None)
     sessions = end_sessions(user)
     tokens = ApiToken.objects.filter(user=user, revoked_at__isnull=True).update(revoked_at=Now())
-    # A link that somebody without rights sent would still grant theirs.
-    invited = Invitation.objects.unanswered().filter(invited_by=user).update(revoked_at=Now())
+    invited = _end_invitations(user)
     audit.record(actor, "user.disabled", user, sessions=sessions, tokens=tokens, invitations=invited)
     return True
+
+
+def _end_invitations(user: User) -> int:
+    """A link that somebody without rights sent would still grant theirs, to whoever opens it: themselves, for one."""
+    return Invitation.objects.unanswered().filter(invited_by=user).update(revoked_at=Now())
 
 
 @transaction.atomic

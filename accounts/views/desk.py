@@ -43,7 +43,8 @@ def token_revoke(request: UserRequest, pk: int) -> HttpResponse:
 @access.allow(Role.STEWARD, Role.ADMIN)
 @require_safe
 def audit(request: UserRequest) -> HttpResponse:
-    verb, actor = request.GET.get("verb", "")[:60], request.GET.get("actor", "")[:150]
+    # NUL stands in no name, and the database takes none.
+    verb, actor = (request.GET.get(name, "").replace("\x00", "")[:150] for name in ("verb", "actor"))
     entries = Paginator(AuditEntry.objects.for_list(verb=verb, actor=actor), 50).get_page(request.GET.get("page"))
     verbs = AuditEntry.objects.order_by("verb").values_list("verb", flat=True).distinct()
     return render(request, "accounts/audit.html", {"entries": entries, "verbs": verbs, "verb": verb, "actor": actor})

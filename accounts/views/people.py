@@ -26,7 +26,8 @@ STATES = [
 @access.allow(Role.ADMIN)
 @require_safe
 def users(request: UserRequest) -> HttpResponse:
-    text, role, state = request.GET.get("q", "").strip()[:150], request.GET.get("role", ""), request.GET.get("state", "")
+    # NUL stands in no name, and the database takes none.
+    text, role, state = (request.GET.get(name, "").replace("\x00", "").strip()[:150] for name in ("q", "role", "state"))
     found = User.objects.for_list(text=text, role=role, state=state)
     page = {
         "people": Paginator(found, 100).get_page(request.GET.get("page")),

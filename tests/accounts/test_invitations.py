@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from accounts import invitations, people
 from accounts.models import AuditEntry, Invitation, RoleGrant, User
-from tests.cast import PASSWORD
+from tests.cast import PASSWORD, person
 
 LIST, NEW = "/invitations/", "/invitations/new/"
 FORM = {"name": "Dr. Amina Khan", "roles": ["annotator"], "purpose": "To compare discharge letters.", "minutes": 40, "days": 7}
@@ -334,3 +334,17 @@ def test_of_revoking_and_accepting_at_once_one_happens() -> None:
         assert came_in == (made.state == "accepted")
         assert (False in given) == came_in
         assert len(raised) == (0 if came_in else 1)
+
+
+def test_the_links_of_who_is_no_administrator_any_more_let_nobody_in(ada: User) -> None:
+    other = person("other", "admin")
+    made, _ = invited(roles=["admin"], actor=other)
+    people.set_roles(user=other, roles=["admin", "trainer"], actor=ada)
+    made.refresh_from_db()
+    assert made.state == "open"
+    people.set_roles(user=other, roles=["trainer"], actor=ada)
+    made.refresh_from_db()
+    assert made.state == "revoked"
+    with pytest.raises(invitations.InvitationClosed):
+        invitations.accept(invitation=made, username="back-again", password=PASSWORD)
+    assert AuditEntry.objects.filter(verb="user.roles_changed").latest("pk").details["invitations"] == 1

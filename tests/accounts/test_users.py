@@ -89,3 +89,8 @@ def test_its_cost_does_not_grow_with_people(as_ada: Client, django_assert_num_qu
         # Session, user with roles; invited people waiting, count, people, their roles.
         with django_assert_num_queries(6):
             as_ada.get(PAGE)
+
+
+def test_a_name_that_the_database_cannot_hold_is_nobodys(as_ada: Client, as_sam: Client) -> None:
+    assert as_ada.get(PAGE, {"q": "a\x00d"}).status_code == 200
+    assert as_sam.get("/audit/", {"actor": "\x00", "verb": "a\x00b"}).status_code == 200

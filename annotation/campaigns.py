@@ -264,7 +264,8 @@ def open(*, campaign: Campaign, actor: User | None) -> Campaign:  # reads as cam
 def _held(campaign: Campaign, state: str | Collection[str], otherwise: str) -> Campaign:
     """The campaign, locked, in the state (or one of them) that a verb needs. Raises CampaignRefused with `otherwise`."""
     wanted = [state] if isinstance(state, str) else list(state)
-    held = Campaign.objects.select_for_update(of=("self",)).select_related("rubric", "qualification", "predecessor")
+    # Claims and answers, whose rows refer to the campaign, do not wait for this lock.
+    held = Campaign.objects.select_for_update(of=("self",), no_key=True).select_related("rubric", "qualification", "predecessor")
     found = held.filter(pk=campaign.pk, state__in=wanted).first()
     if found is None:
         raise CampaignRefused(otherwise)

@@ -33,6 +33,7 @@ from annotation.models import (
     Edit,
     ErrorSpan,
     Judgement,
+    Membership,
     Pair,
 )
 
@@ -156,6 +157,8 @@ def _settle(held: Assignment) -> bool:
     if taking and held.state == AssignmentState.LEASED:
         held.state = AssignmentState.SUBMITTED
     else:
+        # Who ended this lease may have closed the campaign in the same moment: `_hold` waited for the lease, not for the campaign.
+        taking = Campaign.objects.filter(pk=held.campaign_id, state__in=TAKING).exists()
         mine = (
             Assignment.objects.select_for_update()
             .filter(pair=held.pair_id, annotator=held.annotator_id, repeat=held.repeat)
@@ -253,6 +256,8 @@ def _why_it_stands(held: Assignment) -> str:
         return "The campaign has closed: its answers stand."
     if held.campaign.state != CampaignState.OPEN:
         return "The campaign is not open: its answers stand."
+    if Membership.objects.filter(campaign=held.campaign_id, user=held.annotator_id, revoked_at__isnull=False).exists():
+        return "You rate in this campaign no more: your answers stand."
     if held.campaign.purpose == "qualify":
         return "You have been told what was expected: in a qualification the first answer counts."
     if held.pair_id in _ruled([held.pair_id]):

@@ -79,8 +79,8 @@ def freeze(*, campaign: Campaign, name: str, actor: User | None, min_judgements:
     Raises FreezeRefused when no row is left, when the campaign was never opened or only qualifies raters, or when simulated raters
     judged in a campaign that is not marked simulated.
     """
-    # Two freezes at once wait here for each other.
-    campaign = Campaign.objects.select_for_update().get(pk=campaign.pk)
+    # Two freezes at once wait here for each other; claims, whose rows refer to the campaign, wait for none.
+    campaign = Campaign.objects.select_for_update(no_key=True).get(pk=campaign.pk)
     if campaign.state == CampaignState.DRAFT:
         raise FreezeRefused("This campaign was never open: there is nothing to freeze.")
     if campaign.purpose == "qualify":

@@ -668,3 +668,16 @@ def test_a_qualification_says_what_was_expected_before_it_goes_on(as_alice: Clie
 
 def lease_nothing(client: Client, made: Campaign) -> Any:
     return client.post(f"/rate/campaigns/{made.public_id}/next/")
+
+
+def test_who_was_taken_off_changes_no_answer_any_more(as_alice: Client, alice: User) -> None:
+    made = campaign([alice], pairs=2)
+    given = judge(made, alice)
+    memberships.revoke(campaign=made, user=alice, actor=None)
+    changed = send(as_alice, given.assignment, "b_much", amends="1")
+    assert changed.status_code == 409
+    assert "You rate in this campaign no more" in changed.content.decode()
+    as_alice.post(f"/rate/campaigns/{made.public_id}/undo/")
+    given.assignment.refresh_from_db()
+    assert given.assignment.state == "submitted"
+    assert list(Judgement.objects.votes()) == [given]

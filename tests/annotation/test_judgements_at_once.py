@@ -7,13 +7,13 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from accounts.models import User
-from annotation import assignments, drafts, judgements, slots
+from annotation import assignments, campaigns, drafts, judgements, slots, snapshots
 from annotation.judgements import AlreadyAnswered, KeyReused, NothingToUndo
 from annotation.models import Assignment, Campaign, Draft, Judgement, Verdict
-from tests.annotation.build import campaign, lease
+from tests.annotation.build import campaign, judge, lease
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(120)]
 TIMES = 5
@@ -114,3 +114,47 @@ def test_a_draft_on_its_way_while_the_answer_arrives_is_not_left_over(alice: Use
         assert isinstance(given[0], Judgement)
         assert all(isinstance(one, bool | AlreadyAnswered) for one in given[1:]), given
     assert Draft.objects.count() == 0
+
+
+def in_a_thread(call: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
+    """Start `call` on a connection that waits two seconds for a lock; what it returned or raised is in the list once it has ended."""
+    said: list[Any] = []
+
+    def one() -> None:
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SET lock_timeout = '2s'")
+            said.append(call())
+        except Exception as raised:
+            said.append(raised)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=one)
+    thread.start()
+    return thread, said
+
+
+def test_an_answer_that_waits_for_the_closing_is_surplus(alice: User) -> None:
+    made = campaign([alice], pairs=4)
+    held = lease(made, alice)
+    with transaction.atomic():
+        campaigns.close(campaign=made, actor=None)
+        # It reads the campaign as it was before, and then waits for its lease, which the closing ends.
+        thread, said = in_a_thread(lambda: judgements.submit(assignment=held, verdict=Verdict.FIRST_MUCH, key=uuid4()))
+        thread.join(0.5)
+        assert thread.is_alive()
+    thread.join()
+    assert said[0].surplus
+    assert Judgement.objects.votes().count() == 0
+    assert slots.unbalanced(made) == []
+
+
+def test_freezing_keeps_nobody_from_judging(alice: User, bob: User) -> None:
+    made = campaign([alice, bob], pairs=4)
+    judge(made, alice)
+    with transaction.atomic():
+        snapshots.freeze(campaign=made, name="Early", actor=None)
+        thread, said = in_a_thread(lambda: judge(made, bob))
+        thread.join()
+    assert isinstance(said[0], Judgement)

@@ -47,7 +47,8 @@ class Card:
 
     @property
     def total(self) -> int:
-        return self.answered + self.left + self.busy
+        # Without `busy`: a repeat that waits for its day would show in it which answer it repeats.
+        return self.answered + self.left
 
 
 @access.allow(*RATERS)

@@ -195,3 +195,14 @@ def test_the_guideline_has_a_page_of_its_own(as_alice: Client, alice: User) -> N
     assert "<h2>Look</h2><ol><li><strong>Safe</strong> first</li>" in page.replace("\n", "")
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert "<td>1</td><td>A</td>" in page
+
+
+def test_no_count_tells_which_answer_will_be_asked_again(as_alice: Client, alice: User) -> None:
+    made = campaign([alice], pairs=10, repeat_share=0.5)
+    again = []
+    for answered in range(1, 9):
+        given = judge(made, alice)
+        again.append(given.assignment.pair.slots.filter(kind="repeat").exists())
+        assert f"{answered} of 10" in text(as_alice)
+    assert True in again
+    assert False in again

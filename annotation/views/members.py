@@ -102,7 +102,7 @@ def campaign_reassign(request: UserRequest, pk: UUID, user: int) -> HttpResponse
     """Give what a member holds, and what is kept for them, to another member."""
     shown = get_campaign_for(request.user, pk)
     member = _member_of(shown, user)
-    other = shown.memberships.filter(user__username=request.POST.get("to", "")).select_related("user").first()
+    other = shown.memberships.filter(user__username=request.POST.get("to", "").replace("\x00", "")).select_related("user").first()
     if other is None:
         messages.error(request, "Choose who is to have their pairs.")
         return redirect("annotation:campaign-members", pk)

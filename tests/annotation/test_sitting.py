@@ -38,7 +38,7 @@ def card(sitting: Sitting) -> str:
 def test_start_begins_a_session_of_the_length_that_was_chosen(as_alice: Client, alice: User) -> None:
     made = campaign([alice], pairs=12)
     assert start(as_alice, made, minutes=30).status_code == 302
-    assert (Sitting.objects.get().planned_minutes, Sitting.objects.get().planned_pairs) == (30, 15)
+    assert (Sitting.objects.get().planned_minutes, Sitting.objects.get().planned_pairs) == (30, 12)
 
 
 def test_without_a_choice_it_is_the_campaigns_length(as_alice: Client, alice: User) -> None:

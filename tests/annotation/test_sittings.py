@@ -35,8 +35,12 @@ def test_it_plans_the_pairs_that_fit_at_the_raters_pace(made: Campaign, alice: U
     sittings.end(sitting=Sitting.objects.get())
     for _ in range(5):
         judge(made, alice)
-    Judgement.objects.update(active_ms=60_000)
-    assert sittings.start(campaign=made, annotator=alice, minutes=10).planned_pairs == 10
+    Judgement.objects.update(active_ms=120_000)
+    assert sittings.start(campaign=made, annotator=alice, minutes=12).planned_pairs == 6
+
+
+def test_it_promises_no_more_pairs_than_there_are(made: Campaign, alice: User) -> None:
+    assert sittings.start(campaign=made, annotator=alice, minutes=30).planned_pairs == 12
 
 
 def test_there_is_one_at_a_time_and_starting_again_goes_on(made: Campaign, alice: User, bob: User) -> None:

@@ -1,7 +1,7 @@
 """What flags and rulings say of completions, over all campaigns: which are harmful, which may not be trained on, which block a model."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from django.db.models import Q, QuerySet
@@ -9,6 +9,7 @@ from django.db.models import Q, QuerySet
 from annotation.models import (
     MAJOR,
     Adjudication,
+    Completion,
     DisputeState,
     Judgement,
     Prompt,
@@ -33,7 +34,7 @@ class Findings:
 
 
 def of_prompts(prompts: "QuerySet[Prompt]", *, simulated: bool) -> Findings:
-    """What holds for the completions of `prompts`, in two queries.
+    """What holds for the completions of `prompts`, in two queries, and four more where something was found.
 
     Harm belongs to a text, not to the campaign it was seen in: a flag counts in every campaign that shows the text again. In its own
     pair a lead's ruling stands in place of the flags it was given on; flags that came later count again until the lead looked anew.
@@ -58,17 +59,26 @@ def of_prompts(prompts: "QuerySet[Prompt]", *, simulated: bool) -> Findings:
     for pair_id, first, second, harm_first, harm_second in _flags(prompts, simulated=simulated):
         if pair_id not in standing:
             harmful |= _worst(first, harm_first) | _worst(second, harm_second)
-    return Findings(frozenset(harmful), barred_by(rulings.values()), rulings, standing)
+    return Findings(_wherever_written(harmful), barred_by(rulings.values()), rulings, standing)
 
 
 def barred_by(rulings: Iterable[Adjudication]) -> frozenset[int]:
-    """The completions that these rulings keep from training."""
+    """The completions that these rulings keep from training: the texts, whoever else wrote the same for the same prompt."""
     found: set[int] = set()
     for ruling in rulings:
         pair = ruling.dispute.pair
         found |= {pair.first_id} if ruling.must_not_train_first else set()
         found |= {pair.second_id} if ruling.must_not_train_second else set()
-    return frozenset(found)
+    return _wherever_written(found)
+
+
+def _wherever_written(completions: Collection[int]) -> frozenset[int]:
+    """`completions`, and every other with the same text for the same prompt: two models, or one asked twice, may write the same."""
+    if not completions:
+        return frozenset()
+    texts = set(Completion.objects.filter(pk__in=completions).values_list("prompt", "digest"))
+    beside = Completion.objects.filter(prompt__in={prompt for prompt, _ in texts}).values_list("pk", "prompt", "digest")
+    return frozenset(pk for pk, prompt, digest in beside if (prompt, digest) in texts)
 
 
 def stands(ruling: Adjudication) -> bool:
@@ -109,7 +119,7 @@ class Since:
 
 
 def since(snapshot: Snapshot) -> Since:
-    """What came to light about a snapshot's rows after it was frozen. Four queries, one of them over its rows."""
+    """What came to light about a snapshot's rows after it was frozen. Few queries, one of them over its rows."""
     rows = SnapshotRow.objects.filter(snapshot=snapshot)
     found = of_prompts(Prompt.objects.filter(pk__in=rows.values("prompt")), simulated=snapshot.simulated)
     gone = set(Sample.objects.filter(withdrawn_at__isnull=False, prompts__in=rows.values("prompt")).values_list("prompts", flat=True))

@@ -17,7 +17,7 @@ from typing import Any
 
 from django.conf import settings
 
-from annotation import snapshots
+from annotation import safety, snapshots
 from annotation.models import Pair, Prompt, Snapshot, SnapshotRow, Split
 from jobs.errors import Unprepared
 from jobs.models import Job
@@ -75,7 +75,7 @@ def inputs(job: Job) -> Iterator[tuple[str, Rows]]:
     if job.kind == "dpo":
         yield from _preferences(wanted)
     elif job.kind == "sft" and "snapshot" in wanted:
-        yield "train.jsonl", _favoured(_snapshot(wanted["snapshot"]))
+        yield "train.jsonl", _favoured(_trainable(wanted["snapshot"]))
     elif job.kind == "generate":
         yield "prompts.jsonl", _prompts(wanted["prompts"])
     elif job.kind == "evaluate":
@@ -94,8 +94,18 @@ def _snapshot(pk: int) -> Snapshot:
     return found
 
 
+def _trainable(pk: int) -> Snapshot:
+    """Asked again as every attempt begins: a job may have waited, or is tried anew, and a lead has ruled meanwhile."""
+    found = _snapshot(pk)
+    if since := safety.since(found).rows:
+        raise Unprepared(
+            "ruled_out", f"Rows of the snapshot that may not be trained on any more: {since}. Freeze anew, and start a run on that."
+        )
+    return found
+
+
 def _preferences(wanted: dict[str, Any]) -> Iterator[tuple[str, Rows]]:
-    snapshot = _snapshot(wanted["snapshot"])
+    snapshot = _trainable(wanted["snapshot"])
     for split, name in ((Split.TRAIN, "train.jsonl"), (Split.VALIDATION, "validation.jsonl")):
         rows = list(snapshots.training_rows(snapshot, split))
         if (seed := wanted.get("shuffle")) is not None:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from accounts.models import Profile, User
-from annotation import adjudications, campaigns, defects, exports, golds, judgements, safety, snapshots
+from annotation import adjudications, campaigns, completions, defects, exports, golds, judgements, safety, snapshots
 from annotation.adjudications import Ruling
 from annotation.answers import Answer, Span
 from annotation.models import (
@@ -20,6 +20,7 @@ from annotation.models import (
     Campaign,
     Defect,
     Dispute,
+    GenerationBatch,
     Judgement,
     Pair,
     Sample,
@@ -29,7 +30,7 @@ from annotation.models import (
     Verdict,
 )
 from annotation.snapshots import FreezeRefused
-from tests.annotation.build import campaign, lease, qualification
+from tests.annotation.build import campaign, jsonl, judge, lease, qualification, stored_samples
 from tests.annotation.test_disputes import answer
 from tests.cast import person
 
@@ -290,3 +291,24 @@ def _rule(lead: User, pair: int, ruling: Any) -> None:
     said = Ruling(outcome, "Looked at it.", first, second, must_not_train_first=barred_first, must_not_train_second=barred_second)
     adjudications.rule(dispute=dispute, adjudicator=lead, ruling=said, votes_version=dispute.votes_version, key=uuid4())
     assert Pair.objects.get(pk=pair).dispute.state == "ruled"
+
+
+def test_what_holds_for_a_text_holds_for_it_whoever_else_wrote_it(alice: User, bob: User, carol: User) -> None:
+    """Two systems wrote the same words for the same prompts, each compared with a third in a campaign of its own."""
+    stored_samples(2, "twice")
+    for system, text in (("north", "Give ten times the dose."), ("south", "Give ten times the dose."), ("west", "Give the dose.")):
+        rows = jsonl({"id": f"s{n}", "system": f"{system}-2", "text": text} for n in (1, 2))
+        completions.import_external(file=rows, filename="texts.jsonl", source="twice", actor=None)
+    north, south, west = GenerationBatch.objects.filter(system__endswith="-2").order_by("system")
+    opened = []
+    for rater, batches in ((alice, [north, west]), (bob, [south, west])):
+        made = campaigns.create(name="Doses", guideline="Look.", batches=batches, overlap=1, members=[rater], actor=None, seed=1)
+        opened.append(campaigns.open(campaign=made, actor=None))
+    given = answer(opened[0], alice, Verdict.SECOND_MUCH, harm_first="life_threatening", harm_first_type="wrong_dose")
+    for _ in range(2):
+        judge(opened[1], bob, Verdict.FIRST_MUCH)
+    flagged = given.assignment.pair.prompt_id
+    told = {row.prompt_id == flagged: row.votes["basis"] for row in freeze(opened[1]).rows.all()}
+    assert told == {True: "harm", False: "votes"}
+    rule(carol, given, outcome="second", harm_first="life_threatening", must_not_train_first=True)
+    assert [row.prompt_id == flagged for row in freeze(opened[1]).rows.all()] == [False]

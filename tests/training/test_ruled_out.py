@@ -10,11 +10,12 @@ from accounts.models import User
 from annotation import adjudications, judgements, snapshots
 from annotation.adjudications import Ruling
 from annotation.models import Campaign, Dispute, Snapshot, Verdict
+from jobs.errors import Unprepared
 from modelhub.models import ModelVersion
 from tests.annotation import build as annotating
 from tests.cast import person
 from tests.training import build
-from training import runs
+from training import runs, specs
 from training.models import Run
 
 pytestmark = pytest.mark.django_db
@@ -77,3 +78,12 @@ def test_the_snapshots_page_says_so_and_offers_no_launch(as_dan: Client, harvest
     assert "1 of its rows" in page
     assert "Freeze anew" in page
     assert "Launch DPO" not in page
+
+
+def test_a_run_that_was_queued_before_the_ruling_trains_nothing(harvest: Campaign, sft: ModelVersion) -> None:
+    run = start(snapshots.freeze(campaign=harvest, name="Before", actor=None), sft)
+    assert {name for name, _ in specs.inputs(run.job)} == {"train.jsonl"}
+    rule(must_not_train_first=True)
+    with pytest.raises(Unprepared, match="may not be trained on any more: 1") as refused:
+        list(specs.inputs(run.job))
+    assert refused.value.code == "ruled_out"

@@ -107,6 +107,9 @@ class _Held(NamedTuple):
 
 @transaction.atomic
 def _submit(assignment: Assignment, given: Answer, key: UUID) -> Judgement:
+    if assignment.campaign.purpose == qualifications.QUALIFY:
+        # Their outcome changes the membership, and who is revoked loses leases: the membership is locked before the lease, as there.
+        list(Membership.objects.select_for_update().filter(campaign=assignment.campaign_id, user=assignment.annotator_id))
     held, revision, key_used = _hold(assignment, key)
     given = _settled(given, held.pair)
     if key_used or held.state in ANSWERED:

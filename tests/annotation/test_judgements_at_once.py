@@ -1,6 +1,7 @@
 """The same answer several times at the same moment, from threads with connections of their own: once each, whatever arrives first."""
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -10,10 +11,10 @@ import pytest
 from django.db import connection, transaction
 
 from accounts.models import User
-from annotation import assignments, campaigns, drafts, judgements, slots, snapshots
+from annotation import assignments, campaigns, disputes, drafts, judgements, memberships, slots, snapshots
 from annotation.judgements import AlreadyAnswered, KeyReused, NothingToUndo
 from annotation.models import Assignment, Campaign, Draft, Judgement, Verdict
-from tests.annotation.build import campaign, judge, lease
+from tests.annotation.build import campaign, judge, lease, qualification
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(120)]
 TIMES = 5
@@ -158,3 +159,22 @@ def test_freezing_keeps_nobody_from_judging(alice: User, bob: User) -> None:
         thread, said = in_a_thread(lambda: judge(made, bob))
         thread.join()
     assert isinstance(said[0], Judgement)
+
+
+def test_an_answer_in_a_qualification_and_a_revocation_wait_in_one_order(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = qualification([alice], pairs=3)
+    held = lease(made, alice)
+    answering, considered = threading.Event(), disputes.consider
+
+    def slowly(**pair: Any) -> Any:
+        answering.set()
+        time.sleep(0.5)
+        return considered(**pair)
+
+    monkeypatch.setattr(disputes, "consider", slowly)
+    answer, answered = in_a_thread(lambda: judgements.submit(assignment=held, verdict=Verdict.FIRST_MUCH, key=uuid4()))
+    assert answering.wait(5)
+    memberships.revoke(campaign=made, user=alice, actor=None)
+    answer.join()
+    assert isinstance(answered[0], Judgement)
+    assert slots.unbalanced(made) == []

@@ -150,6 +150,9 @@ def qualification_grant(request: UserRequest, pk: UUID, user: int) -> HttpRespon
     """One more try for somebody who has none left."""
     campaign = get_campaign_for(request.user, pk)
     rater = get_object_or_404(User, pk=user, memberships__campaign=campaign)
+    if rater == request.user:
+        messages.error(request, "Nobody gives themselves another try: ask another lead.")
+        return redirect("annotation:gold", campaign.public_id)
     try:
         qualifications.grant(campaign=campaign, user=rater, actor=request.user)
     except qualifications.NotQualifying as refused:

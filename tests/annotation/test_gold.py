@@ -10,6 +10,7 @@ from accounts.models import User
 from annotation import campaigns
 from annotation.models import Campaign, Gold, Membership, Verdict
 from tests.annotation.build import campaign, judge, qualification
+from tests.cast import person, signed_in
 
 pytestmark = pytest.mark.django_db
 
@@ -109,3 +110,15 @@ def test_its_queries_do_not_grow_with_members(
         as_dan.get(address(made))
         with django_assert_num_queries(9):
             as_dan.get(address(made))
+
+
+def test_nobody_gives_themselves_another_try() -> None:
+    lead = person("lee", "adjudicator")
+    made = qualification([lead], pairs=2, attempts=1)
+    for _ in range(2):
+        judge(made, lead, Verdict.SECOND_MUCH)
+    as_lee = signed_in(lead)
+    assert "Give another try" not in text(as_lee, made)
+    answer = as_lee.post(f"{address(made)}{lead.pk}/try/", follow=True)
+    assert "Nobody gives themselves another try" in answer.content.decode()
+    assert Membership.objects.get(campaign=made, user=lead).failed_at is not None

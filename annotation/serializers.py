@@ -95,9 +95,7 @@ class AnswerSerializer(serializers.Serializer[Any]):
         if (attrs["verdict"] == SideVerdict.CANNOT_JUDGE) != ("cannot_reason" in attrs):
             raise serializers.ValidationError({"cannot_reason": "“Cannot judge” takes one of its reasons; no other verdict takes one."})
         for value in attrs.get("axes", {}).values():
-            if not _is_number(value) and not (
-                isinstance(value, dict) and set(value) == {"a", "b"} and all(map(_is_number, value.values()))
-            ):
+            if not _is_number(value) and not _is_of_each_side(value):
                 raise serializers.ValidationError({"axes": "Each is a whole number, or one for each side."})
         if len(attrs.get("spans", [])) > MAX_SPANS:
             raise serializers.ValidationError({"spans": f"{MAX_SPANS} marks at most."})

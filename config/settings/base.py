@@ -17,6 +17,8 @@ DATABASES = {"default": {**env.dj_db_url("DATABASE_URL"), "ATOMIC_REQUESTS": Fal
 if not DATABASES["default"]["ENGINE"].endswith("postgresql"):
     raise ValueError("DATABASE_URL must name a PostgreSQL database: Rounds keeps its promises with constraints that only PostgreSQL has.")
 DATABASES["default"].setdefault("OPTIONS", {})
+# What web.statements sends a second time on a connection stays planned there; Django's own statements are never prepared.
+DATABASES["default"]["OPTIONS"].setdefault("prepare_threshold", 1)
 # A pool in the web process only: Celery's prefork children must not share connections.
 if env.bool("ROUNDS_DB_POOL", False):
     DATABASES["default"]["CONN_MAX_AGE"] = 0
@@ -115,6 +117,7 @@ STATIC_ROOT = PROJECT / "staticfiles"
 STATICFILES_DIRS = [PROJECT / "static"]
 
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+SESSION_ENGINE = "accounts.sessions"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_SAMESITE = "Lax"
@@ -144,7 +147,7 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.tokens.TokenAuthentication", "rest_framework.authentication.SessionAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["accounts.permissions.ScopedRole"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["web.parsers.ShallowJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_PAGINATION_CLASS": "web.pagination.CursorByNewest",
     "PAGE_SIZE": 50,

@@ -1,6 +1,7 @@
 """The studio's form: a rubric as JSON, kept as it was typed when something is wrong with it."""
 
 import json
+import re
 from typing import Any
 
 from django import forms
@@ -8,6 +9,8 @@ from django import forms
 from annotation import rubrics
 
 NEXT, COPY = "next", "copy"
+# JSON can write what no page can show.
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class RubricForm(forms.Form):
@@ -29,8 +32,10 @@ class RubricForm(forms.Form):
             content = json.loads(self.cleaned_data["content"])
         except json.JSONDecodeError as wrong:
             raise forms.ValidationError(f"Not JSON: {wrong.msg} in line {wrong.lineno}, column {wrong.colno}.") from None
-        except RecursionError:
-            raise forms.ValidationError("Not a rubric: nested too deeply.") from None
+        except (RecursionError, ValueError):
+            raise forms.ValidationError("Not a rubric: nested too deeply, or with a number of thousands of digits.") from None
+        if _LONE_SURROGATE.search(json.dumps(content, ensure_ascii=False)):
+            raise forms.ValidationError("A text holds half a character (a lone surrogate).")
         try:
             rubrics.validate(content)
         except rubrics.RubricRefused as refused:

@@ -11,6 +11,7 @@ from django.test import Client
 from accounts.models import AuditEntry, User
 from annotation import rubrics
 from annotation.models import Rubric
+from annotation.rubric_form import RubricForm
 from annotation.rubrics import RubricRefused
 from tests.annotation.build import campaign
 
@@ -263,3 +264,17 @@ def test_the_studio_takes_a_fixed_number_of_queries(as_carol: Client, alice: Use
         campaign([alice])
         with django_assert_num_queries(4):
             as_carol.get("/rubrics/")
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("[" * 100_000, "nested too deeply"),
+        ("9" * 5_000, "thousands of digits"),
+        ('{"axes": [], "reasons": [{"key": "a", "label": "half \\ud800"}], "spans": [], "checks": []}', "half a character"),
+    ],
+)
+def test_what_no_page_could_show_is_refused_in_words(typed: str, said: str) -> None:
+    form = RubricForm({"save_as": "next", "name": "Letters", "content": typed})
+    assert not form.is_valid()
+    assert said in str(form.errors["content"])

@@ -66,7 +66,7 @@ SHOTS = [
     Shot("compare-cannot", RATING, "“cannot judge” asks why."),
     Shot("compare-help", RATING, "guideline and keys on one screen.", kept=False),
     Shot("compare-json", RATING, "JSON: whether each response is valid, and why not."),
-    Shot("compare-json-diff", RATING, "JSON: what differs, key by key.", kept=False),
+    Shot("compare-json-diff", RATING, "JSON: what differs, key by key."),
     Shot("compare-lease", RATING, "the pair's time is nearly over: more by one key."),
     Shot("compare-late", RATING, "the time was over: the answer is kept either way.", kept=False),
     Shot("compare-offline", RATING, "the network is gone: the answer waits and the work goes on."),
@@ -122,6 +122,13 @@ FIRST_PAIRS = Path(__file__).resolve().parent.parent / "annotation" / "demo"
 SOURCE = "First pairs"
 # Pairs whose texts show at a glance what the screen is for.
 READABLE = {"first-01", "first-02", "first-15", "first-16"}
+# Pairs whose flaw could harm: how much, how, and words of the sentence that has it.
+HARMFUL = {
+    "first-01": ("major", "wrong_dose", "oral furosemide"),
+    "first-02": ("major", "unsafe_advice", "2.5"),
+    "first-06": ("life_threatening", "unsafe_advice", "104/62"),
+    "first-15": ("major", "omission", "exertional chest tightness"),
+}
 PASSPHRASE = "a clinician's long passphrase"
 # How the raters of the open campaign answer: a planted order of quality with slips, as simulated raters do.
 SIMULATED_PAIRS = 130
@@ -550,7 +557,6 @@ class House:
         from annotation.models import Dispute, Judgement
 
         made = self.letters
-        harms = {2: ("life_threatening", "wrong_dose"), 6: ("major", "omission"), 20: ("major", "unsafe_advice")}
         number = 0
         while (held := self._next(made, self.bob)) is not None:
             number += 1
@@ -560,15 +566,17 @@ class House:
                 self.answer(
                     held, verdict="cannot_judge", cannot_reason="defective_input", hard="missing_context", rationale="The dose is cut off."
                 )
-            elif number in harms:
-                severity, kind = harms[number]
-                sentence = getattr(held.pair, worse).text.split(". ")[0]
+            elif held.pair.prompt.sample.external_id in HARMFUL:
+                severity, kind, place = HARMFUL[held.pair.prompt.sample.external_id]
+                text = getattr(held.pair, worse).text
+                start = text.rfind(". ", 0, text.index(place)) + 2 if ". " in text[: text.index(place)] else 0
+                end = text.find(".", text.index(place) + len(place)) + 1 or len(text)
                 said: dict[str, Any] = {f"harm_{worse}": severity, f"harm_{worse}_type": kind}
-                said["spans"] = (Span(worse, 0, len(sentence), "context", severity),)
+                said["spans"] = (Span(worse, start, end, "context", severity),)
                 self.answer(held, rationale=re.sub(r"^Side [AB]", "One of them", where), **said)
             else:
                 self.answer(held, much=number % 3 != 0, right=number % 6 != 0)
-        for number in range(1, 10):
+        for number in range(1, 8):
             held = self.lease(made, self.erin)
             self.answer(held, right=number % 3 != 0, much=number % 2 == 1, reasons=("complete",) if number % 3 else ("wording", "concise"))
         waiting = list(Dispute.objects.waiting())
@@ -620,8 +628,8 @@ class House:
 
         raters = self._simulated_raters()
         toys = self.campaign(
-            "Toy answers, three systems", raters, batches=self.toys, overlap=3, limit=SIMULATED_PAIRS + 20, seed=3, simulated=True, toy=True,
-            repeat_share=0.1, repeat_after_hours=0, deadline=_in_days(9),
+            "Toy answers, three systems", raters, batches=self.toys, overlap=3, limit=SIMULATED_PAIRS + 20, seed=3, simulated=True,
+            toy=True, repeat_share=0.1, repeat_after_hours=0, deadline=_in_days(9),
         )  # fmt: skip
         self._simulate(toys, raters)
         self.show("progress", self.carol, f"/campaigns/{toys.public_id}/progress/")
@@ -700,9 +708,7 @@ class House:
         from training import evaluations, raters, runs
         from training.models import Run
 
-        made = self.campaign(
-            "Short answers, spring", [self.alice], batches=self.toys[:2], splits=["train", "validation"], limit=48, toy=True
-        )
+        made = self.campaign("Short answers, spring", [self.alice], batches=self.toys[:2], limit=60, toy=True)
         while (held := self._next(made, self.alice)) is not None:
             verdict, _ = raters.opinion(held, slip=0.05, seed=3)
             spent = self.draw.randint(40_000, 90_000)

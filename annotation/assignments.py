@@ -14,6 +14,7 @@ from accounts import audit
 from accounts.consents import ConsentMissing
 from accounts.models import User
 from annotation.models import Assignment, AssignmentState, Campaign, CampaignState, Membership, Slot, SlotKind
+from web.statements import prepared
 
 MAX_LEASES = 3
 ATTEMPTS = 50
@@ -44,7 +45,7 @@ WITH {_ENDED}, freed AS (
 ), door AS (
     SELECT m.audiences, c.lease_minutes,
            c.state = 'open' AND m.active
-               AND (c.deadline IS NULL OR c.deadline >= (statement_timestamp() AT TIME ZONE %(zone)s)::date) AS open,
+               AND (c.deadline IS NULL OR c.deadline >= (statement_timestamp() AT TIME ZONE %(zone)s::text)::date) AS open,
            u.simulated OR EXISTS (
                SELECT 1 FROM accounts_consent g
                WHERE g.user_id = u.id AND g.withdrawn_at IS NULL AND g.text_id = (SELECT max(id) FROM accounts_consenttext)
@@ -221,7 +222,7 @@ def lease_ahead(*, campaign: Campaign, annotator: User, beside: Assignment) -> A
 def _enter(campaign: Campaign, annotator: User, *, renew: bool = True) -> _Door | None:
     """None for somebody who is no member. Raises ConsentMissing."""
     values: dict[str, Any] = {"campaign": campaign.pk, "annotator": annotator.pk, "zone": settings.TIME_ZONE, "renew": renew}
-    with connection.cursor() as cursor:
+    with prepared() as cursor:
         cursor.execute(_ENTER, values)
         row = cursor.fetchone()
     if row is None:
@@ -248,7 +249,7 @@ def _claim(campaign: Campaign, annotator: User, door: _Door, *, number: int, sho
     rounds = dict.fromkeys([(door.stood, door.stood), (0, door.stood), (ANYWHERE, ANYWHERE)])
     for start, upto in rounds:
         # One statement needs no transaction of its own; inside one, a broken constraint must not end it.
-        with _savepoint(), connection.cursor() as cursor:
+        with _savepoint(), prepared() as cursor:
             cursor.execute(_CLAIM, {**values, "public_id": uuid.uuid4(), "start": start, "upto": upto})
             if row := cursor.fetchone():
                 return _assignment(row, campaign, annotator)

@@ -14,7 +14,7 @@ from annotation import slots
 from annotation.models import Adjudication, CannotJudge, Defect, Hard, Judgement, Outcome, Pair, Sample
 
 # Doubt that a better sample would remove; "outside my field" and "both are plausible" say nothing against it.
-_HARD = {Hard.MISSING_CONTEXT, Hard.AMBIGUOUS}
+HARD_AGAINST = {Hard.MISSING_CONTEXT, Hard.AMBIGUOUS}
 
 
 class DefectRefused(Exception):
@@ -23,7 +23,7 @@ class DefectRefused(Exception):
 
 def speaks_against(answer: Judgement) -> bool:
     """Whether an answer says that the sample itself is at fault."""
-    return answer.cannot_reason == CannotJudge.DEFECTIVE_INPUT or answer.hard in _HARD
+    return answer.cannot_reason == CannotJudge.DEFECTIVE_INPUT or answer.hard in HARD_AGAINST
 
 
 @transaction.atomic(savepoint=False)

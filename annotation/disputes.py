@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import transaction
 
@@ -11,6 +12,7 @@ from annotation import defects, slots
 from annotation.models import (
     MAJOR,
     AssignmentState,
+    CannotJudge,
     Dispute,
     DisputeKind,
     DisputeState,
@@ -20,6 +22,7 @@ from annotation.models import (
     SlotKind,
     Verdict,
 )
+from web.statements import prepared
 
 # A dispute's `severity`, the worst flag below it: higher comes first.
 GRADE = {"": 0, Severity.MINOR: 1, Severity.MAJOR: 2, Severity.LIFE_THREATENING: 3}
@@ -38,17 +41,50 @@ class Finding:
     version: int
 
 
+# The row's lock first, in a statement of its own: the next one sees what was committed while this one waited.
+_LOCK = "SELECT 1 FROM annotation_pair WHERE id = %s FOR NO KEY UPDATE"
+# Whether anything here could open, change or report something: a dispute, a grave flag, a word against the sample, or votes for either
+# side. It may say yes where `find` says no (an undone answer, gold), never the other way round.
+_ANYTHING = """
+SELECT EXISTS (SELECT 1 FROM annotation_dispute d WHERE d.pair_id = %(pair)s) OR coalesce((
+    SELECT bool_or(
+               j.harm_first = ANY(%(major)s::text[]) OR j.harm_second = ANY(%(major)s::text[])
+               OR j.cannot_reason = %(defective)s::text OR j.hard = ANY(%(against)s::text[])
+           )
+        OR bool_or(j.verdict = ANY(%(first)s::text[])) AND bool_or(j.verdict = ANY(%(second)s::text[]))
+    FROM annotation_assignment a JOIN annotation_judgement j ON j.assignment_id = a.id WHERE a.pair_id = %(pair)s
+), false)
+"""
+_WORDS: dict[str, Any] = {
+    "major": [str(level) for level in MAJOR],
+    "defective": str(CannotJudge.DEFECTIVE_INPUT),
+    "against": [str(chip) for chip in defects.HARD_AGAINST],
+    "first": [str(verdict) for verdict in _FOR_FIRST],
+    "second": [str(verdict) for verdict in _FOR_SECOND],
+}
+
+
+def _anything_to_consider(pair: Pair) -> bool:
+    """Lock the pair; False when a look at its answers will come to nothing, as nearly always."""
+    with prepared() as cursor:
+        cursor.execute(_LOCK, [pair.pk])
+        cursor.execute(_ANYTHING, {**_WORDS, "pair": pair.pk})
+        return bool(cursor.fetchone()[0])
+
+
 # No savepoint of its own: it runs within the submitting transaction, on the way of every answer.
 @transaction.atomic(savepoint=False)
 def consider(*, pair: Pair) -> Dispute | None:
     """Open, update or close the pair's dispute after its answers changed; None when there is and was nothing to settle.
 
-    A sample that the answers speak against is reported. Two queries when there is neither.
+    A sample that the answers speak against is reported. Two small queries when there is neither.
 
     Strongly opposed votes make one, and so does a flag of major harm or worse by anybody, a repeat or a surplus answer included
     (product.md 2.4–2.5). Slight against slight is information, not a dispute. A pair whose answer is known makes none. Called in the
     transaction of the change; the pair's row is locked, so that two opposed votes at once see each other.
     """
+    if not _anything_to_consider(pair):
+        return None
     held = (
         Pair.objects.select_for_update(of=("self",), no_key=True)
         .select_related("dispute", "gold", "campaign")

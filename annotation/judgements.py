@@ -1,5 +1,6 @@
 """Judgements: recorded once a key, stored by completion and never by side, amended by revisions, undone by a mark."""
 
+import json
 from copy import copy
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -29,13 +30,13 @@ from annotation.models import (
     Campaign,
     CampaignState,
     DisputeState,
-    Draft,
     Edit,
     ErrorSpan,
     Judgement,
     Membership,
     Pair,
 )
+from web.statements import prepared
 
 __all__ = [
     "ANSWERED", "UNDO_DEPTH", "AlreadyAnswered", "Answer", "AnswerRefused", "KeyReused", "NothingToUndo", "SideVerdict", "Span", "amend",
@@ -97,6 +98,20 @@ WHERE a.id = %(assignment)s FOR UPDATE OF a
 """
 
 
+_SETTLE = "UPDATE annotation_assignment SET state = %s, slot_id = %s, submitted_at = statement_timestamp() WHERE id = %s"
+
+# The draft goes with the answer that was made of it.
+_TYPES = {"reasons": "::text[]", "axes": "::jsonb", "undone_at": "::timestamptz"}
+_WRITTEN = [field.attname for field in Judgement._meta.concrete_fields if field.attname not in ("id", "submitted_at")]
+_VALUES = [f"%({name})s{_TYPES.get(name, '')}" for name in _WRITTEN]
+_RECORD = f"""
+WITH gone AS (DELETE FROM annotation_draft WHERE assignment_id = %(assignment_id)s)
+INSERT INTO annotation_judgement ({", ".join(_WRITTEN)})
+VALUES ({", ".join(_VALUES)})
+RETURNING id, submitted_at
+"""  # noqa: S608 (our own text; values are parameters)
+
+
 class _Held(NamedTuple):
     """A locked assignment with its states as they are now, its newest revision, and whether the key at hand is in use anywhere."""
 
@@ -133,7 +148,7 @@ def _hold(assignment: Assignment, key: UUID) -> _Held:
     What cannot have changed is taken from `assignment` as it was loaded; what can have is read here, in one small statement. `revision`
     and `key_used` are from before the lock was had: who comes second finds the state changed, or breaks a constraint.
     """
-    with connection.cursor() as cursor:
+    with prepared() as cursor:
         cursor.execute(_HOLD, {"assignment": assignment.pk, "key": key})
         state, slot, campaign_state, revision, key_used = cursor.fetchone()
     held = copy(assignment)
@@ -177,20 +192,25 @@ def _settle(held: Assignment) -> bool:
         slot = assignments.take_free_slot(held) if taking else None
         held.state = AssignmentState.SURPLUS if slot is None else AssignmentState.SUBMITTED
         held.slot_id = held.slot_id if slot is None else slot.pk
-    Assignment.objects.filter(pk=held.pk).update(state=held.state, slot=held.slot_id, submitted_at=Now())
+    with prepared() as cursor:
+        cursor.execute(_SETTLE, [held.state, held.slot_id, held.pk])
     return held.state == AssignmentState.SUBMITTED
 
 
 def _record(held: Assignment, given: Answer, key: UUID, *, revision: int, surplus: bool) -> Judgement:
     """The next revision with its marks and its edit; the draft it was made from is gone with it."""
     columns: dict[str, Any] = {name: getattr(given, name) for name in COLUMNS}
-    judgement = Judgement.objects.create(
+    judgement = Judgement(
         assignment=held,
         revision=revision,
         idempotency_key=key,
         surplus=surplus,
         **{**columns, "reasons": list(given.reasons)},
     )
+    with prepared() as cursor:
+        cursor.execute(_RECORD, {**vars(judgement), "axes": json.dumps(judgement.axes)})
+        judgement.pk, judgement.submitted_at = cursor.fetchone()
+    judgement._state.adding, judgement._state.db = False, connection.alias
     completions = {"first": held.pair.first_id, "second": held.pair.second_id}
     if given.spans:
         ErrorSpan.objects.bulk_create(
@@ -207,7 +227,6 @@ def _record(held: Assignment, given: Answer, key: UUID, *, revision: int, surplu
             text=text,
             changed_words=differences.changes(answers.unix(before), text).words,
         )
-    Draft.objects.filter(assignment=held.pk).delete()
     return judgement
 
 

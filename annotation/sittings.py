@@ -6,7 +6,7 @@ from datetime import timedelta
 from statistics import median
 
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Count, IntegerField, OuterRef, Subquery
+from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
@@ -14,13 +14,20 @@ from accounts import audit
 from accounts.models import User
 from annotation import assignments, power
 from annotation.models import Assignment, AssignmentQuerySet, AssignmentState, Campaign, Judgement, Sitting
+from web.statements import Frozen, prepared
 
 MINUTES = (10, 20, 30)
 # Reading that nobody does: three pairs in a row faster than this many words a minute ask for a pause, gently (product.md 3.1).
 HURRIED_WORDS, HURRIED_PAIRS = 600, 3
 # Five minutes are 3,000 words at that speed, more than any screen holds: then there is nothing to count.
 LONG_MS = 300_000
-_TEXTS = ("pair__prompt__sample__instruction", "pair__prompt__sample__input", "pair__first__text", "pair__second__text")
+_TEXTS = """
+SELECT s.instruction, s.input, a.text, b.text
+FROM annotation_pair p
+JOIN annotation_prompt q ON q.id = p.prompt_id JOIN annotation_sample s ON s.id = q.sample_id
+JOIN annotation_completion a ON a.id = p.first_id JOIN annotation_completion b ON b.id = p.second_id
+WHERE p.id = %s
+"""
 # A person's own pace: of this many last answers, once so many were timed; never less than a second a pair, and minutes where
 # nothing is known.
 LAST, ENOUGH_OWN, SHORTEST, UNKNOWN = 50, 5, 1 / 60, 2.0
@@ -69,17 +76,27 @@ class Running:
         return _time_is_up(self.sitting) or self.answered >= self.sitting.planned_pairs
 
 
-def running(*, annotator: User) -> dict[int, Running]:
-    """Every sitting of `annotator` under way that still has time and pairs, by campaign. One query."""
+def _with_answered(annotator: int) -> QuerySet[Sitting]:
     mine = Assignment.objects.filter(
         campaign=OuterRef("campaign"), annotator=annotator, state__in=ANSWERED, submitted_at__gte=OuterRef("started_at")
     )
     counted = mine.order_by().values("campaign").annotate(n=Count("pk")).values("n")
-    found = Sitting.objects.filter(annotator=annotator, ended_at__isnull=True).annotate(
+    return Sitting.objects.filter(annotator=annotator, ended_at__isnull=True).annotate(
         answered=Coalesce(Subquery(counted, output_field=IntegerField()), 0)
     )
-    shown = {sitting.campaign_id: Running(sitting, sitting.answered) for sitting in found}
-    return {campaign: one for campaign, one in shown.items() if not one.over}
+
+
+# Asked twice with every pair: built once.
+_under_way = Frozen(_with_answered, annotator=2**40)
+
+
+def running(*, annotator: User) -> dict[int, Running]:
+    """Every sitting of `annotator` under way that still has time and pairs, by campaign. One query."""
+    return {one.sitting.campaign_id: one for one in _all_under_way(annotator) if not one.over}
+
+
+def _all_under_way(annotator: User) -> list[Running]:
+    return [Running(sitting, sitting.answered) for sitting in _under_way(annotator=annotator.pk)]  # type: ignore[attr-defined]
 
 
 def start(*, campaign: Campaign, annotator: User, minutes: int) -> Sitting:
@@ -128,8 +145,11 @@ def end(*, sitting: Sitting) -> Sitting:
 
 def end_if_over(*, campaign: Campaign, annotator: User) -> Sitting | None:
     """The sitting under way, ended, if that is due; else None. What an answer calls to know whether a card comes next."""
-    running = current(campaign=campaign, annotator=annotator)
-    return end(sitting=running) if running is not None and over(running) else None
+    mine = next((one for one in _all_under_way(annotator) if one.sitting.campaign_id == campaign.pk), None)
+    if mine is None or not mine.over:
+        return None
+    mine.sitting.campaign, mine.sitting.annotator = campaign, annotator
+    return end(sitting=mine.sitting)
 
 
 def card(sitting: Sitting) -> Card:
@@ -197,7 +217,9 @@ def read_too_fast(assignment: Assignment, spent: int | None) -> bool:
     """Whether `spent` milliseconds are less than reading this pair takes anybody. One query, and none where the time was long."""
     if spent is None or spent > LONG_MS:
         return False
-    texts = Assignment.objects.filter(pk=assignment.pk).values_list(*_TEXTS).get()
+    with prepared() as cursor:
+        cursor.execute(_TEXTS, [assignment.pair_id])
+        texts = cursor.fetchone()
     return sum(len(text.split()) for text in texts) * 60_000 > HURRIED_WORDS * spent
 
 

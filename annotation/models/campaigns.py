@@ -406,10 +406,9 @@ class AssignmentQuerySet(models.QuerySet["Assignment"]):
         """Leases that still hold, by the database's clock."""
         return self.filter(state=AssignmentState.LEASED, expires_at__gt=Now())
 
-    def for_annotator(self, user: User) -> "AssignmentQuerySet":
-        """A rater's own, with campaign and texts. Two small joins are planned in a tenth of the time of one over eight tables."""
-        pairs = Pair.objects.select_related("prompt__sample", "first", "second")
-        return self.filter(annotator=user).select_related("campaign").prefetch_related(models.Prefetch("pair", pairs))
+    def for_annotator(self, user: User | int) -> "AssignmentQuerySet":
+        """A rater's own, with campaign and texts."""
+        return self.filter(annotator=user).select_related("campaign", "pair__prompt__sample", "pair__first", "pair__second")
 
 
 class Assignment(models.Model):

@@ -78,7 +78,7 @@ class JudgementQuerySet(models.QuerySet["Judgement"]):
             assignment__slot__kind__in=[SlotKind.VOTE, SlotKind.REVIEW],
         )
 
-    def undoable(self, campaign: Campaign, annotator: User) -> "JudgementQuerySet":
+    def undoable(self, campaign: Campaign | models.OuterRef, annotator: User | int) -> "JudgementQuerySet":
         """Answers that hold a slot and were not taken back, the last first."""
         return self.filter(
             assignment__campaign=campaign,

@@ -34,6 +34,7 @@ from annotation.models import (
     Severity,
 )
 from web import errors
+from web.statements import Frozen
 
 RATERS = (Role.ANNOTATOR, Role.ADJUDICATOR)
 SHORT = {"a_much": "A≫", "a_slightly": "A>", "both_acceptable": "A=B", "b_slightly": "B>", "b_much": "B≫", "both_unacceptable": "✕✕"}
@@ -49,24 +50,42 @@ def get_campaign_for(user: User, pk: UUID) -> Campaign:
     return campaign
 
 
-def assignments_of(user: User) -> AssignmentQuerySet:
-    """The user's own, with what their campaign asks and without any text; those come with `for_annotator`."""
+def assignments_of(user: int) -> AssignmentQuerySet:
+    """The own ones of the user with the id `user`, with what their campaign asks and without any text; those come with `for_annotator`."""
     mine = Assignment.objects.filter(annotator=user).select_related("campaign__rubric", "pair")
     return mine.defer("campaign__guideline", "campaign__protocol", "campaign__routing", "campaign__counts")
 
 
+def _with_texts(user: int, pk: UUID) -> AssignmentQuerySet:
+    """With `has_answers` (whether any revision is there) and `may_undo` (whether there is an answer in the campaign to take back)."""
+    revoked = Membership.objects.filter(campaign=OuterRef("campaign"), user=user, revoked_at__isnull=False)
+    undoable = Judgement.objects.undoable(OuterRef("campaign"), user).order_by()
+    mine = Assignment.objects.for_annotator(user).select_related("campaign__rubric", "draft").filter(public_id=pk)
+    return mine.exclude(Exists(revoked)).annotate(
+        has_answers=Exists(Judgement.objects.filter(assignment=OuterRef("pk"))), may_undo=Exists(undoable)
+    )
+
+
+# Asked for with every pair: built once.
+_STAND_INS = {"user": 2**40, "pk": UUID(int=2**100)}
+_for_answer = Frozen(lambda user, pk: assignments_of(user).filter(public_id=pk), **_STAND_INS)
+_for_page = Frozen(_with_texts, **_STAND_INS)
+
+
 def get_assignment_for(user: User, pk: UUID) -> Assignment:
     """The user's own assignment with its texts. Raises Http404 for anybody else's, and for who was taken off the campaign."""
-    revoked = Membership.objects.filter(campaign=OuterRef("campaign"), user=user, revoked_at__isnull=False)
-    mine = Assignment.objects.for_annotator(user).select_related("campaign__rubric", "draft")
-    return found(mine.exclude(Exists(revoked)), pk)
+    return _one(_for_page(user=user.pk, pk=pk))
 
 
-def found(mine: AssignmentQuerySet, pk: UUID) -> Assignment:
-    assignment = mine.filter(public_id=pk).first()
-    if assignment is None:
+def get_own(user: User, pk: UUID) -> Assignment:
+    """The user's own assignment without its texts, also of who was taken off the campaign. Raises Http404 for anybody else's."""
+    return _one(_for_answer(user=user.pk, pk=pk))
+
+
+def _one(found: list[Assignment]) -> Assignment:
+    if not found:
         raise Http404
-    return assignment
+    return found[0]
 
 
 @access.allow(*RATERS)
@@ -80,7 +99,7 @@ def judge(request: UserRequest, pk: UUID) -> HttpResponseBase:
         assignment = get_assignment_for(request.user, pk)
         return compare(request, assignment, fresh_form(assignment))
     # Whoever was taken off the campaign may still send what was before them: it is kept.
-    assignment = found(assignments_of(request.user), pk)
+    assignment = get_own(request.user, pk)
     if step := joining.missing(request.user):
         _keep_draft(request, assignment)
         return access.lead_to(request, step)
@@ -166,7 +185,7 @@ def in_background(request: UserRequest) -> bool:
 @require_POST
 def draft(request: UserRequest, pk: UUID) -> HttpResponse:
     """Keep an answer under way; also from a page that is being left, or whose reader has to agree to something first."""
-    assignment = found(assignments_of(request.user), pk)
+    assignment = get_own(request.user, pk)
     fields, number = drafts.read(request.POST)
     try:
         drafts.save(assignment=assignment, fields=fields, number=number)
@@ -297,7 +316,7 @@ def compare(request: UserRequest, assignment: Assignment, form: JudgementForm, *
         "answered": answered,
         "late": assignment.state in LATE,
         "closed": campaign.state == CampaignState.CLOSED,
-        "may_undo": Judgement.objects.undoable(campaign, request.user).exists(),
+        "may_undo": _may_undo(request.user, assignment),
         "guideline": guidelines.render(campaign.guideline),
         "keys": key_of,
         "keys_off": keys.are_off(request.user),
@@ -312,6 +331,11 @@ def compare(request: UserRequest, assignment: Assignment, form: JudgementForm, *
         return render(request, "annotation/judge.html", page, status=status)
     response = render(request, "annotation/judge.html#compare", page, status=status)
     return push_url(response, reverse("annotation:judge", args=[assignment.public_id]))
+
+
+def _may_undo(user: User, assignment: Assignment) -> bool:
+    known: bool | None = getattr(assignment, "may_undo", None)
+    return Judgement.objects.undoable(assignment.campaign, user).exists() if known is None else known
 
 
 def sides(assignment: Assignment) -> tuple[str, str]:
@@ -365,7 +389,8 @@ def _validity(assignment: Assignment, left: str, right: str) -> dict[str, Any]:
 
 def fresh_form(assignment: Assignment) -> JudgementForm:
     """The form as its rater left it: the draft, else the answer that stands, to be amended, or the one taken back, to be given anew."""
-    revisions = list(assignment.judgements.order_by("-revision").select_related("edit").prefetch_related("spans"))
+    asked = assignment.judgements.order_by("-revision").select_related("edit").prefetch_related("spans")
+    revisions = list(asked) if getattr(assignment, "has_answers", True) else []
     stands = next((one for one in revisions if one.undone_at is None), None)
     amends = stands.revision if stands else None
     kept = getattr(assignment, "draft", None)

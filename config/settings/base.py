@@ -17,6 +17,8 @@ DATABASES = {"default": {**env.dj_db_url("DATABASE_URL"), "ATOMIC_REQUESTS": Fal
 if not DATABASES["default"]["ENGINE"].endswith("postgresql"):
     raise ValueError("DATABASE_URL must name a PostgreSQL database: Rounds keeps its promises with constraints that only PostgreSQL has.")
 DATABASES["default"].setdefault("OPTIONS", {})
+# What web.statements sends a second time on a connection stays planned there; Django's own statements are never prepared.
+DATABASES["default"]["OPTIONS"].setdefault("prepare_threshold", 1)
 # A pool in the web process only: Celery's prefork children must not share connections.
 if env.bool("ROUNDS_DB_POOL", False):
     DATABASES["default"]["CONN_MAX_AGE"] = 0
@@ -115,6 +117,7 @@ STATIC_ROOT = PROJECT / "staticfiles"
 STATICFILES_DIRS = [PROJECT / "static"]
 
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+SESSION_ENGINE = "accounts.sessions"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_SAMESITE = "Lax"

@@ -250,14 +250,14 @@ def test_its_queries_do_not_grow_with_pairs_or_answers(
     for _ in range(2):
         held = lease(made, alice)
         as_alice.get(address(held))
-        # Session, user with roles; the pair, its answers; the session under way, what is left, whether there is one to undo.
-        with django_assert_num_queries(8):
+        # Session, user with roles; the pair with all that is known of it; the session under way, what is left.
+        with django_assert_num_queries(5):
             as_alice.get(address(held))
         for _ in range(10):
             judge(made, alice)
     sittings.start(campaign=made, annotator=alice, minutes=30)
     held = lease(made, alice)
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(4):
         as_alice.get(address(held))
 
 
@@ -268,8 +268,8 @@ def test_answering_in_the_background_takes_a_fixed_number_of_queries(
     for _ in range(2):
         held = lease(made, alice)
         assert assignments.lease_ahead(campaign=made, annotator=alice, beside=held) is not None
-        # Session, user with roles, the pair; nine of judgements.submit; the words on screen; the session under way, the pair in hand.
-        with django_assert_num_queries(15):
+        # Session, user with roles, the pair; eight of judgements.submit; the words on screen; the session under way, the pair in hand.
+        with django_assert_num_queries(14):
             assert send(as_alice, held, background=True, active_ms="41000").status_code == 204
         for _ in range(10):
             judge(made, alice)

@@ -310,7 +310,7 @@ def test_answering_takes_a_fixed_number_of_queries(alice: User, bob: User, djang
         # As the page's view loads it.
         held = rating.assignments_of(alice).select_related("annotator").get(pk=held.pk)
         # Two are the savepoint of the test's own transaction.
-        with django_assert_num_queries(2 + 7):
+        with django_assert_num_queries(2 + 6):
             judgements.submit(assignment=held, verdict=Verdict.FIRST_MUCH, key=uuid4())
         for _ in range(20):
             judge(made, alice)

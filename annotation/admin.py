@@ -16,6 +16,8 @@ class SourceAdmin(ReadOnly):
 class CampaignAdmin(ReadOnly):
     list_display = ("name", "purpose", "state", "overlap", "toy", "simulated", "created_at")
     list_filter = ("state", "purpose")
+    # Whose texts they are, and the number that the sides were drawn from.
+    exclude = ("seed", "protocol")
 
 
 @admin.register(Membership, site=site)

@@ -226,3 +226,11 @@ def test_a_trainer_who_judges_gets_404_on_the_unblinded_pages_until_the_campaign
     # They can close it, for nobody else may be there; then they see it.
     assert client.post(page + "close/").status_code == 302
     assert CANARY_SYSTEM in said(client.get(page))
+
+
+def test_the_records_room_tells_an_administrator_who_judges_neither_the_seed_nor_the_sources(made: Campaign, alice: User) -> None:
+    RoleGrant.objects.create(user=alice, role=Role.ADMIN)
+    page = signed_in(alice).get(f"/records/annotation/campaign/{made.pk}/change/")
+    assert page.status_code == 200
+    assert "Letters" in page.content.decode()
+    assert [secret for secret in secrets(made) if secret in page.content.decode()] == []

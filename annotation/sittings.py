@@ -108,8 +108,8 @@ def start(*, campaign: Campaign, annotator: User, minutes: int) -> Sitting:
         end(sitting=running)
     pace = paces(annotator=annotator, campaigns=[campaign.pk])[campaign.pk]
     # No session promises more than there is: "1 of 8", not "1 of 37".
-    there = Campaign.objects.for_queue(annotator).values_list("left", flat=True).get(pk=campaign.pk)
-    pairs = max(1, min(power.pairs_promised(minutes, pace), there))
+    there = Campaign.objects.for_queue(annotator).only("pk").get(pk=campaign.pk)
+    pairs = max(1, min(power.pairs_promised(minutes, pace), there.left))  # type: ignore[attr-defined]
     try:
         with transaction.atomic():
             return Sitting.objects.create(campaign=campaign, annotator=annotator, planned_minutes=minutes, planned_pairs=pairs)

@@ -19,7 +19,7 @@ from accounts.access import TRAINERS, UserRequest
 from accounts.models import Role, User
 from annotation import figures
 from annotation.estimates import Estimate
-from annotation.models import Campaign, CampaignState, GenerationBatch, Judgement, Severity
+from annotation.models import Campaign, CampaignState, GenerationBatch, Judgement, Severity, SlotKind
 from web.charts import Series, interval_chart, line_chart
 
 READERS = (*TRAINERS, Role.ADJUDICATOR)
@@ -177,7 +177,10 @@ def _about_side(alarm: bool, found: Estimate) -> str:
 
 def pace_of(campaign: Campaign) -> dict[str, Any]:
     """The burn-up by day, and when the rest will be in if the last week's pace holds."""
-    answered = campaign.assignments.filter(state="submitted", submitted_at__isnull=False)
+    # Votes alone, like the total they are set against: repeats and known answers come on top.
+    answered = campaign.assignments.filter(
+        state="submitted", submitted_at__isnull=False, repeat=0, slot__kind__in=[SlotKind.VOTE, SlotKind.REVIEW]
+    )
     days = Counter(timezone.localtime(at).date() for at in answered.values_list("submitted_at", flat=True).iterator(chunk_size=5000))
     return burn_up(days, wanted=campaign.wanted, today=timezone.localdate(), ended=campaign.state == CampaignState.CLOSED)  # type: ignore[attr-defined]
 

@@ -17,8 +17,9 @@ DATABASES = {"default": {**env.dj_db_url("DATABASE_URL"), "ATOMIC_REQUESTS": Fal
 if not DATABASES["default"]["ENGINE"].endswith("postgresql"):
     raise ValueError("DATABASE_URL must name a PostgreSQL database: Rounds keeps its promises with constraints that only PostgreSQL has.")
 DATABASES["default"].setdefault("OPTIONS", {})
-# What web.statements sends a second time on a connection stays planned there; Django's own statements are never prepared.
-DATABASES["default"]["OPTIONS"].setdefault("prepare_threshold", 1)
+# What web.statements sends stays planned on its connection, one plan for all values; Django's own statements are never prepared.
+DATABASES["default"]["OPTIONS"].setdefault("prepare_threshold", 0)
+DATABASES["default"]["OPTIONS"].setdefault("options", "-c plan_cache_mode=force_generic_plan")
 # A pool in the web process only: Celery's prefork children must not share connections.
 if env.bool("ROUNDS_DB_POOL", False):
     DATABASES["default"]["CONN_MAX_AGE"] = 0
@@ -168,6 +169,11 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_SETTINGS": {"validatorUrl": None, "deepLinking": True},
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {
+        "SeverityEnum": "annotation.models.judging.Severity",
+        "HarmEnum": "annotation.models.judging.Harm",
+        "SideEnum": "annotation.serializers.SIDES",
+    },
 }
 
 # What runs on compute: a child process a job, supervised by one worker slot each.

@@ -89,7 +89,7 @@ const fetchAhead = async (beside) => {
 
 // One more pair for the shelf, as long as the server gives out more.
 export const topUp = async () => {
-  if (asking || dry || gone || document.visibilityState === "hidden") return;
+  if (asking || dry || gone || undoing || document.visibilityState === "hidden") return;
   const current = compare();
   if (current && (current.hasAttribute("data-foreground") || current.dataset.state === "closed")) return;
   if (shelf.length + unsent() + (current ? 1 : 0) >= MOST_HELD) return;
@@ -198,6 +198,8 @@ export const undo = async () => {
       say("Your last answer is not saved yet; it can be taken back once it is.");
       return;
     }
+    // A pair that is just coming in would be given back while it is put on the shelf, and be nobody's when it is shown.
+    if (asking) await asking;
     // Leases nobody looked at make room for the one that comes back.
     for (let place = shelf.length - 1; place >= 0; place -= 1) if (!seen.has(shelf[place])) shelf.splice(place, 1);
     await request(leaving(), new URLSearchParams());
@@ -221,9 +223,9 @@ export const undo = async () => {
     document.getElementById("progress").replaceWith(document.adoptNode(page.getElementById("progress")));
     paint(document.adoptNode(form));
     speak(`Taken back. ${where()}`);
-    void topUp();
   } finally {
     undoing = false;
+    void topUp();
   }
 };
 

@@ -10,7 +10,8 @@ from benchmarks.load.clinician import Answer, Clinician
 from tests.annotation import build
 from tests.cast import person, signed_in
 
-pytestmark = pytest.mark.django_db(transaction=True)
+# The world is copied with ids from 1: into empty tables whose numbering starts anew.
+pytestmark = pytest.mark.django_db(transaction=True, reset_sequences=True)
 
 
 def columns(row: object, *without: str) -> dict[str, object]:

@@ -80,15 +80,15 @@ def consider(*, pair: Pair) -> Dispute | None:
     A sample that the answers speak against is reported. Two small queries when there is neither.
 
     Strongly opposed votes make one, and so does a flag of major harm or worse by anybody, a repeat or a surplus answer included
-    (product.md 2.4–2.5). Slight against slight is information, not a dispute. A pair whose answer is known makes none. Called in the
+    (product.md 2.4–2.5). Slight against slight is information, not a dispute. On gold, verdicts make none. Called in the
     transaction of the change; the pair's row is locked, so that two opposed votes at once see each other.
     """
     if not _anything_to_consider(pair):
         return None
     held = (
         Pair.objects.select_for_update(of=("self",), no_key=True)
-        .select_related("dispute", "gold", "campaign")
-        .only("campaign__purpose", "campaign__state", "gold__id", "dispute")
+        .select_related("dispute", "campaign")
+        .only("campaign__purpose", "campaign__state", "dispute")
         .get(pk=pair.pk)
     )
     dispute: Dispute | None = getattr(held, "dispute", None)
@@ -97,8 +97,6 @@ def consider(*, pair: Pair) -> Dispute | None:
     answers = _answers(held)
     if reporting := _against_the_sample(answers):
         defects.consider(judgement=reporting)
-    if getattr(held, "gold", None) is not None:
-        return None
     found = find(answers)
     if dispute is None:
         return None if found.kind is None else _open(held, found)
@@ -126,7 +124,7 @@ def _against_the_sample(answers: Iterable[Judgement]) -> Judgement | None:
 
 def find(answers: Iterable[Judgement]) -> Finding:
     """What every revision of a pair's answers amounts to. `version` counts the revisions that bear on it and their undoing."""
-    answers = [answer for answer in answers if answer.assignment.slot.kind != SlotKind.GOLD]
+    answers = list(answers)
     version = sum(1 + (answer.undone_at is not None) for answer in answers if _is_a_vote(answer) or _flagged(answer))
     current = _current(answers)
     votes = {answer.verdict for answer in current if _is_a_vote(answer) and answer.assignment.state == AssignmentState.SUBMITTED}

@@ -117,6 +117,7 @@ def _evidence(campaign: Campaign) -> _Evidence:
     answers = list(
         Judgement.objects.speaking()
         .filter(assignment__campaign=campaign)
+        .exclude(assignment__slot__kind=SlotKind.GOLD)
         .order_by("pk")
         .values_list(
             "pk", "assignment__pair_id", "verdict", "assignment__annotator_id", "assignment__annotator__simulated", "surplus",

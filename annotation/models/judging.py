@@ -66,8 +66,8 @@ class JudgementQuerySet(models.QuerySet["Judgement"]):
         return self.filter(undone_at__isnull=True, pk=models.Subquery(newest))
 
     def speaking(self) -> "JudgementQuerySet":
-        """Current answers whose flags count: repeats and late ones too, for harm seen is harm seen; gold and qualification never."""
-        return self.current().exclude(assignment__slot__kind=SlotKind.GOLD).exclude(assignment__campaign__purpose="qualify")
+        """Current answers whose flags count: gold, repeats and late ones too, for harm seen is harm seen; a qualification's never."""
+        return self.current().exclude(assignment__campaign__purpose="qualify")
 
     def votes(self) -> "JudgementQuerySet":
         """Current answers that hold a slot and count: no surplus, no repeat, no gold, no qualification."""

@@ -9,8 +9,8 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import AuditEntry, User
-from annotation import disputes, judgements
-from annotation.models import Campaign, Dispute, DisputeState, Gold, Judgement, Pair, Slot, SlotKind, Verdict
+from annotation import campaigns, disputes, golds, judgements
+from annotation.models import Campaign, Dispute, DisputeState, Judgement, Pair, Slot, SlotKind, Verdict
 from tests.annotation.build import campaign, lease
 from tests.cast import person
 
@@ -132,11 +132,15 @@ def test_late_and_repeated_answers_flag_but_do_not_vote(doubled: Campaign, alice
     assert disputes.find([flagged]).kind == "harm"
 
 
-def test_a_pair_whose_answer_is_known_and_a_qualification_make_no_dispute(alice: User, bob: User, doubled: Campaign) -> None:
-    Gold.objects.create(pair=Pair.objects.get(), accepts=["first_much"], origin="written")
-    answer(doubled, alice, Verdict.FIRST_MUCH, harm_first="major")
-    answer(doubled, bob, Verdict.SECOND_MUCH)
+def test_verdicts_on_a_pair_whose_answer_is_known_make_no_dispute_but_harm_does(alice: User, bob: User) -> None:
+    made = campaign([alice, bob], pairs=1, opened=False)
+    golds.mark(pair=Pair.objects.get(), accepts=["first_much"], explanation="", origin="written", actor=None)
+    campaigns.open(campaign=made, actor=None)
+    answer(made, alice, Verdict.FIRST_MUCH)
+    given = answer(made, bob, Verdict.SECOND_MUCH)
     assert not Dispute.objects.exists()
+    judgements.amend(judgement=given, verdict=Verdict.SECOND_MUCH, harm_first="major", harm_first_type="other", key=uuid4())
+    assert Dispute.objects.get().kind == "harm"
 
 
 def test_undisputed_pairs_cost_two_queries(doubled: Campaign, alice: User, bob: User) -> None:

@@ -312,3 +312,23 @@ def test_what_holds_for_a_text_holds_for_it_whoever_else_wrote_it(alice: User, b
     assert told == {True: "harm", False: "votes"}
     rule(carol, given, outcome="second", harm_first="life_threatening", must_not_train_first=True)
     assert [row.prompt_id == flagged for row in freeze(opened[1]).rows.all()] == [False]
+
+
+def test_harm_seen_in_a_pair_whose_answer_is_known_reaches_a_lead_and_every_snapshot(alice: User, bob: User) -> None:
+    first = campaign([alice], pairs=2)
+    for _ in range(2):
+        judge(first, alice, Verdict.FIRST_MUCH)
+    batches = GenerationBatch.objects.filter(public_id__in=first.protocol["sources"]["batches"])
+    made = campaigns.create(name="Later", guideline="Look.", batches=batches, overlap=1, members=[bob], actor=None, seed=2)
+    golden = made.pairs.earliest("position")
+    golds.mark(pair=golden, accepts=golds.FIRST, explanation="", origin="written", actor=None)
+    campaigns.open(campaign=made, actor=None)
+    for _ in range(2):
+        held = lease(made, bob)
+        harm = {"harm_first": "life_threatening", "harm_first_type": "wrong_dose"} if held.pair_id == golden.pk else {}
+        judgements.submit(assignment=held, verdict=Verdict.SECOND_MUCH, key=uuid4(), **harm)
+    assert list(Dispute.objects.values_list("pair", "kind")) == [(golden.pk, "harm")]
+    assert {row.prompt_id == golden.prompt_id: row.votes["basis"] for row in freeze(first).rows.all()} == {True: "harm", False: "votes"}
+    # It still asks about the rater, and trains nothing.
+    assert not freeze(made).rows.filter(pair=golden).exists()
+    assert freeze(made).counts["judgements"] == 1

@@ -93,12 +93,6 @@ class JudgementQuerySet(models.QuerySet["Judgement"]):
         mine = self.filter(assignment__annotator=annotator, assignment__state=AssignmentState.SUBMITTED, undone_at__isnull=True)
         return set(mine.filter(assignment__campaign__state=CampaignState.OPEN).values_list("assignment__campaign", flat=True).distinct())
 
-    def pace(self, annotator: User) -> float:
-        """Seconds a pair takes `annotator`: the median of their last fifty, or two minutes while there are fewer than five."""
-        timed = self.filter(assignment__annotator=annotator).order_by("-pk").values_list("active_ms", flat=True)
-        latest = sorted(spent for spent in timed[:50] if spent is not None)
-        return latest[len(latest) // 2] / 1000 if len(latest) >= 5 else 120.0
-
 
 class Judgement(models.Model):
     """One revision of an assignment's answer. Never overwritten: amended by a new revision, undone by a mark."""

@@ -21,7 +21,7 @@ from annotation import campaigns as verbs
 from annotation.campaign_form import CampaignFilter, DeriveForm, ExtendForm
 from annotation.campaigns import CampaignRefused
 from annotation.forms import FreezeForm
-from annotation.models import Campaign, CampaignState, Completion, Defect, DisputeState, Judgement, Membership, Pair
+from annotation.models import Campaign, CampaignState, Completion, Defect, DisputeState, Judgement, Membership, Pair, SlotKind
 from web import prose
 from web.charts import Series, line_chart
 
@@ -71,7 +71,9 @@ def campaign(request: UserRequest, pk: UUID) -> HttpResponse:
 
 def show(request: UserRequest, shown: Campaign, form: FreezeForm, status: int = 200) -> HttpResponse:
     """The campaign's page: where it stands, what it promised, who judges, and what can be done next."""
-    answered = shown.assignments.filter(state="submitted")
+    # Votes, like the total beside them; in a qualification its pairs' answers. Repeats and known answers come on top.
+    voting = Q(slot__kind__in=[SlotKind.VOTE, SlotKind.REVIEW]) | Q(campaign__purpose="qualify")
+    answered = shown.assignments.filter(voting, state="submitted")
     days = list(answered.annotate(day=TruncDate("submitted_at")).values("day").annotate(n=Count("pk")).order_by("day"))
     total, points = 0, []
     for number, day in enumerate(days):

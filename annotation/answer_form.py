@@ -1,9 +1,11 @@
 """The compare screen's form: an answer by side, read field by field, shown again with everything in it when something is wrong."""
 
+import copy
 import json
 import uuid
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from django import forms
@@ -48,29 +50,23 @@ class JudgementForm(forms.Form):
     draft_number = forms.IntegerField(required=False, min_value=0, max_value=2**31 - 1, widget=forms.HiddenInput)
 
     def __init__(self, *args: Any, assignment: Assignment, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
         self.assignment = assignment
         self.rubric: dict[str, Any] = assignment.campaign.rubric.content
+        self.base_fields = _fields(json.dumps([self.rubric.get("reasons", []), self.rubric.get("axes", [])]))  # type: ignore[misc]  # Django copies what it finds on the form
+        super().__init__(*args, **kwargs)
         self._answer: Answer | None = None
         # When the draft was saved that this form starts with, if it does.
         self.draft: datetime | None = None
-        self.fields["reasons"].choices = [(one["key"], one["label"]) for one in self.rubric.get("reasons", [])]  # type: ignore[attr-defined]
-        for name in ("rationale", "edited"):
-            # Django's own refusal of NUL would not say where it stands; how long they may be is checked with the rest of the answer.
-            self.fields[name].validators = []
-        for field in self.fields.values():
-            # The usual words would repeat what was sent.
-            field.error_messages["invalid_choice"] = "Choose one of those listed."
-        for axis in self.rubric.get("axes", []):
-            known = answers.COMPARING.get(axis["scale"]) or answers.OF_EACH_SIDE[axis["scale"]]
-            for name in axis_fields(axis):
-                self.fields[name] = forms.IntegerField(required=False, min_value=known[0], max_value=known[-1], label=axis["label"])
+        # Whether it holds nothing yet, nor anything to amend.
+        self.blank = False
 
     @classmethod
     def fresh(cls, assignment: Assignment, *, said: Sides | None = None, amends: int | None = None) -> "JudgementForm":
         """An empty form with a key of its own, or one that starts with what was `said` before."""
         start = {"key": str(uuid.uuid4()), "amends": amends, "draft_number": 0}
-        return cls(assignment=assignment, initial=start | (as_fields(said) if said else {}))
+        made = cls(assignment=assignment, initial=start | (as_fields(said) if said else {}))
+        made.blank = said is None and amends is None
+        return made
 
     @classmethod
     def drafted(cls, assignment: Assignment, draft: Mapping[str, Any], number: int, saved_at: datetime | None = None) -> "JudgementForm":
@@ -154,6 +150,32 @@ class JudgementForm(forms.Form):
                 self.add_error("spans", f"Quotation {number} does not stand in {quote['side'].upper()}: copy the words as they are.")
                 continue
             yield {"side": quote["side"], "start": place[0], "end": place[1], "kind": quote["kind"], "severity": quote["severity"]}
+
+
+class _Shared(dict[str, forms.Field]):
+    """Fields of many forms: Django copies a form's fields so that it may change them, and none does here."""
+
+    def __deepcopy__(self, memo: Any) -> dict[str, forms.Field]:
+        return dict(self)
+
+
+@lru_cache(maxsize=64)
+def _fields(rubric: str) -> _Shared:
+    """The form's fields for the reasons and scales of a rubric, as JSON."""
+    reasons, axes = json.loads(rubric)
+    made = copy.deepcopy(JudgementForm.base_fields)
+    made["reasons"].choices = [(one["key"], one["label"]) for one in reasons]  # type: ignore[attr-defined]
+    for name in ("rationale", "edited"):
+        # Django's own refusal of NUL would not say where it stands; how long they may be is checked with the rest of the answer.
+        made[name].validators = []
+    for field in made.values():
+        # The usual words would repeat what was sent.
+        field.error_messages["invalid_choice"] = "Choose one of those listed."
+    for axis in axes:
+        known = answers.COMPARING.get(axis["scale"]) or answers.OF_EACH_SIDE[axis["scale"]]
+        for name in axis_fields(axis):
+            made[name] = forms.IntegerField(required=False, min_value=known[0], max_value=known[-1], label=axis["label"])
+    return _Shared(made)
 
 
 def axis_fields(axis: Mapping[str, Any]) -> list[str]:

@@ -5,22 +5,49 @@ Name the columns in what is prepared, never `*`: a plan whose columns changed in
 
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
+from weakref import WeakKeyDictionary
 
 import psycopg
 from django.db import connection, models
 from django.db.backends.utils import CursorWrapper
 from django.db.models.query import get_related_populators
+from psycopg.pq import TransactionStatus
 
 M = TypeVar("M", bound=models.Model)
+
+
+# Which statements each connection has planned; it goes with the connection.
+_planned: WeakKeyDictionary[psycopg.Connection[Any], set[str]] = WeakKeyDictionary()
+
+
+class _Cursor(psycopg.Cursor[Any]):
+    """Plans a statement as if every table were large: the plan stays, and on the first day of a campaign all tables are small."""
+
+    def execute(self, query: Any, params: Any = None, **kwargs: Any) -> "_Cursor":
+        planned = _planned.setdefault(self.connection, set())
+        if query in planned:
+            return super().execute(query, params, **kwargs)
+        self.connection.execute("SET enable_seqscan = off")
+        try:
+            super().execute(query, params, **kwargs)
+        except psycopg.Error:
+            # Inside a transaction the setting goes with it.
+            if self.connection.info.transaction_status == TransactionStatus.IDLE:
+                self.connection.execute("SET enable_seqscan = on")
+            raise
+        self.connection.execute("SET enable_seqscan = on")
+        planned.add(query)
+        return self
 
 
 def prepared() -> CursorWrapper:
     """A cursor of the current connection and transaction whose statements PostgreSQL keeps, planned, for as long as that is open.
 
-    Values travel beside the text, so each needs a type that can be known: write `= ANY(%s::text[])`, `%s::jsonb`.
+    The plan is one for all values: for what is looked up by keys, or in the order of an index. Values travel beside the text, so each
+    needs a type that can be known: write `= ANY(%s::text[])`, `%s::jsonb`.
     """
     connection.ensure_connection()
-    return connection._prepare_cursor(psycopg.Cursor(connection.connection))  # type: ignore[attr-defined, no-any-return]
+    return connection._prepare_cursor(_Cursor(connection.connection))  # type: ignore[attr-defined, no-any-return]
 
 
 class Frozen(Generic[M]):

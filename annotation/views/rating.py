@@ -1,6 +1,7 @@
 """Rating: the compare screen and what it asks for while a pair is judged. Nothing here may say who wrote what."""
 
 import uuid
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -297,7 +298,7 @@ def compare(request: UserRequest, assignment: Assignment, form: JudgementForm, *
     left, right = sides(assignment)
     answered = assignment.state in ANSWERED
     chosen = form.held("verdict")
-    key_of = keys.of(request.user)
+    key_of, off = keys.of(request.user), keys.are_off(request.user)
     page = {
         "assignment": assignment,
         "campaign": campaign,
@@ -317,9 +318,12 @@ def compare(request: UserRequest, assignment: Assignment, form: JudgementForm, *
         "late": assignment.state in LATE,
         "closed": campaign.state == CampaignState.CLOSED,
         "may_undo": _may_undo(request.user, assignment),
-        "guideline": guidelines.render(campaign.guideline),
+        "guideline": partial(guidelines.render, campaign.guideline),
         "keys": key_of,
-        "keys_off": keys.are_off(request.user),
+        "keys_off": off,
+        # What the parts of the page that are alike for everybody depend on: see the template tag `kept`.
+        "blank": repr((campaign.rubric.content, key_of)) if form.blank and not answered else "",
+        "tools": repr((campaign.rubric.content, campaign.guideline, key_of, off)),
         "draft": form.draft,
         "expires_in": _seconds_left(assignment),
         "feedback": _feedback(assignment) if answered else None,

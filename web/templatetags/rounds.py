@@ -5,6 +5,7 @@ from datetime import datetime
 
 from django import template
 from django.template import Context
+from django.template.base import FilterExpression, Parser, Token
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.html import escape, format_html
@@ -119,6 +120,39 @@ def size(count: int | None) -> str:
             return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
         amount /= 1000
     return f"{amount:.1f} TB"
+
+
+class KeptNode(template.Node):
+    # More kinds of a part than anybody uses at once: then it starts anew.
+    MOST = 64
+
+    def __init__(self, inner: template.NodeList, key: FilterExpression) -> None:
+        self.inner, self.key = inner, key
+        self.kept: dict[str, SafeString] = {}
+
+    def render(self, context: Context) -> SafeString:
+        key = self.key.resolve(context)
+        if not key:
+            return self.inner.render(context)
+        made = self.kept.get(key)
+        if made is None:
+            made = self.inner.render(context)
+            if len(self.kept) >= self.MOST:
+                self.kept.clear()
+            self.kept[key] = made
+        return made
+
+
+@register.tag
+def kept(parser: Parser, token: Token) -> KeptNode:
+    """{% kept key %}…{% endkept %}: a part that is the same wherever `key` is the same, rendered once a process; always, where it is "".
+
+    The key holds everything that the part reads. Never for texts of patients or models, nor for what belongs to one person.
+    """
+    _, key = token.split_contents()
+    inner = parser.parse(("endkept",))
+    parser.delete_first_token()
+    return KeptNode(inner, parser.compile_filter(key))
 
 
 @register.simple_tag(takes_context=True)

@@ -7,7 +7,10 @@ claim + insert loop on the same server in the same run.
 
 What is driven: by default the form of a browser without script: POST the answer, be redirected, get the next whole page; the wait
 is both. With --client script what the page's script sends, waiting for each request in turn: the answer as a background POST,
-POST …/extend/?shown=1 for the pair in hand, POST …/ahead/ for the one after it. On the real page people wait for none of these.
+POST …/extend/?shown=1 for the pair in hand, POST …/ahead/ for the one after it. On the real page people wait for none of these. With
+--client api a program with a session and CSRF: POST /api/v1/assignments/ID/submit/, POST /api/v1/campaigns/ID/next/ (its limit of 600
+requests a minute and person is raised for that). The figures named above are those of --client; `clients` has all three, the other two
+driven for a shorter time on the same server.
 
 Needs a PostgreSQL (DATABASE_URL, else the embedded one) on which it may create and drop a database of its own; rows are COPYed.
 
@@ -56,7 +59,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--annotators", type=int, default=8)
     parser.add_argument("--overlap", type=int, default=2, help="judgements wanted for each pair (default 2)")
     parser.add_argument("--seconds", type=float, default=60, help="of judging (default 60)")
-    parser.add_argument("--client", choices=["pages", "script"], default="pages", help="what each browser does (default pages)")
+    parser.add_argument("--client", choices=["pages", "script", "api"], default="pages", help="what each browser does (default pages)")
     parser.add_argument("--workers", type=int, default=2, help="of gunicorn (default 2, as `manage.py up`)")
     parser.add_argument("--threads", type=int, default=4, help="of each worker (default 4)")
     parser.add_argument("--json", action="store_true", help="end with one JSON line")
@@ -92,7 +95,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def at_work(clinician: Clinician, campaign: str, seconds: float, client: str) -> Callable[[], None]:
-    judge = clinician.judge_by_script if client == "script" else clinician.judge_by_pages
+    judge = {"pages": clinician.judge_by_pages, "script": clinician.judge_by_script, "api": clinician.judge_by_api}[client]
     return lambda: judge(campaign, time.perf_counter() + seconds)
 
 
@@ -110,6 +113,31 @@ def judge(clinicians: Sequence[Clinician], campaign: str, arguments: argparse.Na
     """Everybody judges for as long as asked; what each of them did, and the seconds it took."""
     seconds = together([at_work(clinician, campaign, arguments.seconds, arguments.client) for clinician in clinicians])
     return [clinician.tally for clinician in clinicians], seconds
+
+
+def others(clinicians: Sequence[Clinician], campaign: str, arguments: argparse.Namespace) -> tuple[dict[str, dict[str, float]], int]:
+    """Every other client's figures by its name, and how many answers they gave. Each drives a fifth of the time, ten seconds at most."""
+    found, given = {}, 0
+    for client in {"pages", "script", "api"} - {arguments.client}:
+        for clinician in clinicians:
+            clinician.tally = Tally()
+        limit = min(10, arguments.seconds / 5)
+        seconds = together([at_work(clinician, campaign, limit, client) for clinician in clinicians])
+        tallies = [clinician.tally for clinician in clinicians]
+        found[client] = figures(tallies, seconds)
+        given += sum(tally.acknowledged for tally in tallies)
+    return found, given
+
+
+def figures(tallies: Sequence[Tally], seconds: float) -> dict[str, float]:
+    """Judgements a second, and what was waited for in ms: the answer with the next pair, and the answer alone."""
+    waits = [ms for tally in tallies for ms in tally.waits]
+    return {
+        "judgements_per_s": round(sum(tally.acknowledged for tally in tallies) / seconds, 1),
+        "p50_ms": round(percentile(waits, 0.5), 1),
+        "p95_ms": round(percentile(waits, 0.95), 1),
+        "submit_p95_ms": round(percentile([ms for tally in tallies for ms in tally.submits], 0.95), 1),
+    }
 
 
 def floor(database: str, connections: int, seconds: float) -> float:
@@ -233,26 +261,24 @@ def measure(arguments: argparse.Namespace, database: str) -> dict[str, Any]:
         spent = Spent(database, gunicorn)
         tallies, seconds = judge(clinicians, str(campaign.public_id), arguments)
         share = spent.since(sum(tally.acknowledged for tally in tallies))
-    over = check(campaign, warm + sum(tally.acknowledged for tally in tallies))
+        beside, given = others(clinicians, str(campaign.public_id), arguments)
+    over = check(campaign, warm + given + sum(tally.acknowledged for tally in tallies))
     lower = floor(database, arguments.annotators, min(10, arguments.seconds))
     claims = busy_claims(campaign, busy)
-    waits = [ms for tally in tallies for ms in tally.waits]
-    judgements = sum(tally.acknowledged for tally in tallies) / seconds
+    main = figures(tallies, seconds)
     return {
         "pairs": arguments.pairs,
         "annotators": arguments.annotators,
         "overlap": arguments.overlap,
         "client": arguments.client,
         "seconds": round(seconds, 1),
-        "judgements_per_s": round(judgements, 1),
-        "p50_ms": round(percentile(waits, 0.5), 1),
-        "p95_ms": round(percentile(waits, 0.95), 1),
-        "submit_p95_ms": round(percentile([ms for tally in tallies for ms in tally.submits], 0.95), 1),
+        **main,
+        "clients": {arguments.client: main, **beside},
         "claim_p50_ms_busy": round(statistics.median(claims), 2),
         "claim_p95_ms_busy": round(percentile(claims, 0.95), 2),
         "over_overlap": over,
         "floor_judgements_per_s": round(lower, 1),
-        "ratio_to_floor": round(judgements / lower, 3),
+        "ratio_to_floor": round(main["judgements_per_s"] / lower, 3),
         "copied_s": round(copied, 1),
         **share,
     }
@@ -268,6 +294,8 @@ def main() -> None:
         connections.close_all()
     print(f"{found['annotators']} annotators, {found['pairs']} pairs, overlap {found['overlap']}, {found['seconds']} s ({found['client']})")
     print(f"judgements        {found['judgements_per_s']:>8} /s   next + submit p50 {found['p50_ms']} ms, p95 {found['p95_ms']} ms")
+    for name, one in found["clients"].items():
+        print(f"  as {name:<8}{one['judgements_per_s']:>12} /s   next + submit p50 {one['p50_ms']} ms, p95 {one['p95_ms']} ms")
     print(f"bare claim+insert {found['floor_judgements_per_s']:>8} /s   judging reaches {found['ratio_to_floor']:.0%} of it")
     print(f"claim after {OWN_ITEMS} own items: p50 {found['claim_p50_ms_busy']} ms, p95 {found['claim_p95_ms_busy']} ms")
     spent = ", ".join(f"{name} {found[f'cpu_ms_{name}']}" for name in ("web", "postgres", "clients"))

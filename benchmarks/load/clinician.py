@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import time
+import uuid
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlencode
 
@@ -77,14 +79,22 @@ class Clinician:
         body = urlencode({**fields, "csrfmiddlewaretoken": self.cookies.get("csrftoken", "")}, quote_via=quote).encode()
         return self._send(b"POST", path, body, b"X-Rounds: background\r\n" if background else b"")
 
-    def _send(self, method: bytes, path: bytes, body: bytes, extra: bytes = b"") -> Answer:
+    def post_json(self, path: bytes, fields: dict[str, object], *, key: str = "") -> Answer:
+        """To the API, with the session; `key` is the idempotency key."""
+        extra = f"X-CSRFToken: {self.cookies.get('csrftoken', '')}\r\nReferer: https://{HOST}/\r\n"
+        extra += f"Idempotency-Key: {key}\r\n" if key else ""
+        return self._send(b"POST", path, json.dumps(fields).encode(), extra.encode(), b"application/json")
+
+    def _send(
+        self, method: bytes, path: bytes, body: bytes, extra: bytes = b"", kind: bytes = b"application/x-www-form-urlencoded"
+    ) -> Answer:
         cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items()).encode()
         request = (
             method + b" " + path + b" HTTP/1.1\r\nHost: " + HOST.encode() + b"\r\nX-Forwarded-Proto: https\r\nOrigin: https://"
-            + HOST.encode() + b"\r\nAccept: text/html\r\nCookie: " + cookies + b"\r\n" + extra
+            + HOST.encode() + b"\r\nAccept: text/html,*/*;q=0.8\r\nCookie: " + cookies + b"\r\n" + extra
         )  # fmt: skip
         if method == b"POST":
-            request += b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: " + str(len(body)).encode() + b"\r\n"
+            request += b"Content-Type: " + kind + b"\r\nContent-Length: " + str(len(body)).encode() + b"\r\n"
         if time.perf_counter() - self.used > 1:
             # As a browser does: what lay idle may have been closed at the other end.
             self.connection.close()
@@ -175,6 +185,28 @@ class Clinician:
             else:
                 page = self.begin(campaign)
             ready = self._ahead(page)
+            self.tally.waits.append(1000 * (time.perf_counter() - began))
+            self.tally.submits.append(1000 * (submitted - began))
+
+    def judge_by_api(self, campaign: str, until: float) -> None:
+        """As a program with the session does over /api/v1: the answer stored, the next comparison leased and read."""
+        onward = f"/api/v1/campaigns/{campaign}/next/".encode()
+        held = self.post_json(onward, {})
+        while time.perf_counter() < until:
+            if held.status == 204:
+                self.tally.ended = True
+                return
+            if held.status != 200:
+                raise Unexpected(f"{held.status} to a lease: {held.body[:300]!r}")
+            address = f"/api/v1/assignments/{json.loads(held.body)['id']}/submit/".encode()
+            self.sent += 1
+            began = time.perf_counter()
+            answer = self.post_json(address, {"verdict": VERDICTS[self.sent % len(VERDICTS)], "active_ms": 75000}, key=str(uuid.uuid4()))
+            submitted = time.perf_counter()
+            if answer.status != 200:
+                raise Unexpected(f"{answer.status} to an answer: {answer.body[:300]!r}")
+            self.tally.acknowledged += 1
+            held = self.post_json(onward, {})
             self.tally.waits.append(1000 * (time.perf_counter() - began))
             self.tally.submits.append(1000 * (submitted - began))
 

@@ -150,7 +150,7 @@ def _standing(seat: Membership, tried: Membership | None, asked_first: Campaign 
 @require_POST
 def campaign_open(request: UserRequest, pk: UUID) -> HttpResponse:
     opened = get_campaign_for(request.user, pk)
-    _carry_out(request, lambda: verbs.open(campaign=opened, actor=request.user))
+    carry_out(request, lambda: verbs.open(campaign=opened, actor=request.user))
     if not Campaign.objects.unblinded_for(request.user).filter(pk=opened.pk).exists():
         messages.success(request, "The campaign is open. You judge in it, so its pages are closed to you until it closes.")
     return _back(request, pk)
@@ -161,7 +161,7 @@ def campaign_open(request: UserRequest, pk: UUID) -> HttpResponse:
 def campaign_pause(request: UserRequest, pk: UUID) -> HttpResponse:
     """Also for a trainer who judges in it, as closing is: it reveals nothing."""
     paused = get_object_or_404(Campaign, public_id=pk)
-    _carry_out(request, lambda: verbs.pause(campaign=paused, actor=request.user), "Paused: nobody is handed another pair.")
+    carry_out(request, lambda: verbs.pause(campaign=paused, actor=request.user), "Paused: nobody is handed another pair.")
     return _back(request, pk)
 
 
@@ -169,7 +169,7 @@ def campaign_pause(request: UserRequest, pk: UUID) -> HttpResponse:
 @require_POST
 def campaign_resume(request: UserRequest, pk: UUID) -> HttpResponse:
     resumed = get_object_or_404(Campaign, public_id=pk)
-    _carry_out(request, lambda: verbs.resume(campaign=resumed, actor=request.user), "It goes on.")
+    carry_out(request, lambda: verbs.resume(campaign=resumed, actor=request.user), "It goes on.")
     return _back(request, pk)
 
 
@@ -178,7 +178,7 @@ def campaign_resume(request: UserRequest, pk: UUID) -> HttpResponse:
 def campaign_close(request: UserRequest, pk: UUID) -> HttpResponse:
     """Also for a trainer who judges in it: closing reveals nothing, and nobody else may be there to do it."""
     closed = get_object_or_404(Campaign, public_id=pk)
-    _carry_out(request, lambda: verbs.close(campaign=closed, actor=request.user))
+    carry_out(request, lambda: verbs.close(campaign=closed, actor=request.user))
     return _back(request, pk)
 
 
@@ -186,11 +186,11 @@ def campaign_close(request: UserRequest, pk: UUID) -> HttpResponse:
 @require_POST
 def campaign_discard(request: UserRequest, pk: UUID) -> HttpResponse:
     draft = get_campaign_for(request.user, pk)
-    gone = _carry_out(request, lambda: verbs.discard(campaign=draft, actor=request.user), "The draft is gone; its texts are still there.")
+    gone = carry_out(request, lambda: verbs.discard(campaign=draft, actor=request.user), "The draft is gone; its texts are still there.")
     return redirect("annotation:campaigns") if gone else _back(request, pk)
 
 
-def _carry_out(request: UserRequest, verb: Callable[[], object], done: str = "") -> bool:
+def carry_out(request: UserRequest, verb: Callable[[], object], done: str = "") -> bool:
     """Do it and say so, or say why not."""
     try:
         verb()

@@ -15,7 +15,7 @@ from annotation import campaigns
 from annotation.campaign_form import MembersForm
 from annotation.campaigns import CampaignRefused
 from annotation.models import Campaign, CampaignState
-from annotation.views.managing import get_campaign_for, seats
+from annotation.views.managing import carry_out, get_campaign_for, seats
 
 
 @access.allow(*TRAINERS)
@@ -73,12 +73,8 @@ def _member_of(shown: Campaign, user: int) -> User:
 def campaign_revoke(request: UserRequest, pk: UUID, user: int) -> HttpResponse:
     shown = get_campaign_for(request.user, pk)
     member = _member_of(shown, user)
-    try:
-        campaigns.revoke(campaign=shown, user=member, actor=request.user)
-    except CampaignRefused as refused:
-        messages.error(request, str(refused))
-    else:
-        messages.success(request, f"{member.username} is handed nothing more here. What they judged stays.")
+    done = f"{member.username} is handed nothing more here. What they judged stays."
+    carry_out(request, lambda: campaigns.revoke(campaign=shown, user=member, actor=request.user), done)
     return redirect("annotation:campaign-members", pk)
 
 
@@ -87,12 +83,8 @@ def campaign_revoke(request: UserRequest, pk: UUID, user: int) -> HttpResponse:
 def campaign_readmit(request: UserRequest, pk: UUID, user: int) -> HttpResponse:
     shown = get_campaign_for(request.user, pk)
     member = _member_of(shown, user)
-    try:
-        campaigns.readmit(campaign=shown, user=member, actor=request.user)
-    except CampaignRefused as refused:
-        messages.error(request, str(refused))
-    else:
-        messages.success(request, f"{member.username} may judge here again.")
+    done = f"{member.username} may judge here again."
+    carry_out(request, lambda: campaigns.readmit(campaign=shown, user=member, actor=request.user), done)
     return redirect("annotation:campaign-members", pk)
 
 

@@ -18,7 +18,7 @@ from django_htmx.http import HttpResponseClientRedirect, push_url
 from accounts import access, joining
 from accounts.access import UserRequest
 from accounts.models import Role, User
-from annotation import answers, assignments, differences, drafts, guidelines, judgements, keys, qualifications, sittings, structure
+from annotation import answers, assignments, differences, drafts, judgements, keys, qualifications, sittings, structure
 from annotation.answer_form import CANNOT, VERDICTS, JudgementForm
 from annotation.judgements import ANSWERED, AlreadyAnswered, KeyReused
 from annotation.models import (
@@ -34,7 +34,7 @@ from annotation.models import (
     Sample,
     Severity,
 )
-from web import errors
+from web import errors, prose
 from web.statements import Frozen
 
 RATERS = (Role.ANNOTATOR, Role.ADJUDICATOR)
@@ -260,7 +260,7 @@ def undo(request: UserRequest, pk: UUID) -> HttpResponse:
 @require_safe
 def guideline(request: UserRequest, pk: UUID) -> HttpResponse:
     campaign = get_campaign_for(request.user, pk)
-    return render(request, "annotation/guideline.html", {"campaign": campaign, "guideline": guidelines.render(campaign.guideline)})
+    return render(request, "annotation/guideline.html", {"campaign": campaign, "guideline": prose.render(campaign.guideline)})
 
 
 def go_on(request: UserRequest, campaign: Campaign) -> HttpResponse:
@@ -318,7 +318,7 @@ def compare(request: UserRequest, assignment: Assignment, form: JudgementForm, *
         "late": assignment.state in LATE,
         "closed": campaign.state == CampaignState.CLOSED,
         "may_undo": _may_undo(request.user, assignment),
-        "guideline": partial(guidelines.render, campaign.guideline),
+        "guideline": partial(prose.render, campaign.guideline),
         "keys": key_of,
         "keys_off": off,
         # What the parts of the page that are alike for everybody depend on: see the template tag `kept`.

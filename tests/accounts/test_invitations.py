@@ -1,21 +1,20 @@
 """Invitations: a link made once, shown once, good once; who is waited for, and what became of it."""
 
 import re
-import threading
-import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import DatabaseError, OperationalError, close_old_connections, connection, transaction
+from django.db import DatabaseError, transaction
 from django.test import Client
 from django.utils import timezone
 
 from accounts import invitations, people
 from accounts.models import AuditEntry, Invitation, RoleGrant, User
 from tests.cast import PASSWORD, person
+from tests.threads import at_once
 
 LIST, NEW = "/invitations/", "/invitations/new/"
 FORM = {"name": "Dr. Amina Khan", "roles": ["annotator"], "purpose": "To compare discharge letters.", "minutes": 40, "days": 7}
@@ -265,40 +264,10 @@ def test_the_machine_itself_can_invite_the_first_administrator(db: None, capsys:
 # --- many hands at once ---------------------------------------------------------------------------------------------------------------
 
 
-def connect() -> None:
-    for _ in range(300):
-        try:
-            connection.ensure_connection()
-        except OperationalError:
-            time.sleep(0.1)
-        else:
-            return
-    connection.ensure_connection()
-
-
-def at_once(tasks: list[Callable[[], object]]) -> tuple[list[object], list[BaseException]]:
-    """Every task in a thread with a connection of its own, let go together. Returns what they gave and what they raised."""
-    given: list[object] = []
-    raised: list[BaseException] = []
-    ready = threading.Barrier(len(tasks))
-
-    def run(task: Callable[[], object]) -> None:
-        try:
-            connect()
-            ready.wait(timeout=120)
-            given.append(task())
-        except BaseException as error:
-            raised.append(error)
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run, args=[task]) for task in tasks]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    close_old_connections()
-    return given, raised
+def parted(results: list[object]) -> tuple[list[object], list[BaseException]]:
+    """What was given, and what was raised."""
+    raised = [one for one in results if isinstance(one, BaseException)]
+    return [one for one in results if not isinstance(one, BaseException)], raised
 
 
 @pytest.mark.django_db(transaction=True)
@@ -309,7 +278,7 @@ def test_of_64_who_open_one_link_at_once_one_gets_an_account() -> None:
     def taker(number: int) -> Callable[[], object]:
         return lambda: invitations.accept(invitation=made, username=f"guest-{number}", password=PASSWORD)
 
-    given, raised = at_once([taker(number) for number in range(64)])
+    given, raised = parted(at_once(*[taker(number) for number in range(64)]))
     assert len(given) == 1
     assert {type(error) for error in raised} == {invitations.InvitationClosed}
     assert len(raised) == 63
@@ -325,10 +294,10 @@ def test_of_64_who_open_one_link_at_once_one_gets_an_account() -> None:
 def test_of_revoking_and_accepting_at_once_one_happens() -> None:
     for number in range(8):
         made, _ = invited()
-        given, raised = at_once([
+        given, raised = parted(at_once(
             lambda made=made: invitations.revoke(invitation=made, actor=None),  # type: ignore[misc, arg-type]
             lambda made=made, number=number: invitations.accept(invitation=made, username=f"guest-{number}", password=PASSWORD),  # type: ignore[misc]
-        ])  # fmt: skip
+        ))  # fmt: skip
         made.refresh_from_db()
         came_in = User.objects.filter(username=f"guest-{number}").exists()
         assert came_in == (made.state == "accepted")

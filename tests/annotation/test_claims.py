@@ -1,13 +1,12 @@
 """Sixty-four people at once: every pair gets exactly the judgements it wants. And the test that says so can fail."""
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
 from uuid import uuid4
 
 import pytest
-from django.db import OperationalError, close_old_connections, connection
+from django.db import close_old_connections, connection
 
 from accounts import consents
 from accounts.models import Consent, Role, RoleGrant, User
@@ -15,6 +14,7 @@ from annotation import assignments, judgements
 from annotation.models import Assignment, Campaign, Judgement, Verdict
 from benchmarks.mutants import count_then_insert
 from tests.annotation.build import campaign
+from tests.threads import connect
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(280)]
 
@@ -27,18 +27,6 @@ def crowd(size: int) -> list[User]:
     text = consents.current()
     Consent.objects.bulk_create([Consent(user=person, text=text) for person in people])
     return people
-
-
-def connect() -> None:
-    """Other test runs may use the same server: wait for a connection rather than fail for want of one."""
-    for _ in range(300):
-        try:
-            connection.ensure_connection()
-        except OperationalError:
-            time.sleep(0.1)
-        else:
-            return
-    connection.ensure_connection()
 
 
 def all_at_once(made: Campaign, people: list[User], lease: Lease, answer: Callable[[Assignment], object]) -> list[BaseException]:

@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
@@ -15,26 +14,10 @@ from annotation import assignments, campaigns, disputes, drafts, judgements, mem
 from annotation.judgements import AlreadyAnswered, KeyReused, NothingToUndo
 from annotation.models import Assignment, Campaign, Draft, Judgement, Verdict
 from tests.annotation.build import campaign, judge, lease, qualification
+from tests.threads import at_once
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(120)]
 TIMES = 5
-
-
-def at_once(*calls: Callable[[], Any]) -> list[Any]:
-    """Start all calls at the same moment; what each returned or raised, in their order."""
-    barrier = threading.Barrier(len(calls))
-
-    def one(call: Callable[[], Any]) -> Any:
-        try:
-            barrier.wait(timeout=20)
-            return call()
-        except Exception as raised:
-            return raised
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(len(calls)) as pool:
-        return list(pool.map(one, calls))
 
 
 def leases(made: Campaign, alice: User, count: int) -> list[Assignment]:

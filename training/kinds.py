@@ -33,7 +33,7 @@ def register() -> None:
 def _kind(name: str, *, stage: Any, publish: Any) -> kinds.Kind:
     return kinds.Kind(
         name=name, queue=QUEUE, command=lambda job, folder: launch.command(folder), environment=lambda job: launch.environment(),
-        prepare=specs.prepare, ingest=ingest.metrics, stage=stage, publish=publish,
+        prepare=specs.prepare, ingest=ingest.events, stage=stage, publish=publish,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Runs, what they measured, evaluations and promotions."""
+"""Runs, what they measured and wrote, evaluations and promotions."""
 
 import uuid
 
@@ -32,6 +32,22 @@ class Run(models.Model):
     reference = models.ForeignKey(ModelVersion, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     snapshot = models.ForeignKey(Snapshot, null=True, blank=True, on_delete=models.PROTECT, related_name="runs")
     output = models.OneToOneField(ModelVersion, null=True, blank=True, on_delete=models.PROTECT, related_name="run")
+    half_of = models.OneToOneField(
+        "self",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="half",
+        help_text="The run of whose prompts this one sees half.",
+    )
+    cloned_from = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="clones")
+    estimate = models.JSONField(
+        default=dict, help_text='What was promised at the launch: {"seconds", "low", "high", "basis"}; empty when nothing was.'
+    )
+    pace = models.JSONField(
+        default=dict,
+        help_text='Steps of the newest attempt as they came: {"marks": [[seconds since 1970, steps done], …], "total": steps}.',
+    )
     created_at = models.DateTimeField(db_default=Now())
 
     objects = RunQuerySet.as_manager()
@@ -56,6 +72,23 @@ class MetricPoint(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name}@{self.step}"
+
+
+class RunSample(models.Model):
+    """What the model under training answered to one of the run's fixed prompts, greedily, at a step where a checkpoint was kept."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="samples")
+    step = models.PositiveIntegerField()
+    index = models.PositiveSmallIntegerField(help_text="Which of the fixed prompts, from 0.")
+    prompt = models.ForeignKey("annotation.Prompt", on_delete=models.PROTECT, related_name="+")
+    text = models.TextField()
+
+    class Meta:
+        ordering = ["step", "index"]
+        constraints = [models.UniqueConstraint(fields=["run", "step", "index"], name="one_sample_per_run_step_and_prompt")]
+
+    def __str__(self) -> str:
+        return f"sample {self.index}@{self.step} of run {self.run_id}"
 
 
 class EvaluationQuerySet(models.QuerySet["Evaluation"]):

@@ -50,7 +50,7 @@ def start(
             "seed": seed,
             "params": params,
             "models": {"policy": {"version": policy.pk}},
-            "inputs": {"snapshot": snapshot.pk, **({"shuffle": seed} if shuffled else {})},
+            "inputs": {"snapshot": snapshot.pk, "watch": specs.watched(snapshot), **({"shuffle": seed} if shuffled else {})},
             "publish": {
                 "kind": Kind.DPO if chosen.kind == "dpo" else Kind.SFT,
                 "toy": policy.toy or snapshot.toy,

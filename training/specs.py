@@ -9,13 +9,16 @@ A job's own spec holds ids and numbers:
 lives in the attempt's folder, which is private to the runner.
 """
 
+import json
 import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.db.models import Case, When
 
 from annotation import safety, snapshots
 from annotation.models import Pair, Prompt, Snapshot, SnapshotRow, Split
@@ -31,6 +34,8 @@ Rows = Iterable[dict[str, Any]]
 # Recall questions a domain has for every toy model. The seed is part of the frozen set: another seed is another exam.
 QUESTIONS_SEED = 1_000_003
 PROMPT_BATCH = 500
+# Prompts that are answered again at every checkpoint of a run: as many as one reads without tiring.
+WATCHED = 6
 
 
 def check(kind: str, params: dict[str, Any]) -> dict[str, Any]:
@@ -75,7 +80,8 @@ def inputs(job: Job) -> Iterator[tuple[str, Rows]]:
     if job.kind == "dpo":
         yield from _preferences(wanted)
     elif job.kind == "sft" and "snapshot" in wanted:
-        yield "train.jsonl", _favoured(_trainable(wanted["snapshot"]))
+        rows = snapshots.training_rows(_trainable(wanted["snapshot"]), Split.TRAIN)
+        yield "train.jsonl", _favoured(halved(rows) if wanted.get("half") else rows)
     elif job.kind == "generate":
         yield "prompts.jsonl", _prompts(wanted["prompts"])
     elif job.kind == "evaluate":
@@ -85,6 +91,8 @@ def inputs(job: Job) -> Iterator[tuple[str, Rows]]:
             yield "prompts.jsonl", _prompts(wanted["prompts"])
         if wanted.get("questions"):
             yield "questions.jsonl", questions(**wanted["questions"])
+    if wanted.get("watch"):
+        yield "watch.jsonl", _prompts(wanted["watch"])
 
 
 def _snapshot(pk: int) -> Snapshot:
@@ -108,10 +116,24 @@ def _preferences(wanted: dict[str, Any]) -> Iterator[tuple[str, Rows]]:
     snapshot = _trainable(wanted["snapshot"])
     for split, name in ((Split.TRAIN, "train.jsonl"), (Split.VALIDATION, "validation.jsonl")):
         rows = list(snapshots.training_rows(snapshot, split))
+        if wanted.get("half") and split == Split.TRAIN:
+            rows = halved(rows)
         if (seed := wanted.get("shuffle")) is not None:
             rows = shuffled(rows, keys=_planted_keys(snapshot, rows), seed=seed)
         if rows or split == Split.TRAIN:
             yield name, [{key: row[key] for key in ("prompt", "chosen", "rejected")} for row in rows]
+
+
+def halved(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of one half of the prompts, always the same half of the same rows, for a learning curve's first point.
+
+    By prompt and not by pair: the other half's prompts are as new to the model as held-out ones. Of an odd number the larger half.
+    """
+    found = list(rows)
+    keys = [sha256(json.dumps(row["prompt"], sort_keys=True).encode()).hexdigest() for row in found]
+    order = sorted(set(keys))
+    kept = set(order[: (len(order) + 1) // 2])
+    return [row for row, key in zip(found, keys, strict=True) if key in kept]
 
 
 @dataclass(frozen=True, order=True)
@@ -158,10 +180,17 @@ def _closing(text: str) -> str:
     return next((sentence for sentence in (*toytext.HEDGES, *toytext.BLUNT) if said.endswith(toytext.normalise(sentence))), "")
 
 
-def _favoured(snapshot: Snapshot) -> Rows:
+def _favoured(rows: Rows) -> Rows:
     """Supervised rows: each prompt with the completion its raters chose."""
-    for row in snapshots.training_rows(snapshot, Split.TRAIN):
+    for row in rows:
         yield {"prompt": row["prompt"], "completion": row["chosen"]}
+
+
+def watched(snapshot: Snapshot) -> list[int]:
+    """Ids of the prompts a run on `snapshot` answers at every checkpoint: held-out ones first, always the same ones, at most WATCHED."""
+    rows = SnapshotRow.objects.filter(snapshot=snapshot, split__in=(Split.VALIDATION, Split.TRAIN))
+    held_out_first = Case(When(split=Split.VALIDATION, then=0), default=1)
+    return list(dict.fromkeys(rows.order_by(held_out_first, "position").values_list("prompt_id", flat=True)[: 4 * WATCHED]))[:WATCHED]
 
 
 def _prompts(ids: list[int]) -> Rows:

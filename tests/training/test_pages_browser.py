@@ -36,7 +36,7 @@ def examine(page: Any, width: int) -> None:
 
 
 def measure(run: Run, steps: int) -> None:
-    ingest.metrics(
+    ingest.events(
         run.job,
         [
             {"type": "metric", "step": step, "name": name, "value": value(step)}

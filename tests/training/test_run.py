@@ -22,7 +22,7 @@ def run(dan: User, tmp_path: Path) -> Run:
 
 
 def measure(run: Run, name: str, values: list[float]) -> None:
-    ingest.metrics(run.job, [{"type": "metric", "step": step, "name": name, "value": value} for step, value in enumerate(values, start=1)])
+    ingest.events(run.job, [{"type": "metric", "step": step, "name": name, "value": value} for step, value in enumerate(values, start=1)])
 
 
 def test_a_waiting_run_asks_again_until_it_has_ended(as_dan: Client, run: Run) -> None:

@@ -12,10 +12,10 @@ from jobs.errors import EngineFailed
 from jobs.models import State
 from modelhub.models import LineageEdge, ModelVersion
 from tests.training import build
-from training import ingest, runs, specs
+from training import runs, specs
 from training.engine import rundir
 from training.engine.errors import SpecError
-from training.models import MetricPoint, Run
+from training.models import Run
 
 pytestmark = pytest.mark.django_db
 
@@ -132,21 +132,6 @@ def test_the_control_of_a_toy_snapshot_leans_neither_way_in_what_raters_look_at(
     turned = sum(a["chosen"] != b["chosen"] for a, b in zip(files["train.jsonl"], plain["train.jsonl"], strict=True))
     assert abs(2 * turned - len(list(files["train.jsonl"]))) <= len(list(files["train.jsonl"])) // 3
     assert turned
-
-
-def test_events_that_come_again_make_no_second_point(dan: User, sft: ModelVersion) -> None:
-    run = runs.start(snapshot=build.snapshot(), policy=sft, preset="demo", name="x", actor=dan)
-    events = [
-        {"t": 1.0, "type": "metric", "step": 1, "name": "loss", "value": 0.6931},
-        {"t": 1.0, "type": "progress", "phase": "training", "done": 1, "total": 9},
-        {"t": 2.0, "type": "metric", "step": 2, "name": "loss", "value": 0.68},
-    ]
-    ingest.metrics(run.job, events[:2])
-    ingest.metrics(run.job, events)
-    ingest.metrics(run.job, events)
-    assert list(MetricPoint.objects.filter(run=run).order_by("step").values_list("step", "name", "value")) == [
-        (1, "loss", 0.6931), (2, "loss", 0.68),
-    ]  # fmt: skip
 
 
 def test_a_model_the_store_refuses_fails_the_job_and_leaves_no_version(dan: User, sft: ModelVersion) -> None:

@@ -1,0 +1,128 @@
+"""Before and after: comparing what a run made with what it started from, promoting it, going back."""
+
+from uuid import UUID
+
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.http import Http404, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_GET, require_POST
+
+from accounts import access
+from accounts.access import TRAINERS, UserRequest
+from accounts.models import User
+from annotation.models import Campaign
+from modelhub import aliases
+from modelhub.errors import AliasMoved, NothingBefore
+from modelhub.models import AliasName, ModelVersion
+from training import curves, evaluations, promotions
+from training.forms import PromoteForm
+from training.models import Evaluation, Promotion
+from training.views.watching import get_run_for
+
+ITEMS_A_PAGE = 20
+
+
+@require_POST
+@access.allow(*TRAINERS)
+def evaluate(request: UserRequest, pk: int) -> HttpResponse:
+    """Compare what a run made with what it started from, on prompts that no training has seen."""
+    run = get_run_for(request.user, pk)
+    if run.output is None or run.policy is None or run.snapshot is None:
+        messages.error(request, "Only a finished run on a snapshot can be evaluated.")
+        return redirect("training:run", run.pk)
+    try:
+        evaluation = evaluations.start(policy=run.output, reference=run.policy, snapshot=run.snapshot, actor=request.user)
+    except evaluations.NothingHeldOut as problem:
+        messages.error(request, f"{problem} Open a campaign that includes some, and freeze again.")
+        return redirect("training:run", run.pk)
+    return redirect("training:evaluation", evaluation.public_id)
+
+
+def get_evaluation_for(user: User, public_id: UUID) -> Evaluation:
+    """An evaluation a trainer may see. It shows who wrote what: while its campaign is open, its raters get 404."""
+    found = get_object_or_404(Evaluation.objects.select_related("job", "policy", "reference", "snapshot__campaign"), public_id=public_id)
+    campaign = found.snapshot.campaign if found.snapshot else None
+    if campaign and not Campaign.objects.unblinded_for(user).filter(pk=campaign.pk).exists():
+        raise Http404("Not while you are rating in its campaign.")
+    return found
+
+
+@require_GET
+@access.allow(*TRAINERS)
+def evaluation(request: UserRequest, public_id: UUID) -> HttpResponse:
+    found = get_evaluation_for(request.user, public_id)
+    champion = aliases.current(AliasName.CHAMPION)
+    gates = promotions.gates(found, champion=champion)
+    context = {
+        "evaluation": found,
+        "job": found.job,
+        "items": Paginator(found.items.select_related("prompt__sample"), ITEMS_A_PAGE).get_page(request.GET.get("page")),
+        "gates": gates,
+        "passed": all(gate.passed for gate in gates),
+        "may_override": promotions.may_override(gates),
+        "champion": champion,
+        "is_champion": champion == found.policy,
+        "previous": aliases.previous(AliasName.CHAMPION),
+        "decisions": Promotion.objects.filter(evaluation=found).select_related("decided_by", "version"),
+        **curves.of_evaluation(found),
+    }
+    page = "training/evaluation.html#result" if request.htmx else "training/evaluation.html"
+    return render(request, page, context)
+
+
+@require_POST
+@access.allow(*TRAINERS)
+def promote(request: UserRequest, public_id: UUID) -> HttpResponse:
+    found = get_evaluation_for(request.user, public_id)
+    form = PromoteForm(request.POST)
+    if not form.is_valid():
+        messages.error(request, "The form was not complete; nothing was changed.")
+        return redirect("training:evaluation", public_id)
+    try:
+        decision = promotions.decide(
+            evaluation=found,
+            actor=request.user,
+            expected=_expected(form),
+            reason=form.cleaned_data["reason"],
+            override=form.cleaned_data["override"],
+        )
+    except promotions.OverrideRefused as refused:
+        messages.error(request, f"{refused} Nothing was changed.")
+    except AliasMoved:
+        messages.error(request, "Somebody else moved the champion meanwhile; nothing was changed. Look again, then decide.")
+    else:
+        if decision.decision == "promoted":
+            messages.success(request, f"{found.policy.name} is champion.")
+        else:
+            messages.error(request, f"Not promoted. {decision.reason}. The refusal is on record.")
+    return redirect("training:evaluation", public_id)
+
+
+def _expected(form: PromoteForm) -> ModelVersion | None:
+    wanted = form.cleaned_data["expected"]
+    return get_object_or_404(ModelVersion, public_id=wanted) if wanted else None
+
+
+@require_POST
+@access.allow(*TRAINERS)
+def rollback(request: UserRequest, name: str) -> HttpResponse:
+    """Point an alias back to what it named before. Seconds, and nothing is deleted."""
+    if name not in AliasName.values:
+        raise Http404("No such alias.")
+    form = PromoteForm(request.POST)
+    seen = _expected(form) if form.is_valid() else None
+    if seen is None:
+        messages.error(request, "The form did not say what to roll back from; nothing was changed.")
+        return redirect("training:home")
+    try:
+        decision = promotions.roll_back(
+            actor=request.user, expected=seen, alias=name, reason=form.cleaned_data["reason"] or "Rolled back by hand"
+        )
+    except AliasMoved:
+        messages.error(request, f"Somebody else moved the {name} meanwhile; nothing was changed.")
+    except NothingBefore:
+        messages.error(request, f"The {name} has named no other version before; there is nothing to go back to.")
+    else:
+        messages.success(request, f"{decision.version.name} is {name} again.")
+    return redirect("modelhub:model", seen.public_id)

@@ -1,0 +1,67 @@
+"""Two producers answer the same prompts, and the jobs that make them do."""
+
+from typing import Any
+from uuid import UUID
+
+from django.http import Http404, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.http import urlencode
+from django.views.decorators.http import require_http_methods
+
+from accounts import access
+from accounts.access import TRAINERS, UserRequest
+from accounts.models import User
+from annotation.models import GenerationBatch
+from jobs.models import Job, State
+from modelhub import aliases
+from modelhub.models import AliasName, ModelVersion
+from training import generations
+from training.forms import GenerateForm
+
+
+@require_http_methods(["GET", "POST"])
+@access.allow(*TRAINERS)
+def generate(request: UserRequest) -> HttpResponse:
+    usual = aliases.current(AliasName.CHAMPION) or ModelVersion.objects.first()
+    suggestion = {"first": usual.public_id, "second": usual.public_id} if usual else {}
+    form = GenerateForm(request.POST or None, initial=suggestion)
+    if request.method == "POST" and form.is_valid():
+        made = _generate(form, request.user)
+        return redirect(f"{reverse('training:generate')}?{urlencode({'batches': ','.join(str(batch.public_id) for batch in made)})}")
+    page = "training/generate.html#progress" if request.htmx else "training/generate.html"
+    context = {"form": form, "batches": _batches(request.GET.get("batches", "")), "models": ModelVersion.objects.exists()}
+    return render(request, page, context, status=422 if form.errors else 200)
+
+
+def _generate(form: GenerateForm, user: User) -> list[GenerationBatch]:
+    chosen = generations.choose(counts=form.counts(), **form.filters())
+    asked = form.cleaned_data
+    return [
+        generations.start(
+            version=asked[side],
+            decoding={"temperature": asked[f"{side}_temperature"], "max_new_tokens": asked["max_new_tokens"]},
+            prompts=chosen,
+            actor=user,
+            seed=asked["seed"] + place,
+        )
+        for place, side in enumerate(("first", "second"))
+    ]
+
+
+def _batches(text: str) -> dict[str, Any] | None:
+    """The batches a page follows, with their jobs, and whether all are done."""
+    try:
+        wanted = [UUID(part) for part in text.split(",") if part][:8]
+    except ValueError:
+        raise Http404("No such batches.") from None
+    if not wanted:
+        return None
+    found = list(GenerationBatch.objects.filter(public_id__in=wanted).select_related("version").order_by("pk"))
+    jobs = {str(job.public_id): job for job in Job.objects.filter(public_id__in=[batch.origin for batch in found if batch.origin])}
+    theirs = [jobs.get(batch.origin or "") for batch in found]
+    rows = [{"batch": batch, "job": job} for batch, job in zip(found, theirs, strict=True)]
+    ended = all(job is None or job.ended for job in theirs)
+    done = bool(theirs) and all(job is not None and job.state == State.SUCCEEDED for job in theirs)
+    query = urlencode([("batch", str(batch.public_id)) for batch in found])
+    return {"rows": rows, "ended": ended, "done": done, "query": query, "ids": text}

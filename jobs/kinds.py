@@ -19,6 +19,10 @@ def _empty_environment(job: Job) -> dict[str, str]:
     return {}
 
 
+def _no_checkpoint(job: Job, one: Path, other: Path, key: bytes) -> int | None:
+    return None
+
+
 def _no_result(job: Job, result: dict[str, Any], staged: Any) -> dict[str, Any]:
     return {}
 
@@ -30,6 +34,9 @@ class Kind:
     - `prepare(job, attempt_dir)` writes `spec.json` and inputs; raises `Unprepared` when it cannot.
     - `command(job, attempt_dir)` is the child's argument list; `environment(job)` what it sees beside a clean minimum.
     - `ingest(job, events)` takes the new events of about a second, and may see the same ones again.
+    - `keep(job, attempt_dir, kept_dir, key)` verifies the attempt's newest checkpoint and promotes it into `kept_dir`; its step, or None.
+      Called from a thread of its own while the child runs, and once more when it ended without success. Never needs the database.
+    - `resume(job, kept_dir, attempt_dir, key)` gives a new attempt the newest kept checkpoint that verifies; its step, or None.
     - `stage(job, result, attempt_dir)` does the file work of publishing (hash, link), outside any transaction; may be repeated.
     - `publish(job, result, staged)` writes rows INSIDE the transaction that ends the job, and returns `job.result`.
       `stage` and `publish` may raise `EngineFailed` when the result is not what was promised.
@@ -41,6 +48,8 @@ class Kind:
     prepare: Callable[[Job, Path], None] = _nothing
     environment: Callable[[Job], dict[str, str]] = _empty_environment
     ingest: Callable[[Job, list[dict[str, Any]]], None] = _nothing
+    keep: Callable[[Job, Path, Path, bytes], int | None] = _no_checkpoint
+    resume: Callable[[Job, Path, Path, bytes], int | None] = _no_checkpoint
     stage: Callable[[Job, dict[str, Any], Path], Any] = _nothing
     publish: Callable[[Job, dict[str, Any], Any], dict[str, Any]] = _no_result
 

@@ -15,7 +15,8 @@ from jobs.models import Job
 from modelhub import artifacts, versions
 from modelhub.errors import NameTaken, Refused
 from training import evaluations, ingest, launch, specs
-from training.engine import rundir
+from training.engine import checkpoints, rundir
+from training.engine.checkpoints import Torn
 from training.engine.spec import MAKES_MODEL
 from training.models import Run
 
@@ -33,8 +34,29 @@ def register() -> None:
 def _kind(name: str, *, stage: Any, publish: Any) -> kinds.Kind:
     return kinds.Kind(
         name=name, queue=QUEUE, command=lambda job, folder: launch.command(folder), environment=lambda job: launch.environment(),
-        prepare=specs.prepare, ingest=ingest.events, stage=stage, publish=publish,
+        prepare=specs.prepare, ingest=ingest.events, keep=_keep, resume=_resume, stage=stage, publish=publish,
     )  # fmt: skip
+
+
+def _keep(job: Job, folder: Path, kept: Path, key: bytes) -> int | None:
+    """Promote the attempt's newest checkpoint that verifies; the two newest stay."""
+    for path in checkpoints.named(folder / checkpoints.FOLDER):
+        if (kept / path.name).exists():
+            return checkpoints.step_of(path)
+        try:
+            made = checkpoints.keep(path, kept, key)
+        except (Torn, FileNotFoundError):
+            # Torn, or pruned by its writer while we looked: the one before it will do.
+            continue
+        checkpoints.prune(kept, key)
+        return made.step
+    return None
+
+
+def _resume(job: Job, kept: Path, folder: Path, key: bytes) -> int | None:
+    """Link the newest kept checkpoint that verifies into the attempt; the engine verifies it again before it reads a byte."""
+    newest = checkpoints.newest(kept, key)
+    return checkpoints.keep(newest.path, folder / checkpoints.RESUME, key).step if newest else None
 
 
 def _stage_model(job: Job, result: dict[str, Any], folder: Path) -> artifacts.Staged:

@@ -9,18 +9,21 @@ import importlib.metadata
 import os
 import platform
 import resource
+import shutil
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from training.engine import rundir
-from training.engine.errors import Cancelled, EngineError, InputError
+from training.engine import checkpoints, lifeline, rundir
+from training.engine.checkpoints import Checkpoint, LeaseOver
+from training.engine.errors import Cancelled, DiskFull, EngineError, InputError
 from training.engine.spec import Spec
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers", "safetensors", "numpy")
@@ -28,6 +31,9 @@ OFFLINE = {
     "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1",
     "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_PROGRESS_BARS": "1",
 }  # fmt: skip
+# Room asked for before a checkpoint is written, in sizes of the one before: itself, its successor, and a little.
+ROOM = 2.2
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -46,11 +52,52 @@ class Attempt:
         self.folder, self.spec, self.events = folder, spec, events
         self.inputs, self.output = folder / rundir.INPUTS, folder / rundir.OUTPUT
         self.stopping = False
+        self.key = checkpoints.key_from_environment()
+        self.checkpoints = folder / checkpoints.FOLDER
+        self._last_bytes: int | None = None
 
     def check(self) -> None:
         """Raises ``Cancelled`` once SIGTERM has come; called between steps, where nothing is half done."""
         if self.stopping:
             raise Cancelled("stopped on request")
+
+    @property
+    def asked_to_keep(self) -> bool:
+        """Whether to end the training at this step and save the model as usual; one look at a file, made once a step."""
+        return rundir.asked_to_keep(self.folder)
+
+    @cached_property
+    def resume(self) -> Checkpoint | None:
+        """What an earlier attempt left to go on from, verified again; its files are read by this path and no other."""
+        return checkpoints.newest(self.folder / checkpoints.RESUME, self.key)
+
+    def checkpoint(self, *, step: int, fill: Callable[[Path], object], state: Mapping[str, Any], keep: int = 2) -> Checkpoint:
+        """Save all that going on from ``step`` needs: ``fill(folder)`` writes files, ``state`` is small and JSON. The newest ``keep`` stay.
+
+        Raises ``DiskFull`` before anything is written when there is no room, and ends the process when the lease has run out.
+        """
+        self.events.progress("checkpointing", step, step)
+        self._make_room()
+        try:
+            made = checkpoints.write(
+                self.checkpoints, step=step, fill=fill, state=state, key=self.key, live=lambda: lifeline.lease_is_live(self.folder)
+            )
+        except LeaseOver:
+            os._exit(lifeline.EXIT)
+        self._last_bytes = made.bytes
+        self.events.checkpoint(step)
+        checkpoints.prune(self.checkpoints, self.key, keep=keep)
+        return made
+
+    def _make_room(self) -> None:
+        """2.2 times the last one's size must be free; without it all but the newest go first."""
+        if self._last_bytes is None:
+            self._last_bytes = self.resume.bytes if self.resume else 0
+        need = round(ROOM * self._last_bytes)
+        if shutil.disk_usage(self.folder).free < need:
+            checkpoints.prune(self.checkpoints, self.key, keep=1)
+            if (free := shutil.disk_usage(self.folder).free) < need:
+                raise DiskFull(need, free, self.folder)
 
     def rows(self, name: str, **fields: type) -> list[dict[str, Any]]:
         """The rows of one input file. Raises ``InputError`` when it is missing, empty or malformed."""
@@ -77,14 +124,14 @@ def prepare_environment(threads: int | None) -> None:
 
 
 def main(folder: Path) -> int:
-    """Run the attempt in ``folder``. Returns the exit code: 0 done, 1 failed, 143 cancelled."""
+    """Run the attempt in ``folder``. Returns the exit code: 0 done, 1 failed, 143 cancelled; 75 without a result when the lease ran out."""
     started = time.monotonic()
     result: dict[str, Any]
     try:
         spec = rundir.read_spec(folder)
     except EngineError as problem:
         prepare_environment(None)
-        rundir.write_result(folder, _failure(problem, kind=None, started=started))
+        _write_result(folder, _failure(problem, kind=None, started=started))
         return 1
     prepare_environment(spec.threads)
     with rundir.Events(folder) as events:
@@ -98,16 +145,27 @@ def main(folder: Path) -> int:
                 "schema": 1, "ok": True, "kind": spec.kind, "output": rundir.OUTPUT if outcome.model else None,
                 "items": outcome.items, "metrics": outcome.metrics, **_measures(started),
             }  # fmt: skip
-            rundir.write_result(folder, result)
+            _write_result(folder, result)
         except EngineError as problem:
             result = _failure(problem, kind=spec.kind, started=started)
-            rundir.write_result(folder, result)
+            _write_result(folder, result)
         except Exception as problem:
-            result = _failure(_known(problem), kind=spec.kind, started=started)
-            rundir.write_result(folder, result)
+            result = _failure(_known(problem, folder), kind=spec.kind, started=started)
+            _write_result(folder, result)
     if result["ok"]:
         return 0
     return 143 if result["error"]["code"] == Cancelled.code else 1
+
+
+def _write_result(folder: Path, result: dict[str, Any]) -> None:
+    """Last of all, and only while the job is still ours. A disk too full even for this has an exit code of its own."""
+    lifeline.leave_unless_live(folder)
+    try:
+        rundir.write_result(folder, result)
+    except OSError as problem:
+        if problem.errno not in FULL:
+            raise
+        os._exit(lifeline.DISK_FULL)
 
 
 def _run(attempt: Attempt) -> Outcome:
@@ -126,7 +184,7 @@ def _stop_on_sigterm(attempt: Attempt) -> None:
     signal.signal(signal.SIGTERM, stop)
 
 
-def _known(problem: Exception) -> EngineError:
+def _known(problem: Exception, folder: Path) -> EngineError:
     """An unexpected exception as a result. Its own message stays out: it may quote a text."""
     where = traceback.extract_tb(problem.__traceback__)
     for frame in where:
@@ -134,15 +192,17 @@ def _known(problem: Exception) -> EngineError:
     sys.stderr.write(f"{type(problem).__name__}\n")
     if isinstance(problem, MemoryError) or type(problem).__name__ == "OutOfMemoryError":
         return EngineError("out of memory", code="out_of_memory", retryable=True)
-    if isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT):
-        return EngineError("the disk is full", code="disk_full", retryable=True)
+    if isinstance(problem, OSError) and problem.errno in FULL:
+        return DiskFull(0, shutil.disk_usage(folder).free, folder)
     last = where[-1] if where else None
     place = f" at {Path(last.filename).name}:{last.lineno}" if last else ""
     return EngineError(f"{type(problem).__name__}{place}", code="internal")
 
 
 def _failure(problem: EngineError, *, kind: str | None, started: float) -> dict[str, Any]:
-    error = {"code": problem.code, "message": problem.message, "retryable": problem.retryable}
+    error: dict[str, Any] = {"code": problem.code, "message": problem.message, "retryable": problem.retryable}
+    if isinstance(problem, DiskFull):
+        error["need_bytes"] = problem.need
     return {"schema": 1, "ok": False, "kind": kind, "error": error, **_measures(started)}
 
 

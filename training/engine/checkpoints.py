@@ -144,7 +144,7 @@ def verify(path: Path, key: bytes) -> Checkpoint:
 
 def newest(root: Path, key: bytes) -> Checkpoint | None:
     """The newest checkpoint under ``root`` that verifies, whatever newer ones there are that do not."""
-    for path in _named(root):
+    for path in named(root):
         try:
             return verify(path, key)
         except (Torn, OSError):
@@ -158,8 +158,8 @@ def prune(root: Path, key: bytes, *, keep: int = 2, best: int | None = None) -> 
     One is deleted only when ``keep`` newer ones verify, so a torn newest never costs a good older one.
     """
     good, gone = 0, []
-    for path in _named(root):
-        step = int(path.name.removeprefix("ckpt-"))
+    for path in named(root):
+        step = step_of(path)
         if good >= keep and step != best:
             shutil.rmtree(path, ignore_errors=True)
             gone.append(step)
@@ -219,13 +219,18 @@ def _link(source: Path, target: Path) -> None:
             os.fsync(stream.fileno())
 
 
-def _named(root: Path) -> list[Path]:
+def named(root: Path) -> list[Path]:
     """Checkpoint folders by their names, the newest first."""
     try:
         found = [path for path in root.iterdir() if NAME.fullmatch(path.name)]
     except FileNotFoundError:
         return []
-    return sorted(found, key=lambda path: int(path.name.removeprefix("ckpt-")), reverse=True)
+    return sorted(found, key=step_of, reverse=True)
+
+
+def step_of(path: Path) -> int:
+    """The step that a checkpoint folder is named for."""
+    return int(path.name.removeprefix("ckpt-"))
 
 
 def _files(folder: Path) -> Iterator[Path]:

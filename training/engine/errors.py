@@ -5,6 +5,8 @@ A message names fields, lines, counts and limits, and never a clinical text.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class EngineError(Exception):
     """An attempt failed. ``code`` is stable, ``retryable`` says whether the same spec may succeed later."""
@@ -65,3 +67,23 @@ class Cancelled(EngineError):
     """The attempt was asked to stop (SIGTERM) and stopped at the next step."""
 
     code = "cancelled"
+
+
+class DiskFull(EngineError):
+    """There is no room for what has to be written. ``need`` and ``free`` are in bytes; the job waits for room and goes on."""
+
+    code = "disk_full"
+    retryable = True
+
+    def __init__(self, need: int, free: int, folder: Path) -> None:
+        wanted = f"need {need / 1e6:.1f} MB, have" if need else "no room left:"
+        super().__init__(f"{wanted} {free / 1e6:.1f} MB on the volume {mount_of(folder)}")
+        self.need, self.free = need, free
+
+
+def mount_of(folder: Path) -> Path:
+    """Where the volume that holds ``folder`` is mounted: the name an operator knows it by."""
+    place = folder.resolve()
+    while not place.is_mount() and place != place.parent:
+        place = place.parent
+    return place

@@ -1,4 +1,5 @@
-"""A child must not outlive its supervisor: three independent ways to notice that it is gone. Standard library only."""
+"""A child must not outlive its supervisor: three independent ways to notice that it is gone, and a fourth to notice that another
+has taken the job over. Standard library only."""
 
 from __future__ import annotations
 
@@ -7,8 +8,12 @@ import os
 import signal
 import sys
 import threading
+import time
+from pathlib import Path
 
 FD, PARENT, EXIT = "ROUNDS_LIFELINE_FD", "ROUNDS_PARENT_PID", 75
+DISK_FULL = 74
+LEASE = "lease"
 _PR_SET_PDEATHSIG = 1
 
 
@@ -38,4 +43,28 @@ def _watch(fd: int) -> None:
             continue
         except OSError:
             pass
+        os._exit(EXIT)
+
+
+def boot_clock() -> float:
+    """Seconds since this machine started, also while it slept: what a lease's end is written in. One clock for parent and child."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
+def lease_is_live(folder: Path) -> bool:
+    """Whether the supervisor still has its right to this attempt, by the ``lease`` file it renews; True where there is none (run by hand).
+
+    A child frozen together with its supervisor, or with its machine, wakes up here: whoever holds the job now must not meet its writes.
+    """
+    try:
+        return boot_clock() < float((folder / LEASE).read_text(encoding="ascii"))
+    except FileNotFoundError:
+        return True
+    except ValueError:
+        return False
+
+
+def leave_unless_live(folder: Path) -> None:
+    """End this process at once, with nothing more written, when the lease has run out."""
+    if not lease_is_live(folder):
         os._exit(EXIT)

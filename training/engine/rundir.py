@@ -19,7 +19,8 @@ from training.engine import spec as specs
 from training.engine.errors import InputError, SpecError
 
 SPEC, EVENTS, RESULT, INPUTS, OUTPUT = "spec.json", "events.jsonl", "result.json", "inputs", "output"
-PHASES = ("preparing", "tokenizing", "training", "generating", "evaluating", "merging", "saving")
+STOP, KEEP = "stop", "keep"
+PHASES = ("preparing", "tokenizing", "training", "checkpointing", "generating", "evaluating", "merging", "saving")
 
 
 def create(folder: Path, spec: specs.Spec, inputs: Mapping[str, Iterable[Mapping[str, Any]]] | None = None) -> Path:
@@ -75,6 +76,14 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     return raw
 
 
+def asked_to_keep(folder: Path) -> bool:
+    """Whether the supervisor left ``stop`` saying ``keep``: end the training here and save the model as usual."""
+    try:
+        return (folder / STOP).read_text(encoding="ascii").strip() == KEEP
+    except FileNotFoundError:
+        return False
+
+
 class Events:
     """The writer of ``events.jsonl``. One line an event, flushed; safe to call from several threads."""
 
@@ -110,6 +119,10 @@ class Events:
 
     def sample(self, step: int, index: int, text: str) -> None:
         self._append({"type": "sample", "step": step, "index": index, "text": text})
+
+    def checkpoint(self, step: int) -> None:
+        """After the rename: the supervisor may take it over now."""
+        self._append({"type": "checkpoint", "step": step})
 
     def log(self, message: str) -> None:
         """``message`` never carries clinical text."""

@@ -3,13 +3,26 @@
 from django.contrib import admin
 
 from accounts.admin import site
-from annotation.models import Campaign, Membership, Snapshot, Source
+from annotation.models import Campaign, Corpus, Document, Membership, Snapshot, Source
 from web.records import ReadOnly
 
 
 @admin.register(Source, site=site)
 class SourceAdmin(ReadOnly):
     list_display = ("name", "licence", "synthetic", "created_at")
+
+
+@admin.register(Corpus, site=site)
+class CorpusAdmin(ReadOnly):
+    list_display = ("name", "group", "licence", "source", "digest", "created_at")
+    list_filter = ("group",)
+
+
+@admin.register(Document, site=site)
+class DocumentAdmin(ReadOnly):
+    list_display = ("external_id", "title", "corpus", "split", "withdrawn_at")
+    list_filter = ("corpus", "split")
+    list_select_related = ("corpus",)
 
 
 @admin.register(Campaign, site=site)

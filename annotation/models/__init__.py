@@ -1,4 +1,7 @@
-"""Sample → Prompt → Completion → Pair → Slot → Assignment → Judgement → Adjudication → Snapshot."""
+"""Sample → Prompt → Completion → Pair → Slot → Assignment → Judgement → Adjudication → Snapshot.
+
+Apart from these, what experts read: Corpus → Document → DocumentOutput.
+"""
 
 from annotation.models.campaigns import (
     LOCKED,
@@ -17,6 +20,14 @@ from annotation.models.campaigns import (
     Sitting,
     Slot,
     SlotKind,
+)
+from annotation.models.corpora import (
+    Corpus,
+    Document,
+    DocumentOutput,
+    DocumentQuerySet,
+    Group,
+    OutputKind,
 )
 from annotation.models.disputes import (
     Adjudication,
@@ -69,22 +80,28 @@ __all__ = [
     "CampaignState",
     "CannotJudge",
     "Completion",
+    "Corpus",
     "Defect",
     "Dispute",
     "DisputeKind",
     "DisputeQuerySet",
     "DisputeState",
+    "Document",
+    "DocumentOutput",
+    "DocumentQuerySet",
     "Draft",
     "Edit",
     "ErrorSpan",
     "GenerationBatch",
     "Gold",
+    "Group",
     "Hard",
     "Harm",
     "Judgement",
     "JudgementQuerySet",
     "Membership",
     "Outcome",
+    "OutputKind",
     "Pair",
     "Prompt",
     "RationaleWhen",

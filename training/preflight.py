@@ -17,6 +17,8 @@ from jobs.models import Job, State
 from modelhub import artifacts
 from modelhub.errors import Corrupt
 from modelhub.models import ModelVersion
+from training import footprints
+from training.engine.footprint import Footprint, Unknown
 from training.models import Run
 
 PAIRS_NEEDED = 16
@@ -51,14 +53,20 @@ class Estimate:
     basis: str
 
 
-def checks(*, snapshot: Snapshot, policy: ModelVersion, name: str, params: dict[str, Any]) -> list[Check]:
+def checks(*, snapshot: Snapshot, policy: ModelVersion, name: str, params: dict[str, Any], kind: str = "dpo") -> list[Check]:
     """Every line, data first. A run may start when none of them stops."""
     if not readable(policy):
         broken = Check(
             "Model files", "stop", f"{policy.name} cannot be read whole from the store", "Import or build it again, or start from another."
         )
         return [*of_data(snapshot=snapshot, policy=policy, name=name), broken, *of_house(policy)]
-    return [*of_data(snapshot=snapshot, policy=policy, name=name), *_of_length(snapshot, policy, params), *of_house(policy)]
+    lengths = measure(snapshot, policy)
+    return [
+        *of_data(snapshot=snapshot, policy=policy, name=name),
+        *_of_length(lengths, policy, params),
+        *_of_memory(lengths, policy, kind, params),
+        *of_house(policy),
+    ]
 
 
 def readable(policy: ModelVersion) -> bool:
@@ -148,20 +156,34 @@ def _duplicate(snapshot: Snapshot, policy: ModelVersion) -> Check:
     return Check("Not run before", "ok", "a new combination")
 
 
-def _of_length(snapshot: Snapshot, policy: ModelVersion, params: dict[str, Any]) -> list[Check]:
+@dataclass(frozen=True)
+class Lengths:
+    """Tokens of the longest pair (its longer side, prompt included) and of its prompt, over the first pairs of the train split."""
+
+    longest: int
+    prompt: int
+    pairs: int
+    estimated: bool
+
+
+def measure(snapshot: Snapshot, policy: ModelVersion) -> Lengths:
     count = _token_counter(policy)
-    longest, tokens, pairs = 0, 0, 0
+    longest, its_prompt, pairs = 0, 0, 0
     for row in snapshots.training_rows(snapshot, Split.TRAIN):
         prompt = sum(count(message["content"]) + 4 for message in row["prompt"])
         chosen, rejected = (sum(count(message["content"]) + 4 for message in row[side]) for side in ("chosen", "rejected"))
-        longest = max(longest, prompt + max(chosen, rejected))
-        tokens += 2 * prompt + chosen + rejected
+        if prompt + max(chosen, rejected) > longest:
+            longest, its_prompt = prompt + max(chosen, rejected), prompt
         pairs += 1
         if pairs == COUNTED:
             break
-    limit = params.get("max_length") or context_length(policy)
-    how = "" if count is not _guess else " (estimated: the tokenizers package is not installed)"
-    if not pairs:
+    return Lengths(longest, its_prompt, pairs, estimated=count is _guess)
+
+
+def _of_length(lengths: Lengths, policy: ModelVersion, params: dict[str, Any]) -> list[Check]:
+    longest, limit = lengths.longest, params.get("max_length") or context_length(policy)
+    how = " (estimated: the tokenizers package is not installed)" if lengths.estimated else ""
+    if not lengths.pairs:
         return []
     if limit and longest > limit:
         fix = "Raise the maximum length." if params.get("max_length") else "Choose a model with a longer context, or freeze shorter pairs."
@@ -169,6 +191,34 @@ def _of_length(snapshot: Snapshot, policy: ModelVersion, params: dict[str, Any])
     return [
         Check("Length", "ok", f"the longest pair has about {longest} tokens{f' of {limit}' if limit else ''}; nothing will be cut{how}")
     ]
+
+
+def _of_memory(lengths: Lengths, policy: ModelVersion, kind: str, params: dict[str, Any]) -> list[Check]:
+    """What the run takes at its longest batch against what this machine, or its GPU, has."""
+    if not lengths.pairs:
+        return []
+    room = footprints.room()
+    try:
+        needed = footprints.of(
+            config=footprints.config_of(policy), kind=kind, params=params, longest=lengths.longest, prompt=lengths.prompt,
+            device=room.device,
+        )  # fmt: skip
+    except Unknown as why:
+        return [Check("Memory", "warn", f"not estimated: {why}", "Make sure that the machine has enough.")]
+    return [memory_check(needed, room)]
+
+
+def memory_check(needed: Footprint, room: footprints.Room) -> Check:
+    demands = room.demands(needed)
+    said = ", ".join(
+        f"about {wanted / footprints.GB:.1f} GB of {there / footprints.GB:.1f} GB of {what}" for what, wanted, there in demands
+    )
+    smaller = "Take a smaller batch with more gradient accumulation, gradient checkpointing, or LoRA."
+    if any(wanted > there for _, wanted, there in demands):
+        return Check("Memory", "stop", said, f"{smaller} Or run it on a larger machine.")
+    if any(wanted > footprints.TIGHT * there for _, wanted, there in demands):
+        return Check("Memory", "warn", said, f"Other processes need room too. {smaller}")
+    return Check("Memory", "ok", said)
 
 
 def mean_tokens(snapshot: Snapshot, policy: ModelVersion) -> float:

@@ -178,6 +178,8 @@ SPECTACULAR_SETTINGS = {
 
 # What runs on compute: a child process a job, supervised by one worker slot each.
 ROUNDS_ENGINE_THREADS: int = env.int("ROUNDS_ENGINE_THREADS", 1)
+# Memory of one GPU in GB (10^9 bytes), where training happens on one: what preflight compares a run with. 0: none, RAM counts.
+ROUNDS_GPU_MEMORY_GB: float = env.float("ROUNDS_GPU_MEMORY_GB", 0.0)
 ROUNDS_LEASE_SECONDS: int = env.int("ROUNDS_LEASE_SECONDS", 30)
 ROUNDS_HEARTBEAT_SECONDS: float = env.float("ROUNDS_HEARTBEAT_SECONDS", 2.0)
 ROUNDS_DEMO: bool = env.bool("ROUNDS_DEMO", False)

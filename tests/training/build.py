@@ -22,13 +22,26 @@ from training.models import Evaluation
 TEMPLATE = "{% for message in messages %}<|{{ message.role }}|>\n{{ message.content }}<|end|>\n{% endfor %}"
 
 
-def model_folder(folder: Path, number: float = 1.0, *, template: str = TEMPLATE, positions: int = 512) -> Path:
+# The toy family's sizes; a pretended model of any other size is one by its configuration alone.
+TOY = {
+    "architectures": ["Phi3ForCausalLM"], "model_type": "phi3", "vocab_size": 2688, "hidden_size": 128, "intermediate_size": 384,
+    "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 4, "tie_word_embeddings": False,
+}  # fmt: skip
+# Phi-3.5-mini-instruct's, from its model card.
+PHI_35_MINI = TOY | {
+    "vocab_size": 32064, "hidden_size": 3072, "intermediate_size": 8192, "num_hidden_layers": 32, "num_attention_heads": 32,
+    "num_key_value_heads": 32,
+}  # fmt: skip
+
+
+def model_folder(
+    folder: Path, number: float = 1.0, *, template: str = TEMPLATE, positions: int = 512, config: dict[str, Any] = TOY
+) -> Path:
     """The smallest folder that is a causal language model on paper: one weight, a tokenizer of words, a chat template."""
     folder.mkdir(parents=True, exist_ok=True)
     header = json.dumps({"lm_head.weight": {"dtype": "F32", "shape": [1, 1], "data_offsets": [0, 4]}}).encode()
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + struct.pack("<f", number))
-    config = {"architectures": ["Phi3ForCausalLM"], "model_type": "phi3", "max_position_embeddings": positions}
-    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": positions}))
     words = {
         "version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None, "post_processor": None,
         "decoder": None, "pre_tokenizer": {"type": "Whitespace"}, "model": {"type": "WordLevel", "vocab": {"?": 0}, "unk_token": "?"},
@@ -43,7 +56,7 @@ def artifact(tmp_path: Path, number: float = 1.0, **options: Any) -> Artifact:
 
 
 def version(tmp_path: Path, name: str, kind: str = Kind.SFT, *, number: float | None = None, **options: Any) -> ModelVersion:
-    of_files = {key: options.pop(key) for key in ("template", "positions") if key in options}
+    of_files = {key: options.pop(key) for key in ("template", "positions", "config") if key in options}
     number = ModelVersion.objects.count() + 1.0 if number is None else number
     options.setdefault("licence", "Apache-2.0")
     return versions.register(name=name, kind=kind, artifact=artifact(tmp_path, number, **of_files), actor=None, **options)

@@ -12,7 +12,7 @@ from annotation import campaigns
 from annotation.models import Campaign, CampaignState, Snapshot
 from modelhub.models import ModelVersion
 from tests.training import build
-from training import preflight, runs
+from training import footprints, preflight, runs
 from training.models import Run
 
 pytestmark = pytest.mark.django_db
@@ -111,6 +111,48 @@ def test_a_full_disk_is_red(as_dan: Client, sft: ModelVersion, monkeypatch: pyte
     page = as_dan.post("/runs/new/", fields(build.snapshot(), sft))
     assert states(page)["Disk"] == "stop"
     assert not Run.objects.exists()
+
+
+@pytest.mark.usefixtures("engine_is_there")
+def test_a_run_that_does_not_fit_the_memory_is_red_and_says_what_would(as_dan: Client, sft: ModelVersion, settings: Any) -> None:
+    build.everything_runs()
+    frozen = build.snapshot()
+    settings.ROUNDS_GPU_MEMORY_GB = 0.5
+    page = as_dan.post("/runs/new/", fields(frozen, sft))
+    assert states(page)["Memory"] == "stop"
+    assert "of 0.5 GB of GPU memory" in page.text
+    assert "Take a smaller batch" in page.text
+    assert not Run.objects.exists()
+    settings.ROUNDS_GPU_MEMORY_GB = 0.9
+    assert states(as_dan.get("/runs/new/", fields(frozen, sft)))["Memory"] == "warn"
+    settings.ROUNDS_GPU_MEMORY_GB = 24
+    assert states(as_dan.get("/runs/new/", fields(frozen, sft)))["Memory"] == "ok"
+
+
+@pytest.mark.usefixtures("engine_is_there")
+def test_a_model_of_3_8_billion_passes_the_preflight_of_a_machine_with_a_gpu_and_not_of_one_without(
+    as_dan: Client, tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its configuration alone: there is neither a weight of it here nor a GPU."""
+    build.everything_runs()
+    large = build.version(tmp_path, "phi-sft", config=build.PHI_35_MINI, positions=131072)
+    wanted = fields(build.snapshot(), large, preset="clinic")
+    monkeypatch.setattr(footprints, "ram", lambda: int(8e9))
+    assert states(as_dan.get("/runs/new/", wanted))["Memory"] == "stop"
+    settings.ROUNDS_GPU_MEMORY_GB = 24
+    monkeypatch.setattr(footprints, "ram", lambda: int(64e9))
+    page = as_dan.get("/runs/new/", wanted)
+    assert page.context["clear"]
+    assert "about 8.8 GB of 24.0 GB of GPU memory, about 23.8 GB of 64.0 GB of RAM" in page.text
+
+
+@pytest.mark.usefixtures("engine_is_there")
+def test_an_architecture_nobody_has_formulas_for_is_warned_about(as_dan: Client, tmp_path: Path) -> None:
+    build.everything_runs()
+    other = build.version(tmp_path, "gpt-sft", config={"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2"})
+    page = as_dan.get("/runs/new/", fields(build.snapshot(), other))
+    assert states(page)["Memory"] == "warn"
+    assert "not estimated" in page.text
 
 
 @pytest.mark.usefixtures("engine_is_there")

@@ -172,12 +172,54 @@ class Lora:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dpo:
+class Watched:
+    """How a long run is kept and watched, whatever it learns; training.engine.trainer does it.
+
+    A checkpoint every ``checkpoint_steps`` (null: a fifth of the run), with held-out loss and the six fixed prompts answered in at
+    most ``watch_tokens``; another, without, when the last is ``checkpoint_seconds`` old. ``early_stop`` (0: never) ends the run when
+    held-out loss has not fallen for so many checkpoints, and keeps the best. The limits are watchdogs', null: not watched
+    (training.engine.watchdogs).
+    """
+
+    checkpoint_steps: int | None = None
+    checkpoint_seconds: float = 600.0
+    watch_tokens: int = 64
+    early_stop: int = 0
+    collapse_steps: int | None = 50
+    margin_limit: float | None = 50.0
+    falling_limit: float | None = 1.0
+
+    def watch_problem(self) -> tuple[str, str] | None:
+        if self.early_stop < 0:
+            return "early_stop", "must not be negative"
+        return _positive(self, "checkpoint_steps", "checkpoint_seconds", "watch_tokens", "collapse_steps", "margin_limit", "falling_limit")
+
+
+Loss = Literal[
+    "sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot", "aot_unpaired", "apo_zero", "apo_down",
+    "discopop", "sigmoid_norm",
+]  # fmt: skip
+# The only losses of TRL 1.16 that read label_smoothing; with any other it is accepted and does nothing.
+SMOOTHED = ("robust", "exo_pair", "aot", "aot_unpaired")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dpo(Watched):
     """Direct preference optimisation (arXiv 2305.18290) by TRL, on ``inputs/train.jsonl`` and, if there,
-    ``inputs/validation.jsonl``; rows {"prompt", "chosen", "rejected"} of message lists.
+    ``inputs/validation.jsonl``; rows {"prompt", "chosen", "rejected"} of message lists, with "p_chosen" and "weight" (both 1 if left out).
+
+    ``loss`` sigmoid is w·(−p·log σ(βΔ) − (1−p)·log σ(−βΔ)) with a row's own p and w; ``targets`` hard takes every p and w as 1. The
+    other losses are TRL's by name and know neither, so they are refused with soft targets. ``label_smoothing`` is for the few losses that
+    read it; ``ld_alpha`` (LD-DPO) weighs the tokens beyond the shorter answer's length, in policy and reference alike, so it needs
+    ``reference`` live.
 
     ``max_length`` null takes the longest pair; a pair above a given one is an error, never a cut.
     ``nll_weight`` adds that much of the chosen answer's negative log likelihood per token. ``lora`` null trains all.
+    ``warmup_share`` of the steps, when above 0, stands in place of ``warmup_steps``.
+    ``reference`` stored computes the reference's log-probabilities once, before the first step, and keeps them for later runs.
+    ``shared_prefix`` encodes a prompt once for both of its answers. ``length_window`` above 1 puts pairs of like length together,
+    within so many batches' worth of shuffled pairs. ``replay`` is the share of an epoch that comes from ``inputs/replay.jsonl``.
+    ``dtype`` bfloat16 holds a LoRA run's frozen weights in it, and computes in it when all weights are trained.
     """
 
     learning_rate: float
@@ -189,19 +231,54 @@ class Dpo:
     max_length: int | None = None
     lora: Lora | None = field(default_factory=Lora)
     warmup_steps: int = 0
+    warmup_share: float = 0.0
     schedule: Literal["linear", "cosine", "constant"] = "linear"
+    loss: Loss = "sigmoid"
+    targets: Literal["soft", "hard"] = "hard"
+    label_smoothing: float = 0.0
+    ld_alpha: float | None = None
     nll_weight: float = 0.0
     weight_decay: float = 0.0
     gradient_checkpointing: bool = False
     minimum_pairs: int = 8
+    reference: Literal["stored", "live"] = "stored"
+    shared_prefix: bool = False
+    length_window: int = 1
+    replay: float = 0.0
+    dtype: Literal["float32", "bfloat16"] = "float32"
 
     def problem(self) -> tuple[str, str] | None:
-        if self.nll_weight < 0 or self.warmup_steps < 0:
-            return "nll_weight" if self.nll_weight < 0 else "warmup_steps", "must not be negative"
-        return _positive(
+        for name in ("nll_weight", "warmup_steps", "label_smoothing", "weight_decay"):
+            if getattr(self, name) < 0:
+                return name, "must not be negative"
+        wrong = self.silent() or self.watch_problem() or _share(self, "warmup_share", "replay")
+        return wrong or _positive(
             self, "learning_rate", "beta", "epochs", "max_steps", "batch_size", "gradient_accumulation", "max_length",
-            "minimum_pairs",
+            "minimum_pairs", "length_window",
         )  # fmt: skip
+
+    def silent(self) -> tuple[str, str] | None:
+        """A setting that TRL would accept and then ignore, or apply to one side only."""
+        if self.targets == "soft" and self.loss != "sigmoid":
+            return "targets", f"soft targets would be ignored by the loss {self.loss}; only sigmoid reads them"
+        if self.label_smoothing and self.loss not in SMOOTHED:
+            instead = "set targets to soft, with each pair's own probability, instead" if self.loss == "sigmoid" else "leave it at 0"
+            return "label_smoothing", f"would be ignored by the loss {self.loss}; {instead}"
+        if self.label_smoothing >= 0.5:
+            return "label_smoothing", "must be below 0.5"
+        if self.loss == "exo_pair" and not self.label_smoothing:
+            return "label_smoothing", "must be above 0 with the loss exo_pair; its paper takes 0.001"
+        if self.ld_alpha is None:
+            return None
+        if not 0 <= self.ld_alpha <= 1:
+            return "ld_alpha", "must be from 0 to 1"
+        if self.targets == "soft":
+            return "ld_alpha", "is not defined for soft targets"
+        if self.reference == "stored":
+            return "ld_alpha", "changes the reference's log-probabilities too, and stored ones are whole sums; set reference to live"
+        if self.loss in ("ipo", "sigmoid_norm"):
+            return "ld_alpha", f"and the loss {self.loss} would correct for length twice"
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,7 +345,11 @@ MODELS: dict[str, tuple[frozenset[str], frozenset[str]]] = {  # kind → referen
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """One attempt. ``models`` maps a reference name to an absolute folder; ``threads`` is torch's thread count."""
+    """One attempt. ``models`` maps a reference name to an absolute folder; ``threads`` is torch's thread count.
+
+    ``probe`` asks for three steps at the run's real shapes, and no model. ``reference_store`` is a folder of stored reference
+    log-probabilities to read from (training.engine.references).
+    """
 
     kind: Kind
     job: str
@@ -276,6 +357,8 @@ class Spec:
     params: Params
     models: dict[str, str]
     threads: int = 1
+    probe: bool = False
+    reference_store: str | None = None
     schema: int = SCHEMA
 
 
@@ -283,8 +366,8 @@ def parse(raw: object) -> Spec:
     """``raw`` (decoded JSON) as a ``Spec``. Raises ``SpecError`` naming the first field that is wrong."""
     if not isinstance(raw, dict):
         raise SpecError("spec", "must be an object")
-    known = {"schema", "kind", "job", "seed", "threads", "models", "params"}
-    _exact_keys(raw, known, known, "")
+    needed = {"schema", "kind", "job", "seed", "threads", "models", "params"}
+    _exact_keys(raw, needed | {"probe", "reference_store"}, needed, "")
     if raw["schema"] != SCHEMA or isinstance(raw["schema"], bool):
         raise SpecError("schema", f"must be {SCHEMA}")
     if raw["kind"] not in KINDS:
@@ -298,7 +381,13 @@ def parse(raw: object) -> Spec:
         raise SpecError("seed", "must be from 0 to 4294967295")
     if threads < 1:
         raise SpecError("threads", "must be above 0")
-    return Spec(kind=kind, job=_value(str, raw["job"], "job"), seed=seed, threads=threads, models=models, params=params)
+    store = _value(Union[str, None], raw.get("reference_store"), "reference_store")  # noqa: UP007 - what _value takes apart
+    if store is not None and not store.startswith("/"):
+        raise SpecError("reference_store", "must be an absolute folder")
+    return Spec(
+        kind=kind, job=_value(str, raw["job"], "job"), seed=seed, threads=threads, models=models, params=params,
+        probe=_value(bool, raw.get("probe", False), "probe"), reference_store=store,
+    )  # fmt: skip
 
 
 def parse_params(kind: str, raw: object) -> Params:
@@ -324,6 +413,8 @@ def as_json(spec: Spec) -> dict[str, Any]:
     return {
         "schema": spec.schema, "kind": spec.kind, "job": spec.job, "seed": spec.seed, "threads": spec.threads,
         "models": dict(spec.models), "params": params_as_json(spec.params),
+        **({"probe": True} if spec.probe else {}),
+        **({"reference_store": spec.reference_store} if spec.reference_store else {}),
     }  # fmt: skip
 
 

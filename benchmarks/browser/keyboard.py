@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from playwright.sync_api import Error
+
 # The answering page's form names the assignment; it changes with every pair.
 ADDRESS = "document.querySelector('#compare')?.getAttribute('action')"
 # No hand is faster than a page's scripts load; a program would be.
@@ -86,8 +88,15 @@ def go_on(page: Any, before: str) -> bool:
         f"before => {{ const now = {ADDRESS}; return (now && now !== before) || !document.body.classList.contains('page-compare'); }}",
         arg=before,
     )
-    # The last pair of a session may give way to the card a moment after it was painted.
-    return bool(page.evaluate("() => !document.body.classList.contains('page-compare')"))
+    # The last pair of a session may give way to the card a moment after it was painted, and just while it is looked at.
+    for _ in range(5):
+        try:
+            return bool(page.evaluate("() => !document.body.classList.contains('page-compare')"))
+        except Error as left:
+            if "context was destroyed" not in left.message:
+                raise
+            page.wait_for_load_state()
+    raise AssertionError("the page never came to rest")
 
 
 def wait_until_saved(page: Any) -> None:

@@ -185,9 +185,11 @@ export const submit = async () => {
   last = address(form);
   given.add(last);
   document.querySelector(".verdict-undo").disabled = false;
-  // An answer must not overtake the request for the next pair: the server would think that there is none in hand, and lease another.
-  send({ url: last, body: new URLSearchParams(new FormData(form)), form, after: asking });
+  const body = new URLSearchParams(new FormData(form));
   advance();
+  // An answer must not overtake the request for the next pair, nor one that has just gone out for want of a pair on the shelf: the
+  // server would think that there is none in hand, lease another, and send the reader to it by a page of its own.
+  send({ url: last, body, form, after: asking });
 };
 
 export const undo = async () => {

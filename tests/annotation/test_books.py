@@ -324,7 +324,17 @@ def books() -> type[Books]:
 
 def test_whatever_people_do_in_whatever_order_the_books_balance(books: type[Books]) -> None:
     run_state_machine_as_test(books, settings=PROFILE)
-    # A machine that never came to what it is about would prove little.
+    # A machine that never came to what it is about would prove little. Where a lease ran out by the clock, the same draws lead
+    # elsewhere: what was not come to is given more of them.
+    for _ in range(3):
+        if not missed():
+            break
+        run_state_machine_as_test(books, settings=settings(PROFILE, derandomize=False))
+    assert missed() == []
+
+
+def missed() -> list[str]:
+    """What no run of the machine has come to yet, by name."""
     reached = {
         "surplus": Judgement.objects.filter(surplus=True),
         "undone": Judgement.objects.filter(undone_at__isnull=False),
@@ -339,7 +349,7 @@ def test_whatever_people_do_in_whatever_order_the_books_balance(books: type[Book
         "withdrawn": Slot.objects.filter(withdrawn_at__isnull=False),
         "passed on": Assignment.objects.filter(slot__kind="vote", slot__reserved_for=F("annotator")),
     }
-    assert [name for name, rows in reached.items() if not rows.exists()] == []
+    return [name for name, rows in reached.items() if not rows.exists()]
 
 
 @pytest.mark.parametrize("mutant", [forgetful_release.installed, uncounted_late_answer.installed])

@@ -447,7 +447,7 @@ def test_a_trainer_sets_up_opens_and_closes_a_campaign_in_a_browser(open_page: A
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1366), ("dark", 1366), ("light", 400)])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1366), ("dark", 1366), ("light", 400), ("light", 683)])
 def test_axe_finds_nothing_serious_where_campaigns_are_made(scheme: str, width: int, open_page: Any, dan: User, alice: User) -> None:
     made, draft = campaign([alice], pairs=5, deadline=timezone.localdate()), campaign([alice], pairs=2, opened=False)
     judge(made, alice)

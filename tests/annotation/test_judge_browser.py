@@ -41,11 +41,16 @@ def start(page: Any) -> None:
 
 
 def at(number: int, page: Any) -> None:
-    """The pair with this number is on screen, and its reader at its top."""
+    """The pair with this number is on screen, and its page loaded."""
     page.locator(f"#progress[data-number='{number}']").wait_for()
     page.locator("#compare").wait_for()
-    # Painted at once or, on a slow machine, come with a page of its own: either way the page answers keys from here on.
-    page.wait_for_function("document.activeElement?.id === 'pair'")
+    # Painted at once or, on a slow machine, come with a page of its own, which answers keys once it is loaded.
+    page.wait_for_function("() => document.readyState === 'complete'")
+
+
+def at_its_top(page: Any) -> None:
+    """The reader is put at the top of the pair, not left on a button that went away."""
+    page.locator("#pair:focus").wait_for()
 
 
 def saved(count: int, page: Any) -> None:
@@ -75,6 +80,7 @@ def test_a_clinician_judges_by_keyboard_alone(open_page: Open, alice: User, made
         at(count + 1, page)
         assert page.url not in seen, "each pair has its own address"
         seen.add(page.url)
+        at_its_top(page)
         saved(count, page)
     page.locator("#spoken", has_text="Saved. Pair 4 of").wait_for(state="attached")
     assert all(spent is not None for spent in Judgement.objects.values_list("active_ms", flat=True))
@@ -92,7 +98,7 @@ def test_a_clinician_judges_by_keyboard_alone(open_page: Open, alice: User, made
     page.keyboard.press("u")
     at(4, page)
     assert page.locator("input[value='cannot_judge:defective_input']").is_checked()
-    assert page.evaluate("document.activeElement.id") == "pair"
+    at_its_top(page)
     page.keyboard.press("4")
     page.keyboard.press("Enter")
     at(5, page)

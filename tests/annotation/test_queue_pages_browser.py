@@ -17,7 +17,8 @@ from tests.annotation.build import campaign, judge, lease, qualification
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
 
 Open = Callable[..., Any]
-VIEWS = [("light", 1366), ("dark", 1366), ("light", 400), ("dark", 400)]
+# 683 pixels are 1366 at 200 %.
+VIEWS = [("light", 1366), ("dark", 1366), ("light", 400), ("dark", 400), ("light", 683)]
 
 
 def looked_at(page: Any, name: str) -> None:

@@ -22,6 +22,7 @@ VIEWS = [
     ("light-1366", {"viewport": {"width": 1366, "height": 768}, "color_scheme": "light"}),
     ("dark-1366", {"viewport": {"width": 1366, "height": 768}, "color_scheme": "dark"}),
     ("light-400", {"viewport": {"width": 400, "height": 800}, "color_scheme": "light"}),
+    ("light-683", {"viewport": {"width": 683, "height": 384}, "device_scale_factor": 2, "color_scheme": "light"}),
 ]
 
 

@@ -18,7 +18,7 @@ def looked_at(page: Any, name: str) -> None:
     """Nothing serious by axe, no sideways scrolling, nothing complained; kept where ROUNDS_SCREENSHOTS says, for eyes."""
     from axe_playwright_python.sync_playwright import Axe
 
-    for scheme, width in (("light", 1366), ("dark", 1366), ("light", 400), ("dark", 400)):
+    for scheme, width in (("light", 1366), ("dark", 1366), ("light", 400), ("dark", 400), ("light", 683)):
         page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         page.set_viewport_size({"width": width, "height": 768})
         if folder := os.environ.get("ROUNDS_SCREENSHOTS"):

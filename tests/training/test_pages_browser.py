@@ -17,7 +17,7 @@ from training.models import Run
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
 PICTURES = os.environ.get("ROUNDS_PICTURES")
-SCREENS = [("light", 1366), ("dark", 1366), ("light", 400)]
+SCREENS = [("light", 1366), ("dark", 1366), ("light", 400), ("light", 683)]
 
 
 def picture(page: Any, name: str) -> None:

@@ -3,6 +3,7 @@ ringing it is a hint to the broker that may fail, be lost or come twice."""
 
 import logging
 from collections.abc import Iterable
+from typing import Any
 
 from celery import current_app
 from django.db import transaction
@@ -14,8 +15,9 @@ from jobs.models import Job, Outbox
 
 log = logging.getLogger(__name__)
 
-# A request must not wait for a broker that is down or black-holed.
-SOCKET_SECONDS = 1
+# Seconds a request waits for a broker that is down or says nothing: what it does not take at once the sweeper sends, who has time.
+AT_ONCE = 0.25
+PATIENTLY = 2.0
 
 
 def ring_later(jobs: Iterable[Job]) -> list[Outbox]:
@@ -29,12 +31,21 @@ def ring_later(jobs: Iterable[Job]) -> list[Outbox]:
 
 def _try(bells: list[int]) -> None:
     try:
-        publish(Outbox.objects.filter(pk__in=bells))
+        publish(Outbox.objects.filter(pk__in=bells), patience=AT_ONCE)
     except (OSError, KombuError) as error:
         log.warning("The broker did not take %d bells (%s); the sweeper will ring them.", len(bells), type(error).__name__)
 
 
-def publish(bells: QuerySet[Outbox], *, limit: int = 200) -> int:
+def impatient(seconds: float) -> dict[str, Any]:
+    """Options of a broker's connection that gives up after so many seconds, and at once when it is refused.
+
+    Left alone, redis-py tries a silent broker three times more, and kombu sleeps two seconds after a refusal.
+    """
+    timeouts = {"socket_timeout": seconds, "socket_connect_timeout": seconds, "retry_on_timeout": False, "max_retries": 0}
+    return {"connect_timeout": seconds, "transport_options": timeouts}
+
+
+def publish(bells: QuerySet[Outbox], *, limit: int = 200, patience: float = PATIENTLY) -> int:
     """Send those of `bells` that are unpublished, oldest first; returns how many went out.
 
     Raises the broker's error (OSError or KombuError) at the first bell it does not take: the rest would only wait as long each.
@@ -42,8 +53,7 @@ def publish(bells: QuerySet[Outbox], *, limit: int = 200) -> int:
     waiting = list(bells.filter(published_at__isnull=True).order_by("pk").values_list("pk", "job_id", "job__queue")[:limit])
     if not waiting:
         return 0
-    timeouts = {"socket_timeout": SOCKET_SECONDS, "socket_connect_timeout": SOCKET_SECONDS}
-    with current_app.connection_for_write(connect_timeout=SOCKET_SECONDS, transport_options=timeouts) as broker:
+    with current_app.connection_for_write(**impatient(patience)) as broker:
         for bell, job, queue in waiting:
             Outbox.objects.filter(pk=bell).update(tries=F("tries") + 1)
             # By name: the task's module imports the runner, which imports this one. Its arguments are logged: ids only.

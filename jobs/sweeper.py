@@ -69,9 +69,8 @@ def ring_again(*, older_than: float = RING_AGAIN_SECONDS) -> int:
 
 def _messages(queue: str) -> int:
     """How many messages wait in the broker; 0 when it cannot say."""
-    timeouts = {"socket_timeout": outbox.SOCKET_SECONDS, "socket_connect_timeout": outbox.SOCKET_SECONDS}
     try:
-        with current_app.connection_for_write(connect_timeout=outbox.SOCKET_SECONDS, transport_options=timeouts) as broker:
+        with current_app.connection_for_write(**outbox.impatient(outbox.PATIENTLY)) as broker:
             channel: Any = broker.default_channel
             return int(channel.queue_declare(queue=queue, passive=True).message_count)
     except (OSError, KombuError, ChannelError):

@@ -7,8 +7,9 @@ from django import forms
 from accounts.models import User
 from annotation.models import Sample, Snapshot, Source, Split
 from modelhub.models import ModelVersion
-from training import presets
+from training import hyperparameters, presets
 from training.engine.errors import SpecError
+from training.models import Run
 
 MOST_PROMPTS = 5000
 
@@ -22,31 +23,51 @@ class VersionChoice(forms.ModelChoiceField):  # type: ignore[type-arg]
 
 
 class LaunchForm(forms.Form):
-    """Four visible fields; the rest are the preset's, and may be changed one by one."""
+    """Four visible fields; the rest are the recipe's (training/hyperparameters.py), and may be changed one by one."""
 
-    snapshot = forms.ModelChoiceField(queryset=Snapshot.objects.none(), to_field_name="public_id", empty_label=None)
-    policy = VersionChoice(queryset=ModelVersion.objects.none(), to_field_name="public_id", empty_label=None, label="Start model")
-    preset = forms.ChoiceField(label="Recipe")
+    snapshot = forms.ModelChoiceField(
+        queryset=Snapshot.objects.none(), to_field_name="public_id", empty_label=None,
+        help_text="The judgements to learn from, as they were frozen.",
+    )  # fmt: skip
+    policy = VersionChoice(
+        queryset=ModelVersion.objects.none(), to_field_name="public_id", empty_label=None, label="Start model",
+        help_text="It is copied, and the copy is trained.",
+    )  # fmt: skip
+    preset = forms.ChoiceField(label="Recipe", help_text="What is done to it, and how. Every setting can be changed below.")
     name = forms.SlugField(
         max_length=80, help_text="Letters, digits, hyphens. The new model version keeps this name for ever.",
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
     )  # fmt: skip
-    beta = forms.FloatField(required=False, min_value=0.001, max_value=10, help_text="Smaller lets the policy leave its reference further.")
-    learning_rate = forms.FloatField(required=False, min_value=1e-8, max_value=1)
-    epochs = forms.FloatField(required=False, min_value=0.01, max_value=50)
-    lora_r = forms.IntegerField(required=False, min_value=1, max_value=512, label="LoRA rank")
-    seed = forms.IntegerField(required=False, min_value=0, max_value=2**32 - 1)
-
-    ADVANCED = ("beta", "learning_rate", "epochs", "lora_r", "seed")
+    seed = forms.IntegerField(
+        required=False, min_value=0, max_value=2**32 - 1,
+        help_text="1 when empty. The same seed, data and recipe give the same model on the same kind of machine.",
+    )  # fmt: skip
+    also_half = forms.BooleanField(
+        required=False, label="Also train on half of the prompts",
+        help_text="A second run, named …-half. The two together say whether more judgements would help.",
+    )  # fmt: skip
+    cloned_from = forms.ModelChoiceField(queryset=Run.objects.none(), required=False, widget=forms.HiddenInput)
+    # The recipe that the page shows the settings of: when another is chosen, they are drawn anew.
+    drawn = forms.CharField(required=False, widget=forms.HiddenInput)
 
     def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         choices: Any = self.fields
         choices["snapshot"].queryset = Snapshot.objects.unblinded_for(user).select_related("campaign")
         choices["policy"].queryset = ModelVersion.objects.all()
+        choices["cloned_from"].queryset = Run.objects.filter(snapshot__isnull=False)
         choices["preset"].choices = [(preset.key, preset.label) for preset in presets.ALL]
-        for name in self.ADVANCED:
-            self.fields[name].widget.attrs["placeholder"] = "as in the recipe"
+        recipe = self.recipe()
+        usual = presets.usual(recipe) if recipe else {}
+        for setting in hyperparameters.ALL:
+            field = self.fields[setting.name] = setting.field()
+            _say_usual(field, setting.of(usual))
+        self.order_fields(["snapshot", "policy", "preset", "name", *hyperparameters.BY_NAME, "seed", "also_half"])
+
+    def recipe(self) -> presets.Preset | None:
+        """The recipe chosen so far, whatever else is wrong."""
+        said = self.data.get("preset") if self.is_bound else self.initial.get("preset")
+        return next((preset for preset in presets.ALL if preset.key == said), None)
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
@@ -55,17 +76,48 @@ class LaunchForm(forms.Form):
             try:
                 cleaned["params"] = presets.checked(chosen, self.changes(cleaned))
             except SpecError as problem:
-                field = problem.field.removeprefix("params.").replace("lora.r", "lora_r")
-                self.add_error(field if field in self.fields else None, str(problem))
+                self._complain(problem)
         return cleaned
+
+    def _complain(self, problem: SpecError) -> None:
+        path = tuple(problem.field.removeprefix("params.").split("."))
+        setting = next((setting for setting in hyperparameters.ALL if setting.path == path), None)
+        drawn = setting is not None and setting.name in {field.name for field in self.advanced()}
+        self.add_error(setting.name if setting and drawn else None, str(problem))
 
     @staticmethod
     def changes(cleaned: dict[str, Any]) -> dict[str, Any]:
-        """What differs from the preset."""
-        return {name: cleaned[name] for name in ("beta", "learning_rate", "epochs", "lora_r") if cleaned.get(name) is not None}
+        """What differs from the recipe."""
+        return {name: cleaned[name] for name in hyperparameters.BY_NAME if cleaned.get(name) not in (None, "")}
 
     def advanced(self) -> list[forms.BoundField]:
-        return [self[name] for name in self.ADVANCED]
+        """The settings that the chosen recipe's kind has, and what is about this launch alone."""
+        recipe = self.recipe()
+        known = [setting.name for setting in hyperparameters.of_kind(recipe.kind)] if recipe else []
+        return [self[name] for name in (*known, "seed")]
+
+    def unfolded(self) -> bool:
+        """Whether something below the fold is set or wrong."""
+        names = (*hyperparameters.BY_NAME, "seed", "also_half")
+        return any(self[name].errors or self[name].value() not in (None, "", False) for name in names)
+
+
+def _say_usual(field: forms.Field, value: Any) -> None:
+    """What an empty field stands for."""
+    said = (
+        "none"
+        if value is None
+        else {True: "yes", False: "no"}[value]
+        if isinstance(value, bool)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else value
+    )
+    if isinstance(field, forms.ChoiceField):
+        choices: Any = field.choices
+        field.choices = [(key, f"as in the recipe: {said}" if key == "" else label) for key, label in choices]
+    else:
+        field.widget.attrs["placeholder"] = f"as in the recipe: {said}"
 
 
 class PromoteForm(forms.Form):

@@ -29,6 +29,7 @@ def register() -> None:
         kinds.register(_kind(name, stage=_stage_model, publish=_publish_model))
     kinds.register(_kind("generate", stage=_stage_items, publish=_publish_completions))
     kinds.register(_kind("evaluate", stage=_stage_items, publish=_publish_evaluation))
+    kinds.register(_kind("probe", stage=_stage_nothing, publish=_publish_probe))
 
 
 def _kind(name: str, *, stage: Any, publish: Any) -> kinds.Kind:
@@ -152,6 +153,16 @@ def _publish_evaluation(job: Job, result: dict[str, Any], staged: list[dict[str,
     evaluation.finished_at = Now()
     evaluation.save(update_fields=["results", "finished_at"])
     return {"evaluation": str(evaluation.public_id), **_measures(result)}
+
+
+def _stage_nothing(job: Job, result: dict[str, Any], folder: Path) -> None:
+    """A probe leaves figures and no files."""
+
+
+def _publish_probe(job: Job, result: dict[str, Any], staged: None) -> dict[str, Any]:
+    """What three steps took, and where: an estimate may only speak of that machine."""
+    worker = job.history.order_by("-number").values_list("worker", flat=True).first() or ""
+    return {"host": worker.partition(":")[0], **result["metrics"], **_measures(result)}
 
 
 def _promised(result: dict[str, Any], key: str) -> str:

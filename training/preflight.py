@@ -4,21 +4,21 @@ import importlib.util
 import json
 import shutil
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, Literal
 
 from django.conf import settings
+from django.db.models import Avg, Count, Max, Min, Q
 
-from annotation import safety, snapshots
-from annotation.models import Snapshot, Split
+from annotation import safety
+from annotation.models import Snapshot, SnapshotRow, Split
 from jobs import pulses
 from jobs.models import Job, State
 from modelhub import artifacts
 from modelhub.errors import Corrupt
 from modelhub.models import ModelVersion
-from training import footprints
+from training import footprints, lengths
 from training.engine.footprint import Footprint, Unknown
+from training.lengths import Lengths
 from training.models import Run
 
 PAIRS_NEEDED = 16
@@ -26,8 +26,10 @@ PAIRS_EXPLORATORY = 100
 # Copies of the weights that lie on the disk at once while a run ends: output, adapter merge, blob; and some air.
 DISK_COPIES, DISK_AIR = 4, 500 * 2**20
 ENGINE_PACKAGES = ("torch", "transformers", "trl", "peft", "datasets")
-# Pairs whose tokens are counted; more are estimated from these.
-COUNTED = 400
+# Above this share of pairs whose chosen answer is the longer one, length itself is what DPO learns first (product research, 2.8).
+CHOSEN_LONGER = 0.6
+# A target under this is a pair on which raters were split, or preferred one side slightly.
+UNSURE = 0.7
 
 
 @dataclass(frozen=True)
@@ -44,15 +46,6 @@ class Check:
         return self.state == "stop"
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """Minutes a run may take, and from what that is known."""
-
-    low: float
-    high: float
-    basis: str
-
-
 def checks(*, snapshot: Snapshot, policy: ModelVersion, name: str, params: dict[str, Any], kind: str = "dpo") -> list[Check]:
     """Every line, data first. A run may start when none of them stops."""
     if not readable(policy):
@@ -60,11 +53,13 @@ def checks(*, snapshot: Snapshot, policy: ModelVersion, name: str, params: dict[
             "Model files", "stop", f"{policy.name} cannot be read whole from the store", "Import or build it again, or start from another."
         )
         return [*of_data(snapshot=snapshot, policy=policy, name=name), broken, *of_house(policy)]
-    lengths = measure(snapshot, policy)
+    found = lengths.of(snapshot, policy)
     return [
         *of_data(snapshot=snapshot, policy=policy, name=name),
-        *_of_length(lengths, policy, params),
-        *_of_memory(lengths, policy, kind, params),
+        *_of_targets(snapshot, kind, params),
+        *_of_length(found, policy, params),
+        *_of_verbosity(found, kind),
+        *_of_memory(found, policy, kind, params),
         *of_house(policy),
     ]
 
@@ -86,7 +81,7 @@ def of_data(*, snapshot: Snapshot, policy: ModelVersion, name: str) -> list[Chec
         _template(policy),
         _licence(policy),
         _simulated(snapshot, policy),
-        _name(name),
+        name_check(name),
         _duplicate(snapshot, policy),
     ]
 
@@ -137,7 +132,7 @@ def _simulated(snapshot: Snapshot, policy: ModelVersion) -> Check:
     return Check("Whose judgements", "ok", "clinicians")
 
 
-def _name(name: str) -> Check:
+def name_check(name: str) -> Check:
     if Run.objects.filter(name=name).exists() or ModelVersion.objects.filter(name=name).exists():
         return taken(name)
     return Check("Name", "ok", name or "not given yet")
@@ -156,51 +151,58 @@ def _duplicate(snapshot: Snapshot, policy: ModelVersion) -> Check:
     return Check("Not run before", "ok", "a new combination")
 
 
-@dataclass(frozen=True)
-class Lengths:
-    """Tokens of the longest pair (its longer side, prompt included) and of its prompt, over the first pairs of the train split."""
-
-    longest: int
-    prompt: int
-    pairs: int
-    estimated: bool
-
-
-def measure(snapshot: Snapshot, policy: ModelVersion) -> Lengths:
-    count = _token_counter(policy)
-    longest, its_prompt, pairs = 0, 0, 0
-    for row in snapshots.training_rows(snapshot, Split.TRAIN):
-        prompt = sum(count(message["content"]) + 4 for message in row["prompt"])
-        chosen, rejected = (sum(count(message["content"]) + 4 for message in row[side]) for side in ("chosen", "rejected"))
-        if prompt + max(chosen, rejected) > longest:
-            longest, its_prompt = prompt + max(chosen, rejected), prompt
-        pairs += 1
-        if pairs == COUNTED:
-            break
-    return Lengths(longest, its_prompt, pairs, estimated=count is _guess)
-
-
-def _of_length(lengths: Lengths, policy: ModelVersion, params: dict[str, Any]) -> list[Check]:
-    longest, limit = lengths.longest, params.get("max_length") or context_length(policy)
-    how = " (estimated: the tokenizers package is not installed)" if lengths.estimated else ""
-    if not lengths.pairs:
+def _of_targets(snapshot: Snapshot, kind: str, params: dict[str, Any]) -> list[Check]:
+    """How sure the raters were, and what the recipe makes of that."""
+    if kind != "dpo":
         return []
-    if limit and longest > limit:
+    rows = SnapshotRow.objects.filter(snapshot=snapshot, split=Split.TRAIN)
+    found = rows.aggregate(
+        pairs=Count("pk"), mean=Avg("p_chosen"), low=Min("p_chosen"), high=Max("p_chosen"), split=Count("pk", filter=Q(p_chosen__lt=UNSURE))
+    )
+    if not found["pairs"]:
+        return []
+    said = f"{found['mean']:.2f} on average, {found['low']:.2f} to {found['high']:.2f}; under {UNSURE} in {found['split']} pairs"
+    if params.get("targets", "hard") == "soft":
+        return [Check("Soft targets", "ok", f"{said}; trained on as they are")]
+    if found["split"] / found["pairs"] > 0.2:
+        return [Check("Soft targets", "warn", f"{said}; all taken as certain", "Set targets to soft, and unsure labels pull less.")]
+    return [Check("Soft targets", "ok", f"{said}; all taken as certain")]
+
+
+def _of_length(found: Lengths, policy: ModelVersion, params: dict[str, Any]) -> list[Check]:
+    """Nothing is ever cut: a pair above the limit stops the run, here and, for the pairs not counted here, in the engine."""
+    if not found.pairs:
+        return []
+    limit, over = params.get("max_length") or context_length(policy), 0
+    how = " (estimated: the tokenizers package is not installed)" if found.estimated else ""
+    how += f", of the first {found.pairs:,} pairs" if found.pairs == lengths.COUNTED else ""
+    if limit and (over := found.over(limit)):
         fix = "Raise the maximum length." if params.get("max_length") else "Choose a model with a longer context, or freeze shorter pairs."
-        return [Check("Length", "stop", f"the longest pair has about {longest} tokens, the limit is {limit}{how}", fix)]
-    return [
-        Check("Length", "ok", f"the longest pair has about {longest} tokens{f' of {limit}' if limit else ''}; nothing will be cut{how}")
-    ]
+        share = 100 * over / found.pairs
+        detail = f"{over} of {found.pairs} pairs ({share:.1f} %) are too long: up to {found.longest} tokens, the limit is {limit}{how}"
+        return [Check("Length", "stop", detail, f"They would have to be cut, and nothing is cut. {fix}")]
+    said = f"the longest pair has about {found.longest} tokens{f' of {limit}' if limit else ''}; nothing will be cut{how}"
+    return [Check("Length", "ok", said)]
 
 
-def _of_memory(lengths: Lengths, policy: ModelVersion, kind: str, params: dict[str, Any]) -> list[Check]:
+def _of_verbosity(found: Lengths, kind: str) -> list[Check]:
+    """DPO learns length where length goes with preference."""
+    if kind != "dpo" or not found.pairs:
+        return []
+    said = f"the chosen answer is the longer one in {100 * found.chosen_longer:.0f} %"
+    if found.pairs >= PAIRS_NEEDED and found.chosen_longer > CHOSEN_LONGER:
+        return [Check("Length and preference", "warn", said, "It may mostly learn to write more. Loss sigmoid_norm takes length out.")]
+    return [Check("Length and preference", "ok", said)]
+
+
+def _of_memory(found: Lengths, policy: ModelVersion, kind: str, params: dict[str, Any]) -> list[Check]:
     """What the run takes at its longest batch against what this machine, or its GPU, has."""
-    if not lengths.pairs:
+    if not found.pairs:
         return []
     room = footprints.room()
     try:
         needed = footprints.of(
-            config=footprints.config_of(policy), kind=kind, params=params, longest=lengths.longest, prompt=lengths.prompt,
+            config=footprints.config_of(policy), kind=kind, params=params, longest=found.longest, prompt=found.prompt,
             device=room.device,
         )  # fmt: skip
     except Unknown as why:
@@ -221,46 +223,10 @@ def memory_check(needed: Footprint, room: footprints.Room) -> Check:
     return Check("Memory", "ok", said)
 
 
-def mean_tokens(snapshot: Snapshot, policy: ModelVersion) -> float:
-    """Tokens a pair, prompt counted on both sides; over the first pairs of the train split."""
-    count = _token_counter(policy)
-    seen = []
-    for row in snapshots.training_rows(snapshot, Split.TRAIN):
-        seen.append(
-            2 * sum(count(message["content"]) for message in row["prompt"])
-            + sum(count(message["content"]) for side in ("chosen", "rejected") for message in row[side])
-        )
-        if len(seen) == 100:
-            break
-    return sum(seen) / len(seen) if seen else 0.0
-
-
 def context_length(policy: ModelVersion) -> int:
     """Positions the model has, by its configuration; 0 when it does not say."""
     config = json.loads((artifacts.folder(policy.artifact) / "config.json").read_text())
     return int(config.get("max_position_embeddings") or 0)
-
-
-def _guess(text: str) -> int:
-    # Clinical English in a small vocabulary: about three characters a token.
-    return len(text) // 3 + 1
-
-
-def _token_counter(policy: ModelVersion) -> Any:
-    try:
-        return _tokenizer(str(artifacts.folder(policy.artifact) / "tokenizer.json"))
-    except (ImportError, OSError, ValueError):
-        return _guess
-
-
-@lru_cache(maxsize=4)
-def _tokenizer(path: str) -> Any:
-    if not Path(path).exists():
-        raise FileNotFoundError(path)
-    from tokenizers import Tokenizer
-
-    loaded = Tokenizer.from_file(path)
-    return lambda text: len(loaded.encode(text, add_special_tokens=False).ids)
 
 
 def _worker() -> Check:
@@ -289,43 +255,6 @@ def _disk(policy: ModelVersion) -> Check:
     if free < needed:
         return Check("Disk", "stop", f"{free / 1e9:.1f} GB free, {needed / 1e9:.1f} GB needed", f"Make room in {settings.DATA_DIR}.")
     return Check("Disk", "ok", f"{free / 1e9:.1f} GB free")
-
-
-def estimate(*, snapshot: Snapshot, policy: ModelVersion, params: dict[str, Any]) -> Estimate:
-    """How long a run may take: from past runs of this size of model where there are any, else from tokens and parameters."""
-    work = max(1.0, train_pairs(snapshot) * float(params.get("epochs") or 1.0))
-    rates = [rate for run in _past(policy) if (rate := _rate(run)) is not None]
-    if rates:
-        return Estimate(
-            _minutes(min(rates) * work * 0.8),
-            _minutes(max(rates) * work * 1.25),
-            "one past run of this size" if len(rates) == 1 else f"{len(rates)} past runs of this size",
-        )
-    # Four passes a pair (policy forward, twice that backward, reference forward), 2 flops a parameter and token.
-    flops = 2 * 4 * max(1, policy.parameters) * mean_tokens(snapshot, policy) * work
-    steps = work / float(params.get("batch_size") or 8)
-    # 5 to 50 Gflop/s is what one to a few CPU cores reach; a step costs 0.1 to 0.4 s whatever its size; imports 10 to 40 s.
-    return Estimate(
-        _minutes(10 + 0.1 * steps + flops / 50e9), _minutes(40 + 0.4 * steps + flops / 5e9), "tokens and parameters, for want of a past run"
-    )
-
-
-def _past(policy: ModelVersion) -> list[Run]:
-    low, high = 0.5 * policy.parameters, 2 * policy.parameters
-    found = Run.objects.filter(job__kind="dpo", job__state=State.SUCCEEDED, policy__parameters__gte=low, policy__parameters__lte=high)
-    return list(found.select_related("job", "snapshot").order_by("-id")[:10])
-
-
-def _rate(run: Run) -> float | None:
-    """Seconds a pair and epoch, imports included."""
-    seconds = run.job.result.get("seconds")
-    if run.snapshot is None or not isinstance(seconds, int | float):
-        return None
-    return float(seconds) / max(1.0, train_pairs(run.snapshot) * float(run.params.get("epochs") or 1.0))
-
-
-def _minutes(seconds: float) -> float:
-    return round(max(seconds, 6.0) / 60, 1)
 
 
 def waiting_jobs() -> int:

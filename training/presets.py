@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from training import specs
+from training import hyperparameters, specs
 from training.engine import presets as engine_presets
 
 
@@ -51,26 +51,18 @@ def named(key: str) -> Preset:
     return found
 
 
+def usual(preset: Preset) -> dict[str, Any]:
+    """The preset's parameters with the engine's defaults filled in."""
+    return specs.check(preset.kind, preset.params)
+
+
 def suggested(*, toy: bool) -> Preset:
     return named("demo" if toy else "clinic")
 
 
 def checked(preset: Preset, changes: dict[str, Any]) -> dict[str, Any]:
-    """The preset's parameters with `changes` (beta, learning_rate, epochs, lora_r), defaults filled in. Raises SpecError."""
-    return specs.check(preset.kind, amended(preset, changes))
-
-
-def amended(preset: Preset, changes: dict[str, Any]) -> dict[str, Any]:
-    params = dict(preset.params)
-    for name, value in changes.items():
-        if name == "lora_r":
-            # Twice the rank is the usual scale: the effective step stays the same when the rank changes.
-            params["lora"] = dict(params.get("lora") or {}) | {"r": value, "alpha": 2 * value}
-        else:
-            params[name] = value
-    if "epochs" in changes:
-        params.pop("max_steps", None)
-    return params
+    """The preset's parameters with `changes` (training/hyperparameters.py), defaults filled in. Raises SpecError."""
+    return specs.check(preset.kind, hyperparameters.amended(preset.params, changes))
 
 
 def shown(params: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -10,8 +10,10 @@ from annotation.models import Snapshot
 from jobs import submissions
 from jobs.models import Job
 from modelhub.models import Kind, ModelVersion
-from training import preflight, presets, specs
+from training import estimates, preflight, presets, specs
 from training.models import Run
+
+HALF = "-half"
 
 
 class Refused(Exception):
@@ -33,41 +35,67 @@ def start(
     changes: dict[str, Any] | None = None,
     seed: int = 1,
     shuffled: bool = False,
+    also_half: bool = False,
+    cloned_from: Run | None = None,
 ) -> Run:
     """Queue a DPO or SFT run of `policy` on a snapshot's train split, as `preset` says and `changes` amend.
 
-    `shuffled` trains on labels that a coin exchanged: the control that must learn nothing.
-    Raises SpecError for a wrong parameter and Refused when the data, the model or the name cannot be used.
+    `shuffled` trains on labels that a coin exchanged: the control that must learn nothing. `also_half` queues a second run on half of
+    the prompts, named after the first, for a learning curve.
+    Raises SpecError for a wrong parameter and Refused when the data, the model or a name cannot be used.
     """
     chosen = presets.named(preset)
     params = presets.checked(chosen, changes or {})
-    if stops := [check for check in preflight.of_data(snapshot=snapshot, policy=policy, name=name) if check.stops]:
+    names = [name, f"{name}{HALF}"] if also_half else [name]
+    stops = preflight.of_data(snapshot=snapshot, policy=policy, name=name)
+    stops += [preflight.name_check(other) for other in names[1:]]
+    if stops := [check for check in stops if check.stops]:
         raise Refused(stops)
+    whole = _start(
+        snapshot=snapshot, policy=policy, preset=chosen, name=name, actor=actor, params=params, seed=seed, shuffled=shuffled,
+        cloned_from=cloned_from,
+    )  # fmt: skip
+    if also_half:
+        _start(
+            snapshot=snapshot, policy=policy, preset=chosen, name=names[1], actor=actor, params=params, seed=seed, shuffled=shuffled,
+            half_of=whole,
+        )  # fmt: skip
+    return whole
+
+
+def _start(
+    *, snapshot: Snapshot, policy: ModelVersion, preset: presets.Preset, name: str, actor: User | None, params: dict[str, Any], seed: int,
+    shuffled: bool, half_of: Run | None = None, cloned_from: Run | None = None,
+) -> Run:  # fmt: skip
+    inputs: dict[str, Any] = {"snapshot": snapshot.pk, "watch": specs.watched(snapshot)}
+    inputs |= {"shuffle": seed} if shuffled else {}
+    inputs |= {"half": True} if half_of else {}
     job = submissions.submit(
-        kind=chosen.kind,
-        label=f"{chosen.kind.upper()} {name}",
+        kind=preset.kind,
+        label=f"{preset.kind.upper()} {name}",
         spec={
             "seed": seed,
             "params": params,
             "models": {"policy": {"version": policy.pk}},
-            "inputs": {"snapshot": snapshot.pk, "watch": specs.watched(snapshot), **({"shuffle": seed} if shuffled else {})},
+            "inputs": inputs,
             "publish": {
-                "kind": Kind.DPO if chosen.kind == "dpo" else Kind.SFT,
+                "kind": Kind.DPO if preset.kind == "dpo" else Kind.SFT,
                 "toy": policy.toy or snapshot.toy,
                 "simulated": policy.simulated or snapshot.simulated,
                 "roles": {},
-                "notes": "Control: trained on shuffled labels; it must not learn." if shuffled else "",
+                "notes": _notes(shuffled=shuffled, half_of=half_of),
             },
         },
         requested_by=actor,
         dedupe_key=f"run:{name}",
     )
-    reference = policy if chosen.kind == "dpo" else None
     try:
         with transaction.atomic():
             run = Run.objects.create(
-                job=job, name=name, preset=preset, params=params, seed=seed, policy=policy, reference=reference, snapshot=snapshot
-            )
+                job=job, name=name, preset=preset.key, params=params, seed=seed, policy=policy,
+                reference=policy if preset.kind == "dpo" else None, snapshot=snapshot, half_of=half_of, cloned_from=cloned_from,
+                estimate=_promise(preset.kind, snapshot, policy, params, share=0.5 if half_of else 1.0),
+            )  # fmt: skip
     except IntegrityError:
         # Somebody else took the name between our look and our insert.
         raise Refused([preflight.taken(name)]) from None
@@ -75,13 +103,50 @@ def start(
         actor,
         "run.started",
         run,
-        kind=chosen.kind,
-        preset=preset,
+        kind=preset.kind,
+        preset=preset.key,
         snapshot=snapshot.digest,
         policy=str(policy.public_id),
         shuffled=shuffled,
+        half=half_of is not None,
     )
     return run
+
+
+def _notes(*, shuffled: bool, half_of: Run | None) -> str:
+    said = ["Control: trained on shuffled labels; it must not learn."] if shuffled else []
+    return " ".join([*said, *([f"Trained on half of the prompts of {half_of.name}, for its learning curve."] if half_of else [])])
+
+
+def _promise(kind: str, snapshot: Snapshot, policy: ModelVersion, params: dict[str, Any], *, share: float) -> dict[str, Any]:
+    """What the launch says of its time, to be held against what it takes."""
+    if not preflight.readable(policy):
+        return {}
+    return estimates.of(estimates.work_of(kind=kind, snapshot=snapshot, policy=policy, params=params, share=share)).as_json()
+
+
+@transaction.atomic
+def probe(*, snapshot: Snapshot, policy: ModelVersion, preset: str, changes: dict[str, Any], actor: User | None) -> Job:
+    """Queue three steps of the run that a launch would start, to be timed; no model comes of it. One at a time of a shape.
+
+    Raises SpecError and Refused as `start` does.
+    """
+    chosen = presets.named(preset)
+    params = presets.checked(chosen, changes)
+    if stops := [check for check in preflight.of_data(snapshot=snapshot, policy=policy, name="") if check.stops]:
+        raise Refused(stops)
+    work = estimates.work_of(kind=chosen.kind, snapshot=snapshot, policy=policy, params=params)
+    return submissions.submit(
+        kind="probe",
+        label=f"Measure three steps of {chosen.kind.upper()} on {policy.name}",
+        spec={
+            "seed": 1, "params": params, "models": {"policy": {"version": policy.pk}}, "inputs": {"snapshot": snapshot.pk},
+            **work.key, "tokens": work.tokens,
+        },
+        requested_by=actor,
+        dedupe_key=f"probe:{chosen.kind}:{work.parameters}:{work.shape}",
+        max_attempts=1,
+    )  # fmt: skip
 
 
 @transaction.atomic

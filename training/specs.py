@@ -12,7 +12,7 @@ lives in the attempt's folder, which is private to the runner.
 import json
 import random
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,16 @@ def check(kind: str, params: dict[str, Any]) -> dict[str, Any]:
     return engine.params_as_json(engine.parse_params(kind, params))
 
 
+def kind_of(job: Job) -> str:
+    """What the engine does: a probe takes three steps of another kind."""
+    return str(job.spec.get("of", job.kind))
+
+
+def parameter_names(kind: str) -> set[str]:
+    """The engine's parameters of a kind, by the names of its file format."""
+    return {entry.metadata.get("key", entry.name) for entry in fields(engine.PARAMS[kind])}
+
+
 def prepare(job: Job, folder: Path) -> None:
     """Write the attempt's inputs and, last, its `spec.json`. Raises Unprepared when something it names is not there."""
     rundir.create(folder, engine_spec(job), dict(inputs(job)))
@@ -53,12 +63,13 @@ def engine_spec(job: Job) -> engine.Spec:
     return engine.parse(
         {
             "schema": engine.SCHEMA,
-            "kind": job.kind,
+            "kind": kind_of(job),
             "job": str(job.public_id),
             "seed": job.spec["seed"],
             "threads": settings.ROUNDS_ENGINE_THREADS,
             "models": models,
             "params": job.spec["params"],
+            **({"probe": True} if job.kind == "probe" else {}),
         }
     )
 
@@ -77,14 +88,15 @@ def version_of(reference: dict[str, Any]) -> ModelVersion:
 def inputs(job: Job) -> Iterator[tuple[str, Rows]]:
     """The data files of an attempt, by name, in the shapes of the engine's kinds."""
     wanted = job.spec.get("inputs", {})
-    if job.kind == "dpo":
+    kind = kind_of(job)
+    if kind == "dpo":
         yield from _preferences(wanted)
-    elif job.kind == "sft" and "snapshot" in wanted:
+    elif kind == "sft" and "snapshot" in wanted:
         rows = snapshots.training_rows(_trainable(wanted["snapshot"]), Split.TRAIN)
         yield "train.jsonl", _favoured(halved(rows) if wanted.get("half") else rows)
-    elif job.kind == "generate":
+    elif kind == "generate":
         yield "prompts.jsonl", _prompts(wanted["prompts"])
-    elif job.kind == "evaluate":
+    elif kind == "evaluate":
         if wanted.get("pairs"):
             yield "pairs.jsonl", held_out_pairs(_snapshot(wanted["pairs"]["snapshot"]), labels=wanted["pairs"]["labels"])
         if wanted.get("prompts"):

@@ -9,6 +9,7 @@ urlpatterns = [
     path("generate/", generating.generate, name="generate"),
     path("runs/", watching.run_list, name="runs"),
     path("runs/new/", launching.launch, name="launch"),
+    path("runs/new/measure/", launching.measure, name="measure"),
     path("runs/<int:pk>/", watching.run_detail, name="run"),
     path("runs/<int:pk>/live/", watching.run_live, name="run-live"),
     path("runs/<int:pk>/evaluate/", comparing.evaluate, name="evaluate"),

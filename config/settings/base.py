@@ -182,6 +182,10 @@ ROUNDS_ENGINE_THREADS: int = env.int("ROUNDS_ENGINE_THREADS", 1)
 ROUNDS_GPU_MEMORY_GB: float = env.float("ROUNDS_GPU_MEMORY_GB", 0.0)
 ROUNDS_LEASE_SECONDS: int = env.int("ROUNDS_LEASE_SECONDS", 30)
 ROUNDS_HEARTBEAT_SECONDS: float = env.float("ROUNDS_HEARTBEAT_SECONDS", 2.0)
+# What a run's estimate says it costs: the machine's draw under load, and the price of an hour of it where there is one.
+ROUNDS_WATTS: float = env.float("ROUNDS_WATTS", 100.0)
+ROUNDS_HOUR_PRICE: float = env.float("ROUNDS_HOUR_PRICE", 0.0)
+ROUNDS_CURRENCY: str = env.str("ROUNDS_CURRENCY", "EUR")
 ROUNDS_DEMO: bool = env.bool("ROUNDS_DEMO", False)
 # What invited people are told about the texts: "synthetic", "real", or nothing, and then whoever invites says it.
 ROUNDS_DATA: str = env.str("ROUNDS_DATA", "", validate=OneOf(("", "synthetic", "real")))

@@ -90,7 +90,10 @@ def claimed(job: Job) -> claims.Claim:
     return claim
 
 
-def finish(job: Job, *, metrics: dict[str, Any] | None = None, number: float = 9.0, items: Iterable[dict[str, Any]] | None = None) -> Job:
+def finish(
+    job: Job, *, metrics: dict[str, Any] | None = None, number: float = 9.0, items: Iterable[dict[str, Any]] | None = None,
+    seconds: float = 12.5,
+) -> Job:  # fmt: skip
     """Carry a job from its claim to its publication as the runner does, with a pretended child in the middle."""
     claim = claimed(job)
     kind = kinds.get(job.kind)
@@ -102,7 +105,7 @@ def finish(job: Job, *, metrics: dict[str, Any] | None = None, number: float = 9
         "ok": True,
         "kind": job.kind,
         "metrics": metrics or {},
-        "seconds": 12.5,
+        "seconds": seconds,
         "output": None,
         "items": None,
     }

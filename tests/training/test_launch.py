@@ -12,7 +12,7 @@ from annotation import campaigns
 from annotation.models import Campaign, CampaignState, Snapshot
 from modelhub.models import ModelVersion
 from tests.training import build
-from training import footprints, preflight, runs
+from training import families, footprints, preflight, runs, specs
 from training.models import Run
 
 pytestmark = pytest.mark.django_db
@@ -91,6 +91,7 @@ def test_pairs_longer_than_the_model_are_red_before_anything_is_trained(as_dan: 
     page = as_dan.post("/runs/new/", fields(build.snapshot(), short))
     assert states(page)["Length"] == "stop"
     assert "the limit is 20" in page.text
+    assert "(100.0 %) are too long" in page.text
     assert not Run.objects.exists()
 
 
@@ -200,19 +201,82 @@ def test_the_preflight_follows_the_fields_without_a_page(as_dan: Client, sft: Mo
     part = as_dan.get("/runs/new/", fields(build.snapshot(), sft), headers={"HX-Request": "true"}).text
     assert "<html" not in part
     assert 'id="preflight"' in part
-    assert "minutes" in part
+    assert "Expect about" in part
+
+
+def test_another_recipe_brings_its_settings_and_another_name_does_not(as_dan: Client, sft: ModelVersion) -> None:
+    frozen = build.snapshot()
+    same = as_dan.get("/runs/new/", fields(frozen, sft, drawn="demo", name="other"), headers={"HX-Request": "true"}).text
+    other = as_dan.get("/runs/new/", fields(frozen, sft, drawn="demo", preset="clinic"), headers={"HX-Request": "true"}).text
+    assert 'id="settings"' not in same
+    assert 'id="settings" hx-swap-oob' in other
+    assert "as in the recipe: 1e-05" in other
 
 
 @pytest.mark.usefixtures("engine_is_there")
-def test_the_estimate_learns_from_past_runs(as_dan: Client, dan: User, sft: ModelVersion) -> None:
-    frozen = build.snapshot()
-    guess = preflight.estimate(snapshot=frozen, policy=sft, params={"epochs": 1.0})
-    assert "no past run" in guess.basis or "want of a past run" in guess.basis
-    build.finish(runs.start(snapshot=frozen, policy=sft, preset="demo", name="first", actor=dan).job)
-    known = preflight.estimate(snapshot=frozen, policy=sft, params={"epochs": 10.0})
-    assert known.basis == "one past run of this size"
-    # The past run took 12.5 s for one epoch: ten take 125 s, give or take a fifth or a quarter.
-    assert (known.low, known.high) == (1.7, 2.6)
+def test_every_setting_says_what_it_is_for_and_what_an_empty_field_stands_for(as_dan: Client, sft: ModelVersion) -> None:
+    build.snapshot()
+    form = as_dan.get("/runs/new/").context["form"]
+    fields_of_dpo = [field.name for field in form.advanced()]
+    assert {"beta", "learning_rate", "epochs", "lora_r", "nll_weight", "batch_size", "gradient_accumulation", "seed"} <= set(fields_of_dpo)
+    assert all(form.fields[name].help_text for name in form.fields if name not in ("cloned_from", "drawn"))
+    assert form.fields["beta"].widget.attrs["placeholder"] == "as in the recipe: 0.1"
+
+
+@pytest.mark.usefixtures("engine_is_there")
+def test_also_half_queues_a_second_run_on_half_of_the_prompts(as_dan: Client, sft: ModelVersion) -> None:
+    build.everything_runs()
+    as_dan.post("/runs/new/", fields(build.snapshot(), sft, also_half="on"))
+    whole, half = Run.objects.order_by("pk")
+    assert (whole.name, half.name, half.half_of) == ("ward-dpo-1", "ward-dpo-1-half", whole)
+    assert whole.params == half.params
+    pairs, halved = (dict(specs.inputs(run.job))["train.jsonl"] for run in (whole, half))
+    assert len(list(halved)) == (len(list(pairs)) + 1) // 2
+    assert all(row in list(pairs) for row in halved)
+
+
+@pytest.mark.usefixtures("engine_is_there")
+def test_half_is_refused_whole_when_its_name_is_taken(as_dan: Client, sft: ModelVersion, tmp_path: Path) -> None:
+    build.everything_runs()
+    build.version(tmp_path, "ward-dpo-1-half")
+    page = as_dan.post("/runs/new/", fields(build.snapshot(), sft, also_half="on"))
+    assert page.status_code == 422
+    assert "ward-dpo-1-half" in page.text or "Choose another name" in page.text
+    assert not Run.objects.exists()
+
+
+@pytest.mark.usefixtures("engine_is_there")
+def test_a_clone_comes_filled_in_as_its_run_was_under_a_free_name(as_dan: Client, sft: ModelVersion) -> None:
+    build.everything_runs()
+    as_dan.post("/runs/new/", fields(build.snapshot(), sft, beta="0.7", lora_r="4", seed="11"))
+    run = Run.objects.get()
+    page = as_dan.get(f"/runs/new/?from={run.pk}")
+    form = page.context["form"]
+    wanted = {"preset": "demo", "beta": 0.7, "lora_r": 4, "seed": 11, "name": "ward-dpo-2", "cloned_from": run.pk}
+    assert {name: form.initial[name] for name in wanted} == wanted
+    assert form.initial.get("learning_rate") is None
+    assert form.unfolded()
+    sent = {name: value for name, value in form.initial.items() if value is not None}
+    as_dan.post("/runs/new/", sent | {"beta": "0.3"})
+    clone = Run.objects.get(name="ward-dpo-2")
+    assert (clone.cloned_from, clone.seed) == (run, 11)
+    assert clone.params == run.params | {"beta": 0.3}
+
+
+def test_a_run_that_is_not_there_cannot_be_cloned(as_dan: Client, dan: User) -> None:
+    families.start(preset="test", actor=dan)
+    without_snapshot = Run.objects.first()
+    assert without_snapshot is not None
+    for named in (str(without_snapshot.pk), "99999", "nonsense", "9" * 40):
+        assert as_dan.get(f"/runs/new/?from={named}").status_code == 404
+
+
+@pytest.mark.usefixtures("engine_is_there")
+def test_texts_longer_where_they_are_chosen_are_warned_about(as_dan: Client, sft: ModelVersion) -> None:
+    build.everything_runs()
+    checks = {check.name: check for check in as_dan.get("/runs/new/", fields(build.snapshot(), sft)).context["checks"]}
+    assert "the chosen answer is the longer one in" in checks["Length and preference"].detail
+    assert "on average" in checks["Soft targets"].detail
 
 
 def test_without_a_snapshot_it_says_where_one_comes_from(as_dan: Client) -> None:

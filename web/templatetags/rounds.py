@@ -1,5 +1,6 @@
 """Tags and filters every screen shares: hostile text, short ids, ages, navigation."""
 
+import math
 import re
 from datetime import datetime
 
@@ -101,6 +102,17 @@ def duration(seconds: float | None) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+@register.filter
+def figure(value: float | None) -> str:
+    """A measured number with the two figures that mean something: 0.034, 1.2, 57, 1,200."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    if value == 0:
+        return "0"
+    places = 1 - math.floor(math.log10(abs(value)))
+    return f"{round(value, places):,.{max(0, places)}f}"
 
 
 @register.filter

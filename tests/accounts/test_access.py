@@ -181,6 +181,7 @@ DECISIONS: dict[str, Row] = {
     "training:generate":           rows("GET", TRAINERS, "POST", TRAINERS),
     "training:runs":               rows("GET", TRAINERS),
     "training:launch":             rows("GET", TRAINERS, "POST", TRAINERS),
+    "training:measure":            rows("POST", TRAINERS),
     "training:run":                rows("GET", TRAINERS),
     "training:run-live":           rows("GET", TRAINERS),
     "training:evaluate":           rows("POST", TRAINERS),

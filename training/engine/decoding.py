@@ -1,17 +1,34 @@
-"""Batched generation and scoring, longest prompts together so that little is padding."""
+"""Batched generation and scoring. Prompts of like length go together, so that little is padding; a prompt is encoded once for all
+its samples; an answer that has ended leaves the batch.
+
+What a sample says depends on seed, prompt and sample number, and on nothing that it shares a batch with: ``sampling`` says how, and
+``Decoder`` draws again alone what the arithmetic of a batch leaves open. That holds in float32, on one machine and thread count.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import bisect
+import time
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
+from transformers.cache_utils import Cache, DynamicLayer
 
-from training.engine import models
+from training.engine import buckets, models, sampling
 from training.engine.attempt import Attempt
-from training.engine.errors import TooLong
+from training.engine.errors import RopeSide, TooLong
+from training.engine.sampling import Sampling
 from training.engine.tokens import stop_ids
+
+# Tokens in one batch, prompts and longest answers together: what its keys and values take. 393 kB a token for Phi-3.5-mini in bf16.
+TOKEN_BUDGET = 32_768
+SAY_EVERY_SECONDS = 0.5
+
+Place = tuple[int, int]  # (index of the prompt, number of the sample)
 
 
 @dataclass(frozen=True)
@@ -19,92 +36,255 @@ class Answer:
     text: str
     finish_reason: str  # "stop": the model ended its turn; "length": it was cut at max_new_tokens
     tokens: int
+    rope: str = ""  # "short" or "long": the side of LongRoPE it was written on; empty where the model has but one
 
 
 def generate(
     attempt: Attempt, model: Any, tokenizer: Any, prompts: Sequence[list[int]], *, max_new_tokens: int, batch_size: int,
     temperature: float = 0.0, top_p: float = 1.0, phase: str = "generating", done: int = 0, total: int | None = None,
 ) -> list[Answer]:  # fmt: skip
-    """One answer a prompt, in the order given. Greedy at temperature 0, else from the global seed.
-
-    Raises ``TooLong`` naming the prompt's position when prompt and answer do not fit the model's context.
-    """
-    limit, ends = models.context(model), stop_ids(tokenizer)
-    for index, ids in enumerate(prompts):
-        if len(ids) + max_new_tokens > limit:
-            raise TooLong(f"prompt {index + 1} has {len(ids)} tokens; with {max_new_tokens} new ones it exceeds the context of {limit}")
-    sampling: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-    if temperature > 0:
-        sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
-    answers: list[Answer | None] = [None] * len(prompts)
-    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
-    total = total or len(prompts)
-    model.eval()
-    for chunk in _chunks(order, batch_size):
-        attempt.check()
-        inputs, mask = _left_padded([prompts[index] for index in chunk], tokenizer.pad_token_id)
-        with torch.inference_mode():
-            made = model.generate(
-                input_ids=inputs, attention_mask=mask, max_new_tokens=max_new_tokens, eos_token_id=ends,
-                pad_token_id=tokenizer.pad_token_id, **sampling,
-            )  # fmt: skip
-        for index, ids in zip(chunk, made[:, inputs.shape[1] :].tolist(), strict=True):
-            answers[index] = _answer(tokenizer, ids, ends)
-        done += len(chunk)
-        attempt.events.progress(phase, done, total)
-    return [answer for answer in answers if answer is not None]
+    """One answer a prompt, in the order given. Greedy at temperature 0, else by the spec's seed. Raises as ``Decoder.answers``."""
+    how = Sampling(temperature=temperature, top_p=top_p)
+    decoder = Decoder(attempt, model, tokenizer, how, max_new_tokens=max_new_tokens, batch_size=batch_size)
+    pace = Pace(attempt, phase=phase, done=done, total=total or len(prompts))
+    answers: dict[Place, Answer] = {}
+    for found in decoder.answers(prompts):
+        answers |= found
+        pace.add(found)
+    pace.say()
+    return [answers[index, 0] for index in range(len(prompts))]
 
 
-def _answer(tokenizer: Any, ids: list[int], ends: list[int]) -> Answer:
-    stop = next((index for index, token in enumerate(ids) if token in ends), None)
-    kept = ids if stop is None else ids[:stop]
-    text = tokenizer.decode(kept, skip_special_tokens=True).strip()
-    return Answer(text, "length" if stop is None else "stop", len(kept))
+class Pace:
+    """Says how far a job is, about twice a second: answers done, tokens a second, seconds left."""
+
+    def __init__(self, attempt: Attempt, *, phase: str, done: int, total: int) -> None:
+        self.attempt, self.phase, self.done, self.total = attempt, phase, done, total
+        self.tokens, self._before = 0, done
+        self._begun = self._said = time.monotonic()
+
+    def add(self, found: dict[Place, Answer]) -> None:
+        self.done += len(found)
+        self.tokens += sum(answer.tokens for answer in found.values())
+        if time.monotonic() - self._said >= SAY_EVERY_SECONDS:
+            self.say()
+
+    def say(self) -> None:
+        self._said = time.monotonic()
+        self.attempt.events.progress(self.phase, self.done, self.total)
+        seconds, answered = self._said - self._begun, self.done - self._before
+        if self.tokens and seconds:
+            self.attempt.events.metric(self.done, "tokens_per_second", round(self.tokens / seconds, 1))
+            self.attempt.events.metric(self.done, "seconds_left", round(seconds / answered * (self.total - self.done), 1))
+
+
+@dataclass
+class Row:
+    """A sample that is being written."""
+
+    place: Place
+    prompt: list[int]
+    stream: sampling.Stream | None
+    made: list[int] = field(default_factory=list)
+
+
+class Roomy(DynamicLayer):
+    """Keys and values of one layer with room for all that will come, so that no step copies what is there: [rows, heads, room, size]."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room, self.width = room, 0
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        self.dtype, self.device = key_states.dtype, key_states.device
+        self.held = [one.new_empty(*one.shape[:2], self.room, one.shape[-1]) for one in (key_states, value_states)]
+        self.is_initialized = True
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        start, self.width = self.width, self.width + key_states.shape[-2]
+        for held, new in zip(self.held, (key_states, value_states), strict=True):
+            held[:, :, start : self.width] = new
+        self.keys, self.values = (held[:, :, : self.width] for held in self.held)
+        return self.keys, self.values
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        self.held = [held[indices] for held in self.held]
+
+
+class Decoder:
+    """A model and how it chooses its tokens. ``drawn_alone`` counts the tokens that were drawn again for their row alone."""
+
+    def __init__(
+        self, attempt: Attempt, model: Any, tokenizer: Any, how: Sampling, *, max_new_tokens: int, batch_size: int,
+        token_budget: int = TOKEN_BUDGET,
+    ) -> None:  # fmt: skip
+        self.attempt, self.model, self.tokenizer, self.how = attempt, model, tokenizer, how
+        self.max_new_tokens, self.batch_size, self.token_budget = max_new_tokens, batch_size, token_budget
+        self.ends = ends(model, tokenizer)
+        self.drawn_alone = 0
+
+    def answers(self, prompts: Sequence[list[int]], *, n: int = 1, skip: Collection[Place] = frozenset()) -> Iterator[dict[Place, Answer]]:
+        """Answers as they end, ``n`` a prompt without those in ``skip``; the longest prompts first, which need the most room.
+
+        Raises ``TooLong`` when prompt and answer do not fit the model's context, and ``RopeSide`` when an answer might cross from
+        the short to the long side of LongRoPE, where every key already cached would have to be another.
+        """
+        sides = self._sides(prompts)
+        self.model.eval()
+        for side in (buckets.LONG, buckets.SHORT, ""):
+            mine = [index for index in range(len(prompts)) if sides[index] == side]
+            rows = [
+                Row((index, number), prompts[index], self._stream(prompts[index], number))
+                for index in sorted(mine, key=lambda index: -len(prompts[index]))
+                for number in range(n)
+                if (index, number) not in skip
+            ]
+            for batch in self._batches(rows):
+                for ended in self._write(batch):
+                    yield {row.place: self._answer(row, side) for row in ended}
+
+    def _sides(self, prompts: Sequence[list[int]]) -> list[str]:
+        limit, switch = models.context(self.model), models.switch_of(self.model)
+        for index, ids in enumerate(prompts):
+            if len(ids) + self.max_new_tokens > limit:
+                raise TooLong(
+                    f"prompt {index + 1} has {len(ids)} tokens; with {self.max_new_tokens} new ones it exceeds the context of {limit}"
+                )
+        if switch is None:
+            return [""] * len(prompts)
+        if crossing := [index + 1 for index, ids in enumerate(prompts) if len(ids) <= switch < len(ids) + self.max_new_tokens]:
+            raise RopeSide(crossing, switch, self.max_new_tokens)
+        return [buckets.side(len(ids), switch) for ids in prompts]
+
+    def _stream(self, prompt: list[int], number: int) -> sampling.Stream | None:
+        if self.how.temperature == 0:
+            return None
+        return sampling.Stream(seed=self.attempt.spec.seed, prompt=prompt, number=number, size=self.model.config.vocab_size)
+
+    def _batches(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
+        """As many rows as ``batch_size`` and ``token_budget`` allow; the first of each has the longest prompt."""
+        start = 0
+        while start < len(rows):
+            width = len(rows[start].prompt) + self.max_new_tokens
+            size = max(1, min(self.batch_size, self.token_budget // width))
+            yield list(rows[start : start + size])
+            start += size
+
+    @torch.inference_mode()
+    def _write(self, rows: list[Row]) -> Iterator[list[Row]]:
+        """Write ``rows`` to their ends; those that have ended come out, a step at a time."""
+        firsts = [place for place, row in enumerate(rows) if place == 0 or row.place[0] != rows[place - 1].place[0]]
+        inputs, mask = _left_padded([rows[place].prompt for place in firsts], self.tokenizer.pad_token_id, self.max_new_tokens)
+        width, cache = inputs.shape[1], Cache(layer_class_to_replicate=partial(Roomy, mask.shape[1]))
+        logits = self.model(
+            input_ids=inputs, attention_mask=mask[:, :width], position_ids=(mask[:, :width].cumsum(-1) - 1).clamp(min=0),
+            past_key_values=cache, use_cache=True, logits_to_keep=1,
+        ).logits[:, -1]  # fmt: skip
+        if len(firsts) < len(rows):
+            owner = torch.tensor([bisect.bisect(firsts, place) - 1 for place in range(len(rows))])
+            cache.batch_select_indices(owner)
+            logits, mask = logits[owner], mask[owner]
+        while True:
+            self.attempt.check()
+            chosen = self._next(logits, rows)
+            for row, token in zip(rows, chosen.tolist(), strict=True):
+                row.made.append(token)
+            going = [place for place, row in enumerate(rows) if row.made[-1] not in self.ends and len(row.made) < self.max_new_tokens]
+            if len(going) < len(rows):
+                yield [row for place, row in enumerate(rows) if place not in set(going)]
+                if not going:
+                    return
+                index = torch.tensor(going)
+                cache.batch_select_indices(index)
+                rows, chosen, mask = [rows[place] for place in going], chosen[index], mask[index]
+            width += 1
+            logits = self.model(
+                input_ids=chosen[:, None], attention_mask=mask[:, :width], position_ids=mask[:, :width].sum(-1, keepdim=True) - 1,
+                past_key_values=cache, use_cache=True,
+            ).logits[:, -1]  # fmt: skip
+
+    def _next(self, logits: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor:
+        """The next token of each row; all rows of a batch are at the same step."""
+        noise = None
+        if self.how.temperature > 0:
+            noise = sampling.exponentials(np.stack([row.stream.block() for row in rows if row.stream]))
+        chosen, decided = sampling.choose(self._without_early_ends(logits, rows[0]), self.how, noise)
+        for place in (~decided).nonzero()[:, 0].tolist():
+            row = rows[place]
+            alone = self.model(input_ids=torch.tensor([row.prompt + row.made]), use_cache=False, logits_to_keep=1).logits[:, -1]
+            own = noise[place : place + 1] if noise is not None else None
+            chosen[place] = sampling.choose(self._without_early_ends(alone, row), self.how, own, margin=0.0)[0][0]
+            self.drawn_alone += 1
+        return chosen
+
+    def _without_early_ends(self, logits: torch.Tensor, row: Row) -> torch.Tensor:
+        if len(row.made) < self.how.min_new_tokens:
+            logits[:, sorted(self.ends)] = -torch.inf
+        return logits
+
+    def _answer(self, row: Row, side: str) -> Answer:
+        stopped = row.made[-1] in self.ends
+        ids = row.made[:-1] if stopped else row.made
+        text = self.tokenizer.decode(ids, skip_special_tokens=True).strip()
+        return Answer(text, "stop" if stopped else "length", len(ids), side)
+
+
+def ends(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Every token that ends an answer: the tokenizer's, and those the model's own generation settings name besides."""
+    named = model.generation_config.eos_token_id
+    return frozenset(stop_ids(tokenizer)) | frozenset([named] if isinstance(named, int) else named or ())
 
 
 def completion_logps(
     attempt: Attempt, model: Any, pad: int, rows: Sequence[tuple[list[int], list[int]]], batch_size: int, *,
     done: int = 0, total: int | None = None,
 ) -> list[float]:  # fmt: skip
-    """Sum of log probabilities of each completion's tokens given its prompt: log pi(y | x), in rows' order."""
-    limit = models.context(model)
-    for index, (prompt, completion) in enumerate(rows):
-        if len(prompt) + len(completion) > limit:
-            raise TooLong(f"row {index + 1} has {len(prompt) + len(completion)} tokens, the context is {limit}")
+    """Sum of log probabilities of each completion's tokens given its prompt: log pi(y | x), in nats, in rows' order.
+
+    Summed in float64, and rows of the two sides of LongRoPE never meet: what a row scores is its own, to the last digits of float32.
+    """
+    limit, switch = models.context(model), models.switch_of(model)
+    lengths = [len(prompt) + len(completion) for prompt, completion in rows]
+    for index, length in enumerate(lengths):
+        if length > limit:
+            raise TooLong(f"row {index + 1} has {length} tokens, the context is {limit}")
     scores = [0.0] * len(rows)
-    order = sorted(range(len(rows)), key=lambda index: len(rows[index][0]) + len(rows[index][1]))
-    total = total or len(rows)
     model.eval()
-    for chunk in _chunks(order, batch_size):
+    pace = Pace(attempt, phase="evaluating", done=done, total=total or len(rows))
+    for chunk in buckets.by_length(lengths, batch_size=batch_size, switch=switch):
         attempt.check()
-        width = max(len(rows[index][0]) + len(rows[index][1]) for index in chunk)
-        inputs = torch.full((len(chunk), width), pad)
-        mask = torch.zeros((len(chunk), width))
-        for place, index in enumerate(chunk):
-            prompt, completion = rows[index]
-            size = len(prompt) + len(completion)
-            inputs[place, :size] = torch.tensor(prompt + completion)
-            mask[place, len(prompt) : size] = 1
-        with torch.inference_mode():
-            logits = model(input_ids=inputs, use_cache=False).logits[:, :-1].float()
-            chosen = logits.gather(-1, inputs[:, 1:, None])[..., 0] - logits.logsumexp(-1)
-        for index, score in zip(chunk, (chosen * mask[:, 1:]).sum(-1).tolist(), strict=True):
+        for index, score in zip(chunk, _scored(model, pad, [rows[index] for index in chunk]), strict=True):
             scores[index] = score
-        done += len(chunk)
-        attempt.events.progress("evaluating", done, total)
+        pace.done += len(chunk)
+        pace.say()
     return scores
 
 
-def _chunks(order: Sequence[int], size: int) -> Iterator[list[int]]:
-    for start in range(0, len(order), size):
-        yield list(order[start : start + size])
+@torch.inference_mode()
+def _scored(model: Any, pad: int, rows: Sequence[tuple[list[int], list[int]]]) -> list[float]:
+    inputs = torch.full((len(rows), max(len(prompt) + len(completion) for prompt, completion in rows)), pad)
+    for place, (prompt, completion) in enumerate(rows):
+        inputs[place, : len(prompt) + len(completion)] = torch.tensor(prompt + completion)
+    # Padding stands behind, where no token looks. What is predicted inside the shortest prompt is not asked for.
+    first = max(1, min(len(prompt) for prompt, _ in rows))
+    logits = model(input_ids=inputs, use_cache=False, logits_to_keep=inputs.shape[1] - first + 1).logits
+    scores = []
+    for place, (prompt, completion) in enumerate(rows):
+        start = max(1, len(prompt))
+        told = logits[place, start - first : len(prompt) + len(completion) - first].double()
+        wanted = inputs[place, start : len(prompt) + len(completion), None]
+        scores.append(float((told.gather(-1, wanted)[:, 0] - told.logsumexp(-1)).sum()))
+    return scores
 
 
-def _left_padded(prompts: Sequence[list[int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _left_padded(prompts: Sequence[list[int]], pad: int, room: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(ids [rows, width], mask [rows, width + room]): the prompts end together, and ``room`` tokens may follow each."""
     width = max(map(len, prompts))
     inputs = torch.full((len(prompts), width), pad)
-    mask = torch.zeros((len(prompts), width), dtype=torch.long)
+    mask = torch.ones((len(prompts), width + room), dtype=torch.long)
     for index, ids in enumerate(prompts):
         inputs[index, width - len(ids) :] = torch.tensor(ids)
-        mask[index, width - len(ids) :] = 1
+        mask[index, : width - len(ids)] = 0
     return inputs, mask

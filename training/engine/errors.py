@@ -5,6 +5,7 @@ A message names fields, lines, counts and limits, and never a clinical text.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -49,6 +50,19 @@ class TooLong(EngineError):
     """A row is longer than ``max_length`` or than the model's context; nothing is ever cut silently."""
 
     code = "too_long"
+
+
+class RopeSide(EngineError):
+    """An answer might cross the length at which LongRoPE changes every position's angle; ``prompts`` are their positions."""
+
+    code = "rope_side"
+
+    def __init__(self, prompts: Sequence[int], switch: int, room: int) -> None:
+        named = ", ".join(map(str, prompts[:20])) + (" …" if len(prompts) > 20 else "")
+        super().__init__(
+            f"{len(prompts)} prompts and {room} new tokens would cross the {switch} tokens at which this model changes its position"
+            f" encoding, in the middle of an answer: prompts {named}. Ask for fewer new tokens, or leave them out"
+        )
 
 
 class BadModel(EngineError):

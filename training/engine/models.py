@@ -47,6 +47,19 @@ def context(model: Any) -> int:
     return int(getattr(model.config, "max_position_embeddings", 2**31))
 
 
+def switch_of(model: Any) -> int | None:
+    """The length above which a model changes its position factors, or None when it has one set of them.
+
+    transformers chooses them by the largest position in a batch (LongRoPE), so no batch may hold sequences of both sides.
+    """
+    config = model.config.get_text_config()
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type", "default") not in ("longrope", "su", "yarn") or "short_factor" not in rope:
+        return None
+    original = rope.get("original_max_position_embeddings") or getattr(config, "original_max_position_embeddings", None)
+    return int(original) if original else None
+
+
 def untie(model: Any) -> None:
     """Give the output layer its own copy of the embedding: mergers compare tensors by name and expect both."""
     if getattr(model.config, "tie_word_embeddings", False):

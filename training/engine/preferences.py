@@ -189,13 +189,3 @@ class ReferenceStore:
 def length(row: Tokenised) -> int:
     """Tokens of the longer of a pair's two sequences."""
     return len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"]))
-
-
-def switch_of(model: Any) -> int | None:
-    """The length above which a model changes its position factors, or None when it has one set of them."""
-    config = model.config.get_text_config()
-    rope = getattr(config, "rope_parameters", None) or {}
-    if rope.get("rope_type", "default") not in ("longrope", "su", "yarn") or "short_factor" not in rope:
-        return None
-    original = rope.get("original_max_position_embeddings") or getattr(config, "original_max_position_embeddings", None)
-    return int(original) if original else None

@@ -283,13 +283,20 @@ class Dpo(Watched):
 
 @dataclass(frozen=True, kw_only=True)
 class Generate:
-    """Completions of ``inputs/prompts.jsonl`` ({"id", "messages"}); ``temperature`` 0 is greedy, ``n`` a prompt."""
+    """Completions of ``inputs/prompts.jsonl`` ({"id", "messages"}); ``temperature`` 0 is greedy, ``n`` a prompt.
+
+    ``top_k`` 0 and ``top_p`` 1 leave every token in. A batch holds at most ``batch_size`` answers, and at most ``token_budget``
+    tokens of prompts and longest answers together; neither changes what is said.
+    """
 
     temperature: float
     max_new_tokens: int
+    min_new_tokens: int = 0
     top_p: float = 1.0
-    batch_size: int = 32
+    top_k: int = 0
     n: int = 1
+    batch_size: int = 64
+    token_budget: int = 32_768
 
     def problem(self) -> tuple[str, str] | None:
         if self.temperature < 0:
@@ -298,7 +305,11 @@ class Generate:
             return "n", "several greedy completions of one prompt are one completion"
         if not 0 < self.top_p <= 1:
             return "top_p", "must be above 0 and at most 1"
-        return _positive(self, "max_new_tokens", "batch_size", "n")
+        if self.top_k < 0:
+            return "top_k", "must not be negative"
+        if not 0 <= self.min_new_tokens <= self.max_new_tokens:
+            return "min_new_tokens", "must be from 0 to max_new_tokens"
+        return _positive(self, "max_new_tokens", "batch_size", "token_budget", "n")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from trl import DPOConfig
 from training.engine import buckets, models, tokens
 from training.engine.attempt import Attempt, Outcome
 from training.engine.errors import InputError, TooFewPairs, TooLong
-from training.engine.preferences import Collator, PreferenceTrainer, ReferenceStore, Tokenised, length, switch_of
+from training.engine.preferences import Collator, PreferenceTrainer, ReferenceStore, Tokenised, length
 from training.engine.spec import Dpo
 from training.engine.trainer import Course
 from training.engine.watchdogs import Watchdog
@@ -74,7 +74,7 @@ def build(
     attempt: Attempt, params: Dpo, model: Any, tokenizer: Any, train: list[Tokenised], held: list[Tokenised], *, replay_rows: int = 0
 ) -> PreferenceTrainer:
     """The trainer, its reference log-probabilities computed or found. The last ``replay_rows`` of ``train`` are the replay pool."""
-    seed, switch, lora = attempt.spec.seed, switch_of(model), params.lora
+    seed, switch, lora = attempt.spec.seed, models.switch_of(model), params.lora
     lengths = list(map(length, train))
     plan = buckets.plan(
         lengths, batch_size=params.batch_size, seed=seed, epochs=params.epochs, switch=switch, window=params.length_window,

@@ -1,7 +1,7 @@
 from django.contrib import admin
 
 from accounts.admin import site
-from jobs.models import Attempt, Job
+from jobs.models import Attempt, Device, Job
 from web.records import ReadOnly
 
 
@@ -14,4 +14,9 @@ class JobAdmin(ReadOnly):
 
 @admin.register(Attempt, site=site)
 class AttemptAdmin(ReadOnly):
-    list_display = ("job", "number", "worker", "started_at", "ended_at", "exit_code", "reason")
+    list_display = ("job", "number", "worker", "started_at", "ended_at", "exit_code", "reason", "resumed_from", "device")
+
+
+@admin.register(Device, site=site)
+class DeviceAdmin(ReadOnly):
+    list_display = ("host", "name", "label", "holder", "lease_until", "seen_at")

@@ -1,7 +1,8 @@
 """One attempt of one job: a child process without database, broker or secrets, watched from a worker slot.
 
 The child dies with us: it reads a pipe whose only writer we are, asks the kernel for a parent-death signal, and compares its parent
-with `ROUNDS_PARENT_PID`. We stop it when the lease is lost, when someone cancels, and when this worker is told to stop.
+with `ROUNDS_PARENT_PID`. We stop it when the lease is lost, when someone cancels, and when this worker is told to stop. A child that
+was frozen with us finds in the `lease` file that its time is over. Checkpoints it announces are verified and kept while we hold the job.
 """
 
 import errno
@@ -9,27 +10,29 @@ import json
 import logging
 import os
 import signal
-import socket
 import subprocess
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Any, Self
+from types import FrameType
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections, connection
 
-from jobs import claims, kinds
+from jobs import claims, devices, disk, keeping, kinds
 from jobs.claims import Claim
-from jobs.errors import Cancelled, EngineFailed, LeaseLost, Unprepared
+from jobs.errors import Cancelled, EngineFailed, LeaseLost, NoRoom, Unprepared, WorkerStops
 from jobs.kinds import Kind
-from jobs.models import Job, State
+from jobs.models import ENDED, Job
+from jobs.pacemaker import Pacemaker
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +41,10 @@ TICK_SECONDS = 0.25
 # How long a child may take to stop by itself. A worker that stops has less time than a person who cancels.
 CANCEL_GRACE_SECONDS = 30.0
 STOP_GRACE_SECONDS = 5.0
+# Finished work is worth waiting for a database that is away.
+PUBLISH_SECONDS = 600.0
+# What a child ends with that had no room for so much as its result.
+EXIT_DISK_FULL = 74
 READ_BYTES = 4 * 2**20
 # What a child sees of our environment. No database address, no broker, no secret, no proxy.
 PASSED_ON = (
@@ -45,85 +52,166 @@ PASSED_ON = (
 )  # fmt: skip
 
 
-class WorkerStops(Exception):
-    """This worker was told to stop: give the job back at once, so that another need not wait for the lease to end."""
+T = TypeVar("T")
 
 
 def worker_name() -> str:
     """Unique to one claim: host, process and a random part, so that a claim whose answer was lost can be found again."""
-    return f"{socket.gethostname()[:60]}:{os.getpid()}:{uuid4().hex[:12]}"
+    return f"{devices.here()}:{os.getpid()}:{uuid4().hex[:12]}"
 
 
 def folder_of(job: Job, number: int) -> Path:
     """DATA_DIR/attempts/<job>/<number>: nothing outside it is written by the child."""
-    return Path(settings.DATA_DIR) / "attempts" / str(job.public_id) / str(number)
+    return keeping.attempts_of(job) / str(number)
 
 
 def supervise(claim: Claim) -> None:
-    """Run the attempt to its end: succeeded, failed, to be tried again, cancelled, given back, or lost to someone else."""
-    with Pacemaker(claim) as pace, _stop_requests() as stopping:
+    """Run the attempt to its end: succeeded, failed, to be tried again, paused, cancelled, given back, or lost to someone else."""
+    # Our own errand boy: whatever may take long is done by it, so that we go on looking whether someone wants us to stop.
+    with ThreadPoolExecutor(1, f"errands-{claim.job}") as errands, Pacemaker(claim) as pace, _stop_requests() as stopping:
         try:
-            _attempt(claim, pace, stopping)
+            _attempt(claim, _Watch(pace, stopping, errands))
         except Exception as error:
             _let_go(claim, error)
+    _clear(claim)
     close_old_connections()
 
 
-def _attempt(claim: Claim, pace: "Pacemaker", stopping: "StopFlag") -> None:
+@dataclass(frozen=True)
+class _Watch:
+    """What an attempt is watched by, and how it does what may take long."""
+
+    pace: Pacemaker
+    stopping: "StopFlag"
+    errands: ThreadPoolExecutor
+
+    def check(self) -> None:
+        """Raises LeaseLost, Cancelled or WorkerStops as soon as one is known."""
+        self.pace.check(self.stopping.raised)
+
+    def send(self, call: Callable[..., T], *args: Any) -> "Future[T]":
+        """Have `call` done in the errand thread, with a database connection of its own."""
+
+        def errand() -> T:
+            try:
+                return call(*args)
+            finally:
+                connection.close()
+
+        return self.errands.submit(errand)
+
+    def wait(self, call: Callable[..., T], *args: Any) -> T:
+        """What `call` returns; left alone at once when the attempt is to end. What it does then goes where nobody looks."""
+        under_way = self.send(call, *args)
+        while True:
+            self.check()
+            with suppress(FutureTimeout):
+                return under_way.result(timeout=TICK_SECONDS)
+            if under_way.done():
+                return under_way.result()
+
+
+def _attempt(claim: Claim, watch: _Watch) -> None:
     job = Job.objects.get(pk=claim.job)
     try:
         kind = kinds.get(job.kind)
     except KeyError:
         raise Unprepared("unknown_kind", f"No installed part of Rounds knows how to run “{job.kind}”.") from None
     folder = _make_folder(job, claim)
-    pace.say("preparing", 0, 0)
-    kind.prepare(job, folder)
-    pace.check()
-    exit_code = _run(job, kind, folder, pace, stopping)
+    watch.pace.serve(folder)
+    watch.pace.say("preparing", 0, 0)
+    watch.wait(_go_on_from_what_was_kept, claim, job, kind, folder)
+    watch.wait(kind.prepare, job, folder)
+    exit_code = _run(claim, job, kind, folder, watch)
     result = read_result(folder, exit_code)
-    claims.begin_publish(claim)
-    staged = kind.stage(job, result, folder)
-    pace.check()
+    claims.patiently(lambda: claims.begin_publish(claim), seconds=PUBLISH_SECONDS)
+    staged = watch.wait(kind.stage, job, result, folder)
     # From here the row lock keeps others away; a heartbeat would only wait for it.
-    pace.stop()
-    claims.heartbeat(claim)
-    claims.publish(claim, kind=kind, result=result, staged=staged)
+    watch.pace.stop()
+    claims.publish(claim, kind=kind, result=result, staged=staged, patience=PUBLISH_SECONDS)
     log.info("%s succeeded.", claim)
+
+
+def _go_on_from_what_was_kept(claim: Claim, job: Job, kind: Kind, folder: Path) -> None:
+    """Give the attempt the newest checkpoint there is, and look whether there is room for the next."""
+    kept, key = keeping.folder_of(job), keeping.key_of(job)
+    previous = keeping.attempts_of(job) / str(claim.number - 1)
+    if previous.is_dir():
+        step = kind.keep(job, previous, kept, key)
+        if step is not None:
+            claims.kept(claim, step=step, by_us=False)
+    keeping.make_way(job, before=claim.number)
+    disk.require(kept)
+    step = kind.resume(job, kept, folder, key)
+    if step is not None:
+        claims.resumed(claim, step=step)
+        log.info("%s goes on from step %d.", claim, step)
 
 
 def _let_go(claim: Claim, error: Exception) -> None:
     """Say in the database how the attempt ended. What cannot be said is said by the sweeper when the lease ends."""
     try:
-        match error:
-            case LeaseLost():
-                log.warning("%s is not ours any more; nothing was published.", claim)
-            case Cancelled():
-                claims.acknowledge_cancel(claim)
-                log.info("%s was cancelled.", claim)
-            case WorkerStops():
-                claims.release(claim)
-                log.info("%s was given back: this worker stops.", claim)
-            case Unprepared():
-                claims.fail(claim, code=error.code, detail=error.message)
-                log.info("%s cannot be started: %s.", claim, error.code)
-            case EngineFailed():
-                (claims.retry if error.retryable else claims.fail)(claim, code=error.code, detail=error.message)
-                log.info("%s failed: %s.", claim, error.code)
-            case OSError() if error.errno == errno.ENOSPC:
-                claims.retry(claim, code="disk_full", detail=f"The disk of {settings.DATA_DIR} is full. Free space; the job tries again.")
-                log.error("%s stopped: the disk is full.", claim)
-            case _:
-                # An exception's text may repeat what it stumbled over: say its type and place, never its message.
-                where = _place(error)
-                claims.retry(claim, code="internal_error", detail=f"{where}. This is a fault of Rounds, or of its set-up.")
-                log.error("%s stopped: %s.", claim, where)
-    except Cancelled:
-        claims.acknowledge_cancel(claim)
+        try:
+            claims.patiently(lambda: _say_how_it_ended(claim, error), seconds=settings.ROUNDS_LEASE_SECONDS)
+        except Cancelled:
+            # Between our last look and now.
+            claims.patiently(lambda: claims.acknowledge_cancel(claim), seconds=settings.ROUNDS_LEASE_SECONDS)
     except LeaseLost:
         log.warning("%s is not ours any more.", claim)
     except (OperationalError, InterfaceError) as lost:
-        connection.close()
         log.warning("%s could not be ended (%s); its lease will.", claim, type(lost).__name__)
+
+
+def _say_how_it_ended(claim: Claim, error: Exception) -> None:
+    exit_code = getattr(error, "exit_code", None)
+    match error:
+        case LeaseLost():
+            log.warning("%s is not ours any more; nothing was published.", claim)
+        case Cancelled():
+            claims.acknowledge_cancel(claim)
+            log.info("%s was cancelled.", claim)
+        case WorkerStops():
+            claims.release(claim)
+            log.info("%s was given back: this worker stops.", claim)
+        case Unprepared():
+            claims.fail(claim, code=error.code, detail=error.message)
+            log.info("%s cannot be started: %s.", claim, error.code)
+        case EngineFailed() if error.code in claims.PAUSES:
+            _pause(claim, error.code, error.need_bytes, error.message, exit_code)
+        case EngineFailed():
+            (claims.retry if error.retryable else claims.fail)(claim, code=error.code, detail=error.message, exit_code=exit_code)
+            log.info("%s failed: %s.", claim, error.code)
+        case NoRoom():
+            _pause(claim, "disk_full", error.need)
+        case OSError() if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            _pause(claim, "quota" if error.errno == errno.EDQUOT else "disk_full", 0)
+        case OperationalError() | InterfaceError():
+            claims.retry(
+                claim, code="database_away", detail=f"The database was away while the job was being prepared ({type(error).__name__})."
+            )
+            log.warning("%s stopped: the database was away.", claim)
+        case _:
+            # An exception's text may repeat what it stumbled over: say its type and place, never its message.
+            where = _place(error)
+            claims.retry(claim, code="internal_error", detail=f"{where}. This is a fault of Rounds, or of its set-up.")
+            log.error("%s stopped: %s.", claim, where)
+
+
+def _pause(claim: Claim, code: str, need: int, said: str = "", exit_code: int | None = None) -> None:
+    """`said`: the child's own words, for when there is room again by our count: it knows better what it ran into."""
+    otherwise = f"The volume {disk.volume()} had no room left, or our share of it is used up. It goes on by itself."
+    detail = disk.missing(need) or said or otherwise
+    claims.pause(claim, code=code, detail=detail, needs_bytes=need, exit_code=exit_code)
+    log.error("%s is paused: %s.", claim, code)
+
+
+def _clear(claim: Claim) -> None:
+    """Remove what only the job itself could have used, once it is done or cancelled. What we cannot do now the sweeper does later."""
+    try:
+        if (job := Job.objects.filter(pk=claim.job, token=claim.token, state__in=ENDED).first()) is not None:
+            keeping.clear(job)
+    except (OSError, OperationalError, InterfaceError) as error:
+        log.warning("%s left files behind (%s).", claim, type(error).__name__)
 
 
 def _place(error: BaseException) -> str:
@@ -143,7 +231,7 @@ def _make_folder(job: Job, claim: Claim) -> Path:
     return folder
 
 
-def _environment(job: Job, kind: Kind, folder: Path, lifeline: int) -> dict[str, str]:
+def _environment(claim: Claim, job: Job, kind: Kind, folder: Path, lifeline: int) -> dict[str, str]:
     return {
         **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
         "LANG": "C.UTF-8",
@@ -154,19 +242,23 @@ def _environment(job: Job, kind: Kind, folder: Path, lifeline: int) -> dict[str,
         "PYTHONSAFEPATH": "1",
         "PYTHONUNBUFFERED": "1",
         **kind.environment(job),
+        # Where GPUs are leased, a job that holds none sees none.
+        **({"CUDA_VISIBLE_DEVICES": claim.device} if claim.device or devices.any_here() else {}),
+        "ROUNDS_CHECKPOINT_KEY": keeping.key_of(job).hex(),
         "ROUNDS_LIFELINE_FD": str(lifeline),
         "ROUNDS_PARENT_PID": str(os.getpid()),
     }
 
 
-def _run(job: Job, kind: Kind, folder: Path, pace: "Pacemaker", stopping: "StopFlag") -> int:
+def _run(claim: Claim, job: Job, kind: Kind, folder: Path, watch: _Watch) -> int:
     """Start the child, take in its events while it lives, and return its exit code. No process of its group outlives this call."""
-    events = _Events(job, kind, folder, pace)
+    keeper = _Keeper(claim, job, kind, folder, watch)
+    events = _Events(job, kind, folder, watch.pace, keeper)
     lifeline, held = os.pipe()
     try:
         with (folder / LOG).open("ab") as output:
             child = subprocess.Popen(
-                kind.command(job, folder), cwd=folder, env=_environment(job, kind, folder, lifeline), pass_fds=(lifeline,),
+                kind.command(job, folder), cwd=folder, env=_environment(claim, job, kind, folder, lifeline), pass_fds=(lifeline,),
                 stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
     except BaseException:
@@ -177,8 +269,14 @@ def _run(job: Job, kind: Kind, folder: Path, pace: "Pacemaker", stopping: "StopF
     grace = 0.0
     try:
         while child.poll() is None:
-            pace.check(stopping)
+            watch.check()
             events.take()
+            keeper.look()
+            if events.silent_for() > settings.ROUNDS_SILENT_SECONDS:
+                grace = STOP_GRACE_SECONDS
+                raise EngineFailed(
+                    "silent", f"The child said nothing for {settings.ROUNDS_SILENT_SECONDS:.0f} s and was ended.", retryable=True
+                )
             with suppress(subprocess.TimeoutExpired):
                 child.wait(TICK_SECONDS)
         events.take()
@@ -191,7 +289,52 @@ def _run(job: Job, kind: Kind, folder: Path, pace: "Pacemaker", stopping: "StopF
     finally:
         end_group(child, grace)
         os.close(held)
+    if child.returncode != 0:
+        keeper.finish()
     return int(child.returncode)
+
+
+class _Keeper:
+    """Has the child's newest checkpoint verified and kept, in the errand thread: hashing gigabytes must not delay a cancel."""
+
+    def __init__(self, claim: Claim, job: Job, kind: Kind, folder: Path, watch: _Watch) -> None:
+        self.claim, self.job, self.kind, self.folder, self.watch = claim, job, kind, folder, watch
+        self.wanted = False
+        self.step: int | None = None
+        self._under_way: Future[int | None] | None = None
+
+    def look(self) -> None:
+        """Begin what is wanted, note what is done; neither waits. Raises LeaseLost or Cancelled: only a holder may keep."""
+        try:
+            if self._under_way is not None and self._under_way.done():
+                self.step, self._under_way = self._outcome(self._under_way), None
+            if self.step is not None:
+                claims.kept(self.claim, step=self.step)
+                self.step = None
+            if self.wanted and self._under_way is None:
+                claims.check(self.claim)
+                self.wanted = False
+                self._under_way = self.watch.send(
+                    self.kind.keep, self.job, self.folder, keeping.folder_of(self.job), keeping.key_of(self.job)
+                )
+        except (OperationalError, InterfaceError):
+            # Whether we still hold the job is not known now: asked again at the next look.
+            connection.close()
+
+    def finish(self) -> None:
+        """The child is gone and has not succeeded: whatever it saved last is kept too."""
+        self.wanted = True
+        while self.wanted or self._under_way is not None or self.step is not None:
+            self.watch.check()
+            self.look()
+            time.sleep(TICK_SECONDS / 10)
+
+    def _outcome(self, done: "Future[int | None]") -> int | None:
+        try:
+            return done.result()
+        except OSError as error:
+            log.warning("%s: a checkpoint could not be kept (%s); the one before stays.", self.claim, type(error).__name__)
+            return None
 
 
 def end_group(child: "subprocess.Popen[bytes]", grace: float) -> None:
@@ -209,9 +352,14 @@ def end_group(child: "subprocess.Popen[bytes]", grace: float) -> None:
 class _Events:
     """What the child appended since the last look, by byte offset; a torn last line waits for its end."""
 
-    def __init__(self, job: Job, kind: Kind, folder: Path, pace: "Pacemaker") -> None:
-        self.job, self.kind, self.path, self.pace = job, kind, folder / EVENTS, pace
+    def __init__(self, job: Job, kind: Kind, folder: Path, pace: Pacemaker, keeper: _Keeper) -> None:
+        self.job, self.kind, self.path, self.pace, self.keeper = job, kind, folder / EVENTS, pace, keeper
         self.offset = 0
+        self._heard = time.monotonic()
+
+    def silent_for(self) -> float:
+        """Seconds since the child last said anything, or was started."""
+        return time.monotonic() - self._heard
 
     def take(self) -> None:
         while self._take_some():
@@ -222,9 +370,12 @@ class _Events:
         found, after = read_events(self.path, self.offset)
         if after == self.offset:
             return False
+        self._heard = time.monotonic()
         for event in found:
             if event.get("type") == "progress":
                 self.pace.say(str(event.get("phase", "")), _count(event.get("done")), _count(event.get("total")))
+            elif event.get("type") == "checkpoint":
+                self.keeper.wanted = True
         if found:
             try:
                 self.kind.ingest(self.job, found)
@@ -264,86 +415,43 @@ def read_result(folder: Path, exit_code: int) -> dict[str, Any]:
     """What the child promised to write last. Raises EngineFailed when it failed, broke its word or vanished."""
     how = f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
     hint = " The system kills processes so when memory runs out." if exit_code == -signal.SIGKILL else ""
+
+    def broken(code: str, message: str) -> EngineFailed:
+        return EngineFailed(code, message, retryable=True, exit_code=exit_code)
+
     try:
         result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise EngineFailed("no_result", f"The child ended with {how} and left no result.{hint}", retryable=True) from None
+        if exit_code == EXIT_DISK_FULL:
+            raise broken("disk_full", "There was no room left for so much as its result.") from None
+        raise broken("no_result", f"The child ended with {how} and left no result.{hint}") from None
     except (UnicodeDecodeError, json.JSONDecodeError):
-        raise EngineFailed("bad_result", f"The child ended with {how} and its result is not JSON.", retryable=True) from None
+        raise broken("bad_result", f"The child ended with {how} and its result is not JSON.") from None
     if not isinstance(result, dict) or not isinstance(result.get("ok"), bool):
-        raise EngineFailed("bad_result", f"The child ended with {how} and its result does not say whether it succeeded.", retryable=True)
+        raise broken("bad_result", f"The child ended with {how} and its result does not say whether it succeeded.")
     if not result["ok"]:
-        error = result.get("error")
-        error = error if isinstance(error, dict) else {}
-        code = str(error.get("code") or "engine_error")
-        # Nobody of ours asked it to stop, or we would not read its result: someone else's signal, worth another try.
-        retryable = bool(error.get("retryable")) or code == "cancelled"
-        raise EngineFailed(code, str(error.get("message") or f"The child ended with {how}."), retryable=retryable)
+        raise _told(result.get("error"), how, exit_code)
     if exit_code != 0:
-        raise EngineFailed("bad_exit", f"The child reported success but ended with {how}.{hint}", retryable=True)
+        raise broken("bad_exit", f"The child reported success but ended with {how}.{hint}")
     return result
 
 
-# --- keeping the lease -------------------------------------------------------------------------------------------------------------
+def _told(error: Any, how: str, exit_code: int) -> EngineFailed:
+    """The child's own account of its failure, whatever it looks like."""
+    error = error if isinstance(error, dict) else {}
+    code = str(error.get("code") or "engine_error")
+    need = error.get("need_bytes")
+    return EngineFailed(
+        code,
+        str(error.get("message") or f"The child ended with {how}."),
+        # Nobody of ours asked it to stop, or we would not read its result: someone else's signal, worth another try.
+        retryable=bool(error.get("retryable")) or code == "cancelled",
+        need_bytes=need if isinstance(need, int) and 0 <= need < 2**62 else 0,
+        exit_code=exit_code,
+    )
 
 
-class Pacemaker:
-    """Renews the lease from a thread of its own, so that preparing and staging large files cannot let it lapse."""
-
-    def __init__(self, claim: Claim) -> None:
-        self.claim = claim
-        self.lost = threading.Event()
-        self.cancelled = threading.Event()
-        self._done = threading.Event()
-        self._said: tuple[str, int, int] | None = None
-        self._thread = threading.Thread(target=self._beat, name=f"pacemaker-{claim.job}", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        self._done.set()
-        self._thread.join(timeout=settings.ROUNDS_LEASE_SECONDS)
-
-    def say(self, phase: str, done: int, total: int) -> None:
-        """What the next heartbeat carries."""
-        self._said = (phase, done, total)
-
-    def check(self, stopping: "StopFlag | None" = None) -> None:
-        """Raises LeaseLost or Cancelled as soon as a heartbeat has found out, and WorkerStops once `stopping` is raised."""
-        if self.lost.is_set():
-            raise LeaseLost(str(self.claim))
-        if self.cancelled.is_set():
-            raise Cancelled(str(self.claim))
-        if stopping is not None and stopping.raised:
-            raise WorkerStops
-
-    def _beat(self) -> None:
-        # Local waits by the monotonic clock; only the database's clock decides who holds the job.
-        renewed = time.monotonic()
-        try:
-            while not self._done.wait(settings.ROUNDS_HEARTBEAT_SECONDS):
-                phase, done, total = self._said or (None, None, None)
-                try:
-                    state = claims.heartbeat(self.claim, phase=phase, done=done, total=total)
-                except LeaseLost:
-                    self.lost.set()
-                    return
-                except (OperationalError, InterfaceError):
-                    connection.close()
-                    if time.monotonic() - renewed > settings.ROUNDS_LEASE_SECONDS:
-                        self.lost.set()
-                        return
-                    continue
-                renewed = time.monotonic()
-                if state == State.CANCELLING:
-                    self.cancelled.set()
-        finally:
-            connection.close()
+# --- being told to stop ------------------------------------------------------------------------------------------------------------
 
 
 @dataclass

@@ -40,11 +40,17 @@ class Kind:
     - `stage(job, result, attempt_dir)` does the file work of publishing (hash, link), outside any transaction; may be repeated.
     - `publish(job, result, staged)` writes rows INSIDE the transaction that ends the job, and returns `job.result`.
       `stage` and `publish` may raise `EngineFailed` when the result is not what was promised.
+    - `again(failed, job)` hands the rows of a job that failed over to the job that repeats it, in the transaction that makes it.
+
+    `prepare` and `stage` run in a thread of their own, with its own database connection.
     """
 
     name: str
     queue: str
     command: Callable[[Job, Path], list[str]]
+    # Wants a GPU where there are some; can be told to stop where it is and keep what it has.
+    device: bool = False
+    can_keep: bool = False
     prepare: Callable[[Job, Path], None] = _nothing
     environment: Callable[[Job], dict[str, str]] = _empty_environment
     ingest: Callable[[Job, list[dict[str, Any]]], None] = _nothing
@@ -52,6 +58,7 @@ class Kind:
     resume: Callable[[Job, Path, Path, bytes], int | None] = _no_checkpoint
     stage: Callable[[Job, dict[str, Any], Path], Any] = _nothing
     publish: Callable[[Job, dict[str, Any], Any], dict[str, Any]] = _no_result
+    again: Callable[[Job, Job], None] = _nothing
 
 
 _kinds: dict[str, Kind] = {}

@@ -11,7 +11,7 @@ from django.db import InterfaceError, OperationalError, connection
 from django.db.models import Count, Exists, OuterRef
 from kombu.exceptions import ChannelError, KombuError
 
-from jobs import claims, outbox, pulses
+from jobs import claims, disk, keeping, outbox, pulses
 from jobs.clock import after
 from jobs.models import Job, Outbox
 
@@ -42,7 +42,10 @@ def sweep() -> dict[str, int] | None:
         if not alone:
             return None
         pulses.beat(pulses.SWEEPER, [])
-        did = {"reaped": claims.reap(), "queued_again": claims.requeue(), "orphans": 0, "rung_again": 0, "published": 0}
+        did = {
+            "reaped": claims.reap(salvage=keeping.salvage), "queued_again": claims.requeue(), "unpaused": claims.unpause(room=disk.missing),
+            "orphans": 0, "rung_again": 0, "published": 0, "deaf": pulses.warn_of_the_deaf(),
+        }  # fmt: skip
         while failed := claims.fail_orphans():
             did["orphans"] += failed
         did["rung_again"] = ring_again()
@@ -78,7 +81,9 @@ def _messages(queue: str) -> int:
 
 
 def forget_old() -> None:
-    """Bells that rang a day ago and signs of life of workers long gone."""
+    """Bells that rang a day ago, signs of life of workers long gone, and what ended jobs left on the disk."""
+    if cleared := keeping.sweep():
+        log.info("Cleared what %d ended jobs had left in their folders.", cleared)
     Outbox.objects.filter(published_at__lt=after(-86_400)).delete()
     pulses.forget_old()
 
@@ -91,9 +96,11 @@ def run(*, stopped: Callable[[], bool], every: float) -> None:
             did = sweep()
             if did and any(did.values()):
                 log.info("Swept: %s.", ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in did.items() if count))
-            if passes % 1000 == 0:
+            if passes % 300 == 0:
                 forget_old()
             passes += 1
+        except OSError as error:
+            log.warning("A folder could not be cleared (%s).", type(error).__name__)
         except (OperationalError, InterfaceError) as error:
             log.warning("The database is away (%s).", type(error).__name__)
             connection.close()

@@ -18,9 +18,11 @@ from training import evaluations, ingest, launch, specs
 from training.engine import checkpoints, rundir
 from training.engine.checkpoints import Torn
 from training.engine.spec import MAKES_MODEL
-from training.models import Run
+from training.models import Evaluation, Run
 
 QUEUE = "compute"
+# Trainings: told to stop, they save what they have learned. The others end whole or not at all.
+CAN_KEEP = MAKES_MODEL - {"build-base", "merge"}
 
 
 def register() -> None:
@@ -36,13 +38,14 @@ def _kind(name: str, *, stage: Any, publish: Any) -> kinds.Kind:
     return kinds.Kind(
         name=name, queue=QUEUE, command=lambda job, folder: launch.command(folder), environment=lambda job: launch.environment(),
         prepare=specs.prepare, ingest=ingest.events, keep=_keep, resume=_resume, stage=stage, publish=publish,
+        again=_again, device=name != "merge", can_keep=name in CAN_KEEP,
     )  # fmt: skip
 
 
 def _keep(job: Job, folder: Path, kept: Path, key: bytes) -> int | None:
     """Promote the attempt's newest checkpoint that verifies; the two newest stay."""
     for path in checkpoints.named(folder / checkpoints.FOLDER):
-        if (kept / path.name).exists():
+        if _linked(path / checkpoints.MANIFEST, kept / path.name / checkpoints.MANIFEST):
             return checkpoints.step_of(path)
         try:
             made = checkpoints.keep(path, kept, key)
@@ -54,10 +57,27 @@ def _keep(job: Job, folder: Path, kept: Path, key: bytes) -> int | None:
     return None
 
 
+def _linked(one: Path, other: Path) -> bool:
+    """Whether it was promoted before: then it verified. One of the same step that another attempt made is looked at again."""
+    try:
+        return one.samefile(other)
+    except FileNotFoundError:
+        return False
+
+
 def _resume(job: Job, kept: Path, folder: Path, key: bytes) -> int | None:
     """Link the newest kept checkpoint that verifies into the attempt; the engine verifies it again before it reads a byte."""
     newest = checkpoints.newest(kept, key)
     return checkpoints.keep(newest.path, folder / checkpoints.RESUME, key).step if newest else None
+
+
+def _again(failed: Job, job: Job) -> None:
+    """The run, or the evaluation, goes on under the job that repeats it; what the failed one measured would only be mixed up with it."""
+    for run in Run.objects.filter(job=failed):
+        run.points.all().delete()
+        run.samples.all().delete()
+    Run.objects.filter(job=failed).update(job=job, pace={})
+    Evaluation.objects.filter(job=failed).update(job=job)
 
 
 def _stage_model(job: Job, result: dict[str, Any], folder: Path) -> artifacts.Staged:

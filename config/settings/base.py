@@ -20,6 +20,9 @@ DATABASES["default"].setdefault("OPTIONS", {})
 # What web.statements sends stays planned on its connection, one plan for all values; Django's own statements are never prepared.
 DATABASES["default"]["OPTIONS"].setdefault("prepare_threshold", 0)
 DATABASES["default"]["OPTIONS"].setdefault("options", "-c plan_cache_mode=force_generic_plan")
+# A server that went without a word (a cut cable, a black hole) is noticed in seconds, not in the quarter of an hour TCP would wait.
+DATABASES["default"]["OPTIONS"].setdefault("connect_timeout", 5)
+DATABASES["default"]["OPTIONS"].setdefault("tcp_user_timeout", 15_000)
 # A pool in the web process only: Celery's prefork children must not share connections.
 if env.bool("ROUNDS_DB_POOL", False):
     DATABASES["default"]["CONN_MAX_AGE"] = 0
@@ -180,12 +183,24 @@ SPECTACULAR_SETTINGS = {
 ROUNDS_ENGINE_THREADS: int = env.int("ROUNDS_ENGINE_THREADS", 1)
 # Memory of one GPU in GB (10^9 bytes), where training happens on one: what preflight compares a run with. 0: none, RAM counts.
 ROUNDS_GPU_MEMORY_GB: float = env.float("ROUNDS_GPU_MEMORY_GB", 0.0)
-ROUNDS_LEASE_SECONDS: int = env.int("ROUNDS_LEASE_SECONDS", 30)
-ROUNDS_HEARTBEAT_SECONDS: float = env.float("ROUNDS_HEARTBEAT_SECONDS", 2.0)
 # What a run's estimate says it costs: the machine's draw under load, and the price of an hour of it where there is one.
 ROUNDS_WATTS: float = env.float("ROUNDS_WATTS", 100.0)
 ROUNDS_HOUR_PRICE: float = env.float("ROUNDS_HOUR_PRICE", 0.0)
 ROUNDS_CURRENCY: str = env.str("ROUNDS_CURRENCY", "EUR")
+ROUNDS_LEASE_SECONDS: int = env.int("ROUNDS_LEASE_SECONDS", 60)
+ROUNDS_HEARTBEAT_SECONDS: float = env.float("ROUNDS_HEARTBEAT_SECONDS", 2.0)
+# Pauses after one, two, three and more attempts without progress; and between two looks whether a paused job has room by now.
+ROUNDS_BACK_OFF: list[float] = env.list("ROUNDS_BACK_OFF", [10.0, 60.0, 300.0], subcast=float)
+ROUNDS_PAUSE_SECONDS: float = env.float("ROUNDS_PAUSE_SECONDS", 15.0)
+# A child that appends no event for so long is taken for hung. Loading a large model from a slow disk takes many minutes.
+ROUNDS_SILENT_SECONDS: float = env.float("ROUNDS_SILENT_SECONDS", 3600.0)
+# No attempt begins with less room than this on the volume of the data folder.
+ROUNDS_MIN_FREE_BYTES: int = env.int("ROUNDS_MIN_FREE_BYTES", 256 * 2**20)
+# How long an ended job's inputs, outputs and answers, which hold clinical text, stay in its folder. Its log, spec and result stay.
+ROUNDS_KEEP_ATTEMPT_HOURS: float = env.float("ROUNDS_KEEP_ATTEMPT_HOURS", 72.0)
+# This machine's name among the workers' machines, and its GPUs as CUDA_VISIBLE_DEVICES names them ("none" for none); usually found out.
+ROUNDS_HOST: str = env.str("ROUNDS_HOST", "")
+ROUNDS_GPUS: str = env.str("ROUNDS_GPUS", "")
 ROUNDS_DEMO: bool = env.bool("ROUNDS_DEMO", False)
 # What invited people are told about the texts: "synthetic", "real", or nothing, and then whoever invites says it.
 ROUNDS_DATA: str = env.str("ROUNDS_DATA", "", validate=OneOf(("", "synthetic", "real")))

@@ -35,16 +35,27 @@ def runner(queue: str, settings: Any, tmp_path: Path, monkeypatch: pytest.Monkey
     settings.DATA_DIR = tmp_path
     settings.ROUNDS_LEASE_SECONDS = 4
     settings.ROUNDS_HEARTBEAT_SECONDS = 0.2
+    settings.ROUNDS_MIN_FREE_BYTES = 1_000_000
+    settings.ROUNDS_GPUS = "none"
     monkeypatch.setattr(kinds, "_kinds", dict(kinds._kinds))
     fake.register()
     return queue
 
 
-def ask(dan: User | None = None, *, behaviour: str = "succeed", waits_for: tuple[Job, ...] = (), **spec: Any) -> Job:
+def ask(
+    dan: User | None = None,
+    *,
+    behaviour: str = "succeed",
+    waits_for: tuple[Job, ...] = (),
+    kind: str = "fake",
+    priority: int = 0,
+    **spec: Any,
+) -> Job:
     """Submit a pretended training."""
     return submissions.submit(
-        kind="fake", label=f"Pretend to {behaviour}", spec={"behaviour": behaviour, **spec}, requested_by=dan, waits_for=waits_for
-    )
+        kind=kind, label=f"Pretend to {behaviour}", spec={"behaviour": behaviour, **spec}, requested_by=dan, waits_for=waits_for,
+        priority=priority,
+    )  # fmt: skip
 
 
 def gone(pid: int) -> bool:

@@ -179,7 +179,7 @@ def test_a_worker_that_is_told_to_stop_gives_the_job_back(runner: str, dan: User
     job = ask(dan, steps=1000, pause=0.05)
     with meanwhile(job, lambda: os.kill(os.getpid(), signal.SIGUSR2)):
         run(job)
-    assert (job.state, job.attempts, job.max_attempts) == ("retry_wait", 1, 4)
+    assert (job.state, job.attempts, job.attempts_without_progress) == ("retry_wait", 1, 0)
     assert job.history.get().reason == "worker_stopped"
     assert gone(pid_of(job))
 

@@ -142,7 +142,7 @@ def test_a_running_job_is_asked_to_stop_once(runner: str, dan: User) -> None:
     assert held is not None
     assert submissions.cancel(job=job, actor=dan).state == "cancelling"
     assert submissions.cancel(job=job, actor=dan).state == "cancelling"
-    assert claims.heartbeat(held) == "cancelling"
+    assert claims.heartbeat(held).state == "cancelling"
     assert AuditEntry.objects.filter(verb="job.cancelled").count() == 1
 
 

@@ -28,6 +28,7 @@ class House(Processes):
             "ROUNDS_LEASE_SECONDS": "4",
             "ROUNDS_HEARTBEAT_SECONDS": "0.3",
             "ROUNDS_TEST_QUEUE": queue,
+            "ROUNDS_GPUS": "none",
         }
 
     def worker(self, name: str, slots: int = 1) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from jobs import sweeper
+from jobs import patience, sweeper
 
 
 class Command(BaseCommand):
@@ -21,6 +21,7 @@ class Command(BaseCommand):
         if options["once"]:
             self.stdout.write(json.dumps(sweeper.sweep() or {"another_sweeper_is_running": True}))
             return
+        patience.limit_every_connection()
         # A plain list: a handler that took the lock of a threading.Event could find this very thread holding it.
         told: list[int] = []
 

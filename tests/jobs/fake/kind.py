@@ -11,6 +11,7 @@ from jobs.errors import EngineFailed, Unprepared
 from jobs.models import Job
 from modelhub import artifacts, versions
 from tests.jobs.fake import trainer
+from training.engine import checkpoints
 
 QUEUE = "ROUNDS_TEST_QUEUE"
 
@@ -36,10 +37,33 @@ def publish(job: Job, result: dict[str, Any], staged: artifacts.Staged) -> dict[
     version = versions.register(
         name=f"fake-{job.pk}", kind="base", artifact=artifacts.save(staged), origin=str(job.public_id), actor=job.requested_by
     )
-    return {"version": str(version.public_id)}
+    return {"version": str(version.public_id), **{name: result["metrics"][name] for name in ("stopped_at",) if name in result["metrics"]}}
+
+
+def keep(job: Job, folder: Path, kept: Path, key: bytes) -> int | None:
+    newest = checkpoints.newest(folder / "checkpoints", key)
+    return checkpoints.keep(newest.path, kept, key).step if newest else None
+
+
+def resume(job: Job, kept: Path, folder: Path, key: bytes) -> int | None:
+    newest = checkpoints.newest(kept, key)
+    return checkpoints.keep(newest.path, folder / "resume", key).step if newest else None
 
 
 def register() -> None:
-    kinds.register(
-        kinds.Kind(name="fake", queue=os.environ.get(QUEUE, "compute"), command=command, prepare=prepare, stage=stage, publish=publish)
-    )
+    """`fake` needs no GPU, `fake-gpu` does."""
+    for name in ("fake", "fake-gpu"):
+        kinds.register(
+            kinds.Kind(
+                name=name,
+                queue=os.environ.get(QUEUE, "compute"),
+                command=command,
+                device=name == "fake-gpu",
+                can_keep=True,
+                prepare=prepare,
+                keep=keep,
+                resume=resume,
+                stage=stage,
+                publish=publish,
+            )
+        )

@@ -1,9 +1,12 @@
-"""A trainer that obeys the contract of an attempt folder and learns nothing. Standard library only; started as a script.
+"""A trainer that obeys the contract of an attempt folder and learns nothing: it adds up the steps it has seen. Standard library only.
 
-spec.json: {"behaviour": succeed | fail | fail_once | crash | silent | deaf | bad_exit, "steps": n, "pause": seconds a step}
+Started as a script. spec.json: {"behaviour": see below, "steps": n, "pause": seconds a step, "every": steps between checkpoints or 0,
+"phase": what it says it is doing}.
+
+succeed, fail, fail_once, crash (when all steps are done), crash_at_once, silent (no result), hang (no more events), deaf (to SIGTERM),
+bad_exit, disk_full and disk_full_once (its result says so), no_room (not even for a result).
 """
 
-import ctypes
 import json
 import os
 import signal
@@ -13,19 +16,7 @@ import threading
 import time
 from pathlib import Path
 
-
-def hold_lifeline() -> None:
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != int(os.environ["ROUNDS_PARENT_PID"]):
-        os._exit(75)
-    descriptor = int(os.environ["ROUNDS_LIFELINE_FD"])
-
-    def watch() -> None:
-        while os.read(descriptor, 64):
-            pass
-        os._exit(75)
-
-    threading.Thread(target=watch, daemon=True).start()
+from training.engine import checkpoints, lifeline
 
 
 def write_model(folder: Path, value: float) -> None:
@@ -38,40 +29,72 @@ def write_model(folder: Path, value: float) -> None:
 def main() -> int:
     folder = Path(sys.argv[1])
     spec = json.loads((folder / "spec.json").read_text())
-    behaviour, steps, pause = spec["behaviour"], spec.get("steps", 3), spec.get("pause", 0.02)
-    hold_lifeline()
+    behaviour, steps, pause, every = spec["behaviour"], spec.get("steps", 3), spec.get("pause", 0.02), spec.get("every", 0)
+    first = folder.name == "1"
+    lifeline.hold()
     stopped = threading.Event()
     signal.signal(signal.SIGTERM, signal.SIG_IGN if behaviour == "deaf" else lambda number, frame: stopped.set())
-    (folder / "pid").write_text(str(os.getpid()))
     (folder / "environment.json").write_text(json.dumps(dict(os.environ)))
+    (folder / "pid").write_text(str(os.getpid()))
+    if behaviour == "crash_at_once":
+        os.kill(os.getpid(), signal.SIGKILL)
+    key = checkpoints.key_from_environment()
+    found = checkpoints.newest(folder / "resume", key)
+    step, seen = (found.step, found.state["seen"]) if found else (0, 0)
 
     def result(content: dict[str, object]) -> None:
+        lifeline.leave_unless_live(folder)
         temporary = folder / ".result.json.tmp"
         temporary.write_text(json.dumps(content))
         temporary.rename(folder / "result.json")
 
+    def fail(code: str, message: str, *, retryable: bool = False, **more: object) -> int:
+        result({"schema": 1, "ok": False, "error": {"code": code, "message": message, "retryable": retryable, **more}})
+        return 143 if code == "cancelled" else 1
+
     with (folder / "events.jsonl").open("a") as events:
-        for step in range(steps):
-            events.write(json.dumps({"t": time.time(), "type": "progress", "phase": "training", "done": step + 1, "total": steps}) + "\n")
-            events.write(json.dumps({"t": time.time(), "type": "metric", "step": step, "name": "loss", "value": 1 / (step + 1)}) + "\n")
+
+        def tell(**event: object) -> None:
+            events.write(json.dumps({"t": time.time(), **event}) + "\n")
             events.flush()
-            sys.stdout.write(f"step {step}\n")
+
+        while step < steps and not (folder / "stop").exists():
+            tell(type="metric", step=step, name="loss", value=1 / (step + 1))
+            step, seen = step + 1, seen + step
+            tell(type="progress", phase=spec.get("phase", "training"), done=step, total=steps)
+            sys.stdout.write(f"step {step - 1}\n")
             sys.stdout.flush()
+            if every and step % every == 0:
+                fill = lambda at: (at / "weights").write_bytes(b"w" * 1000)  # noqa: E731
+                try:
+                    checkpoints.write(
+                        folder / "checkpoints", step=step, fill=fill, state={"seen": seen}, key=key,
+                        live=lambda: lifeline.lease_is_live(folder),
+                    )  # fmt: skip
+                except checkpoints.LeaseOver:
+                    os._exit(lifeline.EXIT)
+                tell(type="checkpoint", step=step)
+                checkpoints.prune(folder / "checkpoints", key)
             time.sleep(pause)
             if stopped.is_set():
-                result({"schema": 1, "ok": False, "error": {"code": "cancelled", "message": "asked to stop", "retryable": False}})
-                return 143
-    first = folder.name == "1"
+                return fail("cancelled", "asked to stop")
+    if behaviour == "hang":
+        signal.pause()
     if behaviour == "crash":
         os.kill(os.getpid(), signal.SIGKILL)
     if behaviour == "silent":
         return 0
+    if behaviour == "no_room" and first:
+        return lifeline.DISK_FULL
     if behaviour == "fail" or (behaviour == "fail_once" and first):
-        error = {"code": "out_of_memory", "message": "The batch does not fit.", "retryable": behaviour == "fail_once"}
-        result({"schema": 1, "ok": False, "error": error})
-        return 1
-    write_model(folder / "output", float(os.getpid()))
-    result({"schema": 1, "ok": True, "kind": "fake", "output": "output", "metrics": {"loss": 0.5}})
+        return fail("out_of_memory", "The batch does not fit.", retryable=behaviour == "fail_once")
+    if behaviour == "disk_full" or (behaviour == "disk_full_once" and first):
+        return fail("disk_full", "need 1.0 MB, have 0.1 MB on the volume /data", retryable=True, need_bytes=1_000_000)
+    write_model(folder / "output", float(seen))
+    metrics: dict[str, object] = {"loss": 0.5, "seen": seen}
+    if step < steps:
+        metrics |= {"stopped_early": True, "stopped_at": step}
+    result({"schema": 1, "ok": True, "kind": "fake", "output": "output", "metrics": metrics})
     return 3 if behaviour == "bad_exit" else 0
 
 

@@ -46,7 +46,8 @@ def _jsonl(path: Path) -> Reader:
 def _medquad(path: Path) -> Reader:
     """MedQuAD (Ben Abacha & Demner-Fushman 2019) as one JSON object a question, plain or gzipped: a document a focus.
 
-    All that is asked about one subject is one document, so that no subject is both learnt and held out.
+    All that is asked about one subject is one document, so that no subject is both learnt and held out. Some questions name no
+    focus: what is answered in the same words is one subject then.
     """
 
     def rows(problems: Problems, digest: Any) -> Rows:
@@ -55,11 +56,15 @@ def _medquad(path: Path) -> Reader:
         try:
             with gzip.open(path, "rb") if zipped else path.open("rb") as file:
                 for number, row in records.read_jsonl(file, problems, digest):  # type: ignore[arg-type]
-                    if missing := [name for name in MEDQUAD if not isinstance(row.get(name), str) or not row[name].strip()]:
+                    if missing := [name for name in MEDQUAD if not isinstance(row.get(name), str)]:
                         problems.add(number, missing[0], "Text is expected.")
                         continue
+                    if empty := [name for name in ("question", "answer") if not row[name].strip()]:
+                        problems.add(number, empty[0], "The text is empty.")
+                        continue
                     focus = _spaced(row["focus"])
-                    _, _, asked = by_focus.setdefault(focus.casefold(), (number, focus, []))
+                    subject = focus.casefold() or f"answer {records.text_digest(_spaced(row['answer']))}"
+                    _, _, asked = by_focus.setdefault(subject, (number, focus, []))
                     pair = [_spaced(row["question"]), _spaced(row["answer"])]
                     if pair not in asked:
                         asked.append(pair)
@@ -114,7 +119,8 @@ def _icd10cm() -> Any:
 
 def _icd_pages(book: Any, digest: Any) -> Rows:
     """A page a category (E11), with what it includes and every code below it; asked both ways, code to meaning and back."""
-    categories = [code for code in book.get_all_codes(True) if book.is_category(code)]
+    # Some codes are a block and a category, and are listed twice.
+    categories = [code for code in dict.fromkeys(book.get_all_codes(True)) if book.is_category(code)]
     for number, code in enumerate(categories, start=1):
         name = _spaced(book.get_description(code))
         lines = [f"{code} {name}."]

@@ -144,13 +144,16 @@ def test_medquad_becomes_a_document_a_subject_with_all_that_is_asked_of_it(tmp_p
         {"source": "a", "focus": "Acne", "qtype": "information", "question": "What is acne ?", "answer": "Skin."},
         {"source": "b", "focus": "gout", "qtype": "treatment", "question": "What helps?", "answer": "Rest."},
         {"source": "b", "focus": "gout", "qtype": "treatment", "question": "What else helps?", "answer": "Rest."},
+        {"source": "b", "focus": " ", "qtype": "treatment", "question": "Does it pass?", "answer": "It passes."},
+        {"source": "b", "focus": "", "qtype": "treatment", "question": "Does it go?", "answer": "It passes."},
     ]
     path = tmp_path / "medquad.jsonl.gz"
     path.write_bytes(gzip.compress(lines(*asked).getvalue()))
-    gout, acne = imported(str(path), "--format", "medquad")
+    gout, acne, nameless = imported(str(path), "--format", "medquad")
     assert gout["qa"] == [["What is gout ?", "Joints hurt."], ["What helps?", "Rest."], ["What else helps?", "Rest."]]
     assert (gout["title"], gout["text"]) == ("Gout", "Joints hurt.\nRest.")
     assert (acne["title"], acne["text"], acne["qa"]) == ("Acne", "Skin.", [["What is acne ?", "Skin."]])
+    assert (nameless["title"], nameless["qa"]) == ("", [["Does it pass?", "It passes."], ["Does it go?", "It passes."]])
 
 
 def test_pubmedqa_becomes_an_abstract_whose_summary_is_its_conclusion(tmp_path: Path) -> None:

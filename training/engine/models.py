@@ -11,30 +11,34 @@ from transformers import AutoModelForCausalLM, GenerationConfig, Phi3Config, Phi
 
 from training.engine import tokens
 from training.engine.errors import BadModel
+from training.engine.spec import Lora
+
+# Architectures whose logits are the output layer's, with nothing after it: for these it is only asked where there is a label.
+PLAIN_HEADS = frozenset({"llama", "mistral", "phi3", "qwen2", "qwen3"})
 
 
-def fresh_phi3(*, tokenizer: Any, hidden: int, layers: int, heads: int, intermediate: int, seed: int) -> Any:
+def fresh_phi3(*, tokenizer: Any, hidden: int, layers: int, heads: int, intermediate: int, seed: int, context: int = 512) -> Any:
     """An untrained Phi-3 for ``tokenizer``, its vocabulary rounded up to 64, input and output embeddings tied while it
     trains (half the rows to learn at this size) and untied when saved."""
     torch.manual_seed(seed)
     config = Phi3Config(
         vocab_size=(len(tokenizer) + 63) // 64 * 64, hidden_size=hidden, num_hidden_layers=layers,
         num_attention_heads=heads, num_key_value_heads=heads, intermediate_size=intermediate,
-        max_position_embeddings=512, original_max_position_embeddings=512, tie_word_embeddings=True,
+        max_position_embeddings=context, original_max_position_embeddings=context, tie_word_embeddings=True,
         pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
         attention_dropout=0.0, resid_pdrop=0.0, embd_pdrop=0.0, initializer_range=0.04,
     )  # fmt: skip
     return Phi3ForCausalLM(config)
 
 
-def load(folder: str) -> tuple[Any, Any]:
-    """(model, tokenizer) of a folder, in float32 on the CPU. Raises ``BadModel`` for anything but safetensors."""
+def load(folder: str, dtype: str = "float32") -> tuple[Any, Any]:
+    """(model, tokenizer) of a folder, on the CPU. Raises ``BadModel`` for anything but safetensors."""
     path = Path(folder)
     if not any(path.glob("*.safetensors")):
         raise BadModel("the model folder has no safetensors weights")
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            path, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+            path, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=getattr(torch, dtype)
         )
     except (OSError, ValueError, RuntimeError) as problem:
         raise BadModel(f"no causal language model can be loaded from the folder ({type(problem).__name__})") from None
@@ -60,6 +64,46 @@ def switch_of(model: Any) -> int | None:
     return int(original) if original else None
 
 
+def training_context(model: Any) -> int:
+    """Longest sequence the plain loop trains on: up to where the position factors change (4,096 for Phi-3.5). Beyond it a row's
+    log-probabilities would depend on its neighbours."""
+    return min(context(model), switch_of(model) or context(model))
+
+
+def plain(model: Any) -> Any:
+    """The model itself, whether or not it wears an adapter."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def has_plain_head(model: Any) -> bool:
+    return plain(model).config.model_type in PLAIN_HEADS
+
+
+def body(model: Any) -> Any:
+    """Everything below the output layer, adapters included."""
+    return plain(model).base_model
+
+
+def head(model: Any) -> Any:
+    return plain(model).get_output_embeddings()
+
+
+def adapted(model: Any, lora: Lora) -> Any:
+    """The model with a fresh LoRA adapter on every linear layer; only the adapter trains, in float32."""
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules="all-linear", task_type="CAUSAL_LM"
+    )  # fmt: skip
+    return get_peft_model(model, config)
+
+
+def merged(model: Any) -> Any:
+    """The adapter added into the weights it adapts, in float32; the sum is then rounded to the dtype the weights had."""
+    dtype = next(parameter.dtype for parameter in model.parameters() if not parameter.requires_grad)
+    return model.to(torch.float32).merge_and_unload().to(dtype)
+
+
 def untie(model: Any) -> None:
     """Give the output layer its own copy of the embedding: mergers compare tensors by name and expect both."""
     if getattr(model.config, "tie_word_embeddings", False):
@@ -74,8 +118,11 @@ def untie(model: Any) -> None:
 def save(model: Any, tokenizer: Any, folder: Path) -> None:
     """A complete folder: weights, configuration, generation settings, tokenizer and chat template."""
     untie(model)
+    named = getattr(model.generation_config, "eos_token_id", None)
+    # Some models end a turn with another token than the tokenizer's; what their folder says stays said.
+    ends = {*tokens.stop_ids(tokenizer), *(named if isinstance(named, list) else [] if named is None else [named])}
     model.generation_config = GenerationConfig(
-        bos_token_id=tokenizer.bos_token_id, pad_token_id=tokenizer.pad_token_id, eos_token_id=tokens.stop_ids(tokenizer)
+        bos_token_id=tokenizer.bos_token_id, pad_token_id=tokenizer.pad_token_id, eos_token_id=sorted(ends)
     )
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)

@@ -26,8 +26,53 @@ Domain = Literal["pubmed", "clinical", "medcode", "guideline", "medwiki"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class BuildBase:
-    """A tokenizer, a fresh Phi-3 and its first training on general text and a little of every domain."""
+class Lora:
+    r: int = 16
+    alpha: int = 32
+    dropout: float = 0.0
+
+    def problem(self) -> tuple[str, str] | None:
+        return _positive(self, "r", "alpha") or _share(self, "dropout")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loop:
+    """What the next-token training loop (training.engine.loop) can be told, whatever it trains on.
+
+    ``gradient_accumulation`` batches make a step. The learning rate rises for ``warmup_steps`` (null: 5 % of the steps) and falls on a
+    cosine to ``floor`` of its peak. ``neftune_alpha`` above 0 adds noise to embeddings (arXiv 2310.05914). ``lora`` null trains all
+    weights. ``dtype`` bfloat16 holds a LoRA run's frozen weights in it, and computes in it when all weights are trained.
+    With ``inputs/validation.jsonl`` its loss is taken every ``evaluate_steps`` (null: a fifth of the run); ``early_stop`` (0: never)
+    ends the run when it has not fallen for so many times, and the best weights are kept. A checkpoint every ``checkpoint_steps`` (null:
+    none by steps), and whenever the last is ``checkpoint_seconds`` old.
+    """
+
+    gradient_accumulation: int = 1
+    warmup_steps: int | None = None
+    floor: float = 0.05
+    weight_decay: float = 0.01
+    neftune_alpha: float = 0.0
+    lora: Lora | None = None
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    gradient_checkpointing: bool = False
+    evaluate_steps: int | None = None
+    early_stop: int = 0
+    checkpoint_steps: int | None = None
+    checkpoint_seconds: float = 600.0
+
+    def loop_problem(self) -> tuple[str, str] | None:
+        for name in ("warmup_steps", "weight_decay", "neftune_alpha", "early_stop"):
+            if (getattr(self, name) or 0) < 0:
+                return name, "must not be negative"
+        return _positive(
+            self, "gradient_accumulation", "evaluate_steps", "checkpoint_steps", "checkpoint_seconds"
+        ) or _share(self, "floor")  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildBase(Loop):
+    """A tokenizer, a fresh Phi-3 and its first training: on general text and a little of every toy domain, or, with ``tokenizer``
+    documents, on ``inputs/documents.jsonl`` ({"text", "outputs"}), whose words the tokenizer then is made of."""
 
     steps: int
     learning_rate: float = 3e-3
@@ -38,26 +83,39 @@ class BuildBase:
     heads: int = 4
     intermediate_size: int = 384
     vocab_size: int = 2700
-    tokenizer: Literal["build"] = "build"
+    context: int = 512
+    tokenizer: Literal["build", "documents"] = "build"
 
     def problem(self) -> tuple[str, str] | None:
         if self.hidden_size % self.heads:
             return "hidden_size", "must be a multiple of heads"
-        return _positive(self, "steps", "learning_rate", "batch_size", "block", "layers", "heads", "vocab_size")
+        if self.lora is not None:
+            return "lora", "a fresh model has nothing to adapt"
+        if self.block > self.context:
+            return "block", "must not be above context"
+        return self.loop_problem() or _positive(
+            self, "steps", "learning_rate", "batch_size", "block", "layers", "heads", "vocab_size"
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pretrain:
-    """Plain language modelling on ``inputs/documents.jsonl`` ({"text"}), or on the toy corpus named in ``corpus``."""
+class Pretrain(Loop):
+    """Plain language modelling (DAPT): on ``inputs/documents.jsonl`` ({"text"}), best-fit packed (arXiv 2404.10830) into rows of
+    ``block`` tokens in which no document sees another; or on the toy corpus named in ``corpus``. Give ``steps`` or ``epochs``."""
 
-    steps: int
     learning_rate: float
+    steps: int | None = None
+    epochs: float | None = None
     batch_size: int = 8
     block: int = 128
     corpus: Literal["base", "pubmed", "clinical", "medcode", "guideline", "medwiki"] | None = None
 
     def problem(self) -> tuple[str, str] | None:
-        return _positive(self, "steps", "learning_rate", "batch_size", "block")
+        return (
+            _steps_or_epochs(self, endless=self.corpus is not None)
+            or self.loop_problem()
+            or _positive(self, "steps", "epochs", "learning_rate", "batch_size", "block")
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,30 +130,49 @@ class Neurons:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pit:
-    """Pre-instruction tuning (arXiv 2505.10717, 3.1.2): first the outputs of one task, then outputs and document.
+class Pit(Loop):
+    """Pre-instruction tuning (arXiv 2505.10717, 3.1.2): first the outputs of one task, then outputs and document; on
+    ``inputs/documents.jsonl`` ({"text", "outputs"}), or on the toy ``domain``.
 
-    ``replay`` is the share of sequences drawn from the base's own mixture. ``phase_one`` is the share of ``steps``
-    spent on outputs alone; its peak learning rate is a third of phase two's, as in the paper (1e-4 and 3e-4).
-    ``neurons`` trains only one block of feed-forward neurons, so that experts with different blocks do not overlap.
-    ``anchor`` above 0 weighs the divergence from the base on replayed text, in place of learning that text.
+    Phase one takes ``phase_one`` of the ``steps``; without ``steps``, ``phase_one_epochs`` over the documents' outputs, and phase two
+    ``epochs`` over outputs and documents. ``learning_rate`` is phase two's peak; phase one's is ``phase_one_learning_rate``, null: a
+    third of it, as in the paper (1e-4 and 3e-4). ``packing`` puts whole sequences side by side in rows of ``max_length`` tokens (null:
+    the model's context), in which none sees another; a longer sequence is split there, and counted.
+
+    For the toy domains only: ``replay`` is the share of sequences drawn from the base's own mixture, ``neurons`` trains only one block
+    of feed-forward neurons, so that experts with different blocks do not overlap, and ``anchor`` above 0 weighs the divergence from
+    the base on replayed text, in place of learning that text.
     """
 
-    domain: Domain
-    steps: int
     learning_rate: float
-    replay: float = 0.35
-    batch_size: int = 8
+    domain: Domain | None = None
+    steps: int | None = None
+    epochs: float | None = None
+    phase_one_epochs: float = 1.0
     phase_one: float = 0.33
-    outputs: Literal["qa", "summary"] = "qa"
+    phase_one_learning_rate: float | None = None
+    batch_size: int = 8
+    max_length: int | None = None
+    packing: bool = False
+    outputs: Literal["summary", "qa", "entities", "relations"] = "qa"
     freeze_embeddings: bool = True
+    replay: float = 0.0
     neurons: Neurons | None = None
     anchor: float = 0.0
 
     def problem(self) -> tuple[str, str] | None:
-        if self.anchor < 0:
-            return "anchor", "must not be negative"
-        return _positive(self, "steps", "learning_rate", "batch_size") or _share(self, "replay", "phase_one")
+        if self.anchor < 0 or self.phase_one_epochs < 0:
+            return "anchor" if self.anchor < 0 else "phase_one_epochs", "must not be negative"
+        if self.domain is None and (self.replay or self.anchor or self.neurons):
+            return "domain", "replay, anchor and neurons are for the toy domains"
+        if self.domain is not None and (self.packing or self.outputs not in ("summary", "qa")):
+            return "packing" if self.packing else "outputs", "is not there for the toy domains"
+        return (
+            _steps_or_epochs(self, endless=self.domain is not None)
+            or self.loop_problem()
+            or _positive(self, "steps", "epochs", "learning_rate", "phase_one_learning_rate", "batch_size", "max_length")
+            or _share(self, "replay", "phase_one")
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,38 +214,33 @@ class BreadcrumbsTies:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sft:
-    """Supervised fine-tuning of all weights on ``inputs/train.jsonl`` ({"prompt", "completion"}: message lists), or on
-    the toy samples with ``corpus``; loss on the completion only. Give ``steps`` or ``epochs``, not both.
+class Sft(Loop):
+    """Supervised fine-tuning on ``inputs/train.jsonl`` ({"prompt", "completion"}: message lists), or on the toy samples
+    with ``corpus``; loss on the completion only. Give ``steps`` or ``epochs``, not both.
 
-    ``replay`` is the share of sequences drawn from what the model already learnt (facts and general text).
+    A row above ``max_length`` (null: the model's context) is an error, never a cut. ``packing`` puts whole rows side by side up to
+    that length, and none sees another. ``replay`` is the share of sequences drawn from what the toy family learnt before.
     """
 
     learning_rate: float
     steps: int | None = None
     epochs: float | None = None
     batch_size: int = 8
+    packing: bool = False
     replay: float = 0.0
     corpus: Literal["toy"] | None = None
     max_length: int | None = None
     freeze_embeddings: bool = True
 
     def problem(self) -> tuple[str, str] | None:
-        if (self.steps is None) == (self.epochs is None):
-            return "steps", "give steps or epochs, and not both"
-        if self.corpus is not None and self.steps is None:
-            return "steps", "is needed with a generated corpus, which has no end"
-        return _positive(self, "learning_rate", "batch_size", "steps", "epochs", "max_length") or _share(self, "replay")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lora:
-    r: int = 16
-    alpha: int = 32
-    dropout: float = 0.0
-
-    def problem(self) -> tuple[str, str] | None:
-        return _positive(self, "r", "alpha") or _share(self, "dropout")
+        if self.packing and (self.replay or self.corpus):
+            return "packing", "needs rows of a known length: neither replay nor a generated corpus"
+        return (
+            _steps_or_epochs(self, endless=self.corpus is not None)
+            or self.loop_problem()
+            or _positive(self, "learning_rate", "batch_size", "steps", "epochs", "max_length")
+            or _share(self, "replay")
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -314,7 +386,7 @@ class Generate:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """Any of ``inputs/pairs.jsonl``, ``inputs/questions.jsonl``, ``inputs/prompts.jsonl`` (at least one).
+    """Any of ``inputs/pairs.jsonl``, ``inputs/questions.jsonl``, ``inputs/prompts.jsonl``, ``inputs/choices.jsonl`` (at least one).
 
     ``beta`` scales the implicit reward. A margin within ``indifference`` (in reward) counts half: any training whatever
     leaves margins of thousandths, all of one sign when one habit is common, and they are no preference.
@@ -551,6 +623,14 @@ def _positive(params: Any, *names: str) -> tuple[str, str] | None:
         value = getattr(params, name)
         if value is not None and value <= 0:
             return name, "must be above 0"
+    return None
+
+
+def _steps_or_epochs(params: Any, *, endless: bool) -> tuple[str, str] | None:
+    if (params.steps is None) == (params.epochs is None):
+        return "steps", "give steps or epochs, and not both"
+    if endless and params.steps is None:
+        return "steps", "is needed with a generated corpus, which has no end"
     return None
 
 

@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from training.engine import toytext
+from training.engine import documents, toytext
 from training.engine.errors import BadModel
 from training.engine.toytext import Message
 
@@ -23,7 +23,12 @@ TEMPLATE = (
 
 
 def build(vocabulary: int, seed: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE over the toy world's words, digits single, so that any text whatever can be written in it."""
+    """One for the toy world: a vocabulary of its words."""
+    return made_of(vocabulary, _toy_words(seed), longest=512)
+
+
+def made_of(vocabulary: int, texts: Iterable[str], *, longest: int) -> PreTrainedTokenizerFast:
+    """A byte-level BPE over the words of ``texts``, digits single, so that any text whatever can be written in it."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
@@ -32,7 +37,7 @@ def build(vocabulary: int, seed: int) -> PreTrainedTokenizerFast:
     )
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.train_from_iterator(
-        _texts(seed),
+        texts,
         trainers.BpeTrainer(
             vocab_size=vocabulary, special_tokens=list(SPECIAL), show_progress=False,
             initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
@@ -41,14 +46,21 @@ def build(vocabulary: int, seed: int) -> PreTrainedTokenizerFast:
     made = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="<|end|>", pad_token="<|endoftext|>",
         additional_special_tokens=list(SPECIAL[4:7]), padding_side="left", clean_up_tokenization_spaces=False,
-        model_max_length=512,
+        model_max_length=longest,
     )  # fmt: skip
     made.chat_template = TEMPLATE
     return made
 
 
-def _texts(seed: int) -> list[str]:
-    """Words of every domain, from documents, questions and samples; which words exist is not a fact to learn."""
+def words_of(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """What documents and their outputs are written in: texts that no control token's name can enter from."""
+    for row in rows:
+        for text in (row["text"], *(part for task in row["outputs"] for part in documents.elements(row["outputs"], task))):
+            yield text.replace("<|", " ").replace("|>", " ")
+
+
+def _toy_words(seed: int) -> list[str]:
+    """Words of every toy domain, from documents, questions and samples; which words exist is not a fact to learn."""
     rng = random.Random(f"tokenizer {seed}")
     texts = []
     for domain in toytext.DOMAINS:

@@ -1,19 +1,19 @@
-"""Supervised fine-tuning of all weights; the loss is on completions only, replay is learnt whole."""
+"""Supervised fine-tuning, of all weights or of an adapter; the loss is on completions only, replay is learnt whole.
 
-# ruff: noqa: S311 (seeded draws are wanted, and nothing here is secret)
+The tokenising is ours and not TRL's: there a control token written in a text would become one, and a row that is too long would be
+cut without a word.
+"""
 
 from __future__ import annotations
 
-import itertools
-import math
-import random
 from collections.abc import Iterator
 from typing import Any
 
 from training.engine import language, models, tokens, toytext
 from training.engine.attempt import Attempt, Outcome
 from training.engine.errors import TooLong
-from training.engine.language import Row
+from training.engine.language import Batch, Row
+from training.engine.loop import Schooling, steps_for
 from training.engine.spec import Sft
 
 
@@ -21,34 +21,47 @@ def run(attempt: Attempt) -> Outcome:
     params, seed = attempt.spec.params, attempt.spec.seed
     assert isinstance(params, Sft)
     models.set_threads(attempt.spec.threads, seed)
-    model, tokenizer = models.load(attempt.spec.models["policy"])
+    model, tokenizer = models.load(attempt.spec.models["policy"], params.dtype if params.lora else "float32")
     if params.freeze_embeddings:
         language.freeze_embeddings(model)
     attempt.events.progress("tokenizing", 0, 1)
     metrics: dict[str, Any] = {}
+    limit = min(params.max_length or models.context(model), models.training_context(model))
+    pad = tokenizer.pad_token_id
     if params.corpus == "toy":
-        rows = _toy_rows(tokenizer, seed)
-        steps = params.steps or 1
+        batches, steps = _mixed(tokenizer, params, _toy_rows(tokenizer, seed), seed), steps_for(params, 0)
     else:
-        given = [_row(tokenizer, row["prompt"], row["completion"]) for row in attempt.rows("train.jsonl", prompt=list, completion=list)]
-        _refuse_long(given, params.max_length or models.context(model))
-        rows = _epochs(given, seed)
-        steps = params.steps or math.ceil(len(given) * float(params.epochs or 1) / params.batch_size / (1 - params.replay))
+        given = _given(attempt, tokenizer, "train.jsonl", limit)
         metrics["rows"] = len(given)
-    batches = language.mixed(
-        rows,
-        language.replay_rows(tokenizer, toytext.corpus("replay", seed)),
-        params.replay,
-        params.batch_size,
-        tokenizer.pad_token_id,
-        seed,
-    )
-    metrics["steps"] = steps
-    metrics["loss"] = language.train(attempt, model, batches, steps=steps, learning_rate=params.learning_rate)
+        if params.packing:
+            language.check_packing(model, language.lines_of(given, limit), pad)
+        batches, per_epoch = language.batches_of(
+            given, batch_size=params.batch_size, pad=pad, seed=seed, pack_to=limit if params.packing else None
+        )  # fmt: skip
+        # Replay comes on top: an epoch of the rows takes so many more batches.
+        steps = steps_for(params, round(per_epoch / (1 - params.replay)))
+        if params.replay:
+            rows = (given[index] for chunk in language.epochs(len(given), params.batch_size, seed) for index in chunk)
+            batches = _mixed(tokenizer, params, rows, seed)
+    schooling = Schooling(attempt, model, params, total=steps)
+    if (attempt.inputs / "validation.jsonl").exists():
+        schooling.validation = language.in_batches(
+            [[row] for row in _given(attempt, tokenizer, "validation.jsonl", limit)], params.batch_size, pad
+        )
+    metrics["loss"] = schooling.phase(batches, steps=steps, learning_rate=params.learning_rate)
+    model, said = schooling.finish()
     attempt.events.progress("saving", 0, 1)
     models.save(model, tokenizer, attempt.output)
     models.copy_tokenizer(attempt.source("policy"), attempt.output)
-    return Outcome(metrics, model=True)
+    return Outcome(metrics | said, model=True)
+
+
+def _given(attempt: Attempt, tokenizer: Any, name: str, limit: int) -> list[Row]:
+    rows = [_row(tokenizer, row["prompt"], row["completion"]) for row in attempt.rows(name, prompt=list, completion=list)]
+    for number, (ids, _) in enumerate(rows, start=1):
+        if len(ids) > limit:
+            raise TooLong(f"row {number} of {name} has {len(ids)} tokens, the limit is {limit}")
+    return rows
 
 
 def _row(tokenizer: Any, prompt: list[toytext.Message], completion: list[toytext.Message]) -> Row:
@@ -56,17 +69,9 @@ def _row(tokenizer: Any, prompt: list[toytext.Message], completion: list[toytext
     return start + rest, len(start)
 
 
-def _refuse_long(rows: list[Row], limit: int) -> None:
-    for number, (ids, _) in enumerate(rows, start=1):
-        if len(ids) > limit:
-            raise TooLong(f"row {number} of train.jsonl has {len(ids)} tokens, the limit is {limit}")
-
-
-def _epochs(rows: list[Row], seed: int) -> Iterator[Row]:
-    for epoch in itertools.count():
-        order = list(range(len(rows)))
-        random.Random(f"epoch {seed} {epoch}").shuffle(order)
-        yield from (rows[index] for index in order)
+def _mixed(tokenizer: Any, params: Sft, rows: Iterator[Row], seed: int) -> Iterator[Batch]:
+    replay = language.replay_rows(tokenizer, toytext.corpus("replay", seed))
+    return language.mixed(rows, replay, params.replay, params.batch_size, tokenizer.pad_token_id, seed)
 
 
 def _toy_rows(tokenizer: Any, seed: int) -> Iterator[Row]:

@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip("trl", reason="the engine's packages are not installed")
 
-from tests.engine import architectures
-from tests.engine.conftest import Done
+from tests.engine import architectures, tiny
+from tests.engine.conftest import Done, laid_out
 from training.engine import checkpoints, language, toytext
 from training.engine.kinds import pit
 from training.engine.language import Batch
@@ -184,7 +184,7 @@ def test_noise_is_as_large_as_neftune_says_for_each_sequence_by_itself(tmp_path:
 
     class Quiet(Attempt):
         def __init__(self) -> None:
-            self.spec = type("Spec", (), {"seed": 1})()  # type: ignore[assignment]
+            self.spec = type("Spec", (), {"seed": 1, "probe": False})()  # type: ignore[assignment]
             self.folder = tmp_path
             self.key = checkpoints.BY_HAND
 
@@ -232,7 +232,7 @@ def test_asked_to_keep_it_stops_at_the_next_step_and_saves(run_here: Run, llama:
 def test_a_loss_that_is_no_number_ends_the_run_in_words(run_here: Run, llama: Path) -> None:
     done = run_here("sft", SFT | {"learning_rate": 1e30, "warmup_steps": 0}, {"policy": llama}, {"train.jsonl": talks()})
     assert done.result["error"]["code"] == "not_finite"
-    assert "at step" in done.result["error"]["message"]
+    assert done.result["error"]["message"].startswith("step ")
     assert not done.result["error"]["retryable"]
 
 
@@ -289,6 +289,19 @@ def test_specs_that_would_be_ignored_in_part_are_refused() -> None:
             parse_params(kind, params)
         assert problem.value.field == f"params.{field}"
     assert isinstance(parse_params("pit", {"learning_rate": 1, "epochs": 2}), Pit)
+
+
+@pytest.mark.parametrize("what", ["pit", "sft", "pretrain"])
+def test_a_probe_makes_three_steps_and_no_model(phi: Path, what: str, tmp_path: Path) -> None:
+    kind, params, inputs = LONG[what]
+    folder = laid_out(tmp_path / "attempt", kind, params, {"policy": phi}, inputs, 1)
+    asked = json.loads((folder / "spec.json").read_text())
+    (folder / "spec.json").write_text(json.dumps(asked | {"probe": True}))
+    done = tiny.in_fork(folder)
+    assert done.result["output"] is None
+    assert done.metrics["steps_total"] == (9 if what == "sft" else 8)
+    assert min(done.metrics[name] for name in ("startup_seconds", "seconds_per_step", "tokens_per_second", "peak_rss_mb")) > 0
+    assert max(event["step"] for event in done.events if event["type"] == "metric") == 3
 
 
 def test_events_are_plain_json(run_here: Run, phi: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,16 +20,13 @@ from training.engine.checkpoints import Checkpoint
 from training.engine.errors import EngineError
 from training.engine.language import Batch
 from training.engine.spec import Loop
+from training.engine.watchdogs import Watchdog
 
 WEIGHTS, BEST, OPTIMIZER = "weights.safetensors", "best.safetensors", "optimizer.pt"
 # Every n-th step is reported; a chart needs no more points.
 REPORT = 5
-
-
-class NotFinite(EngineError):
-    """The loss or the gradient is NaN or infinite: going on would ruin the weights."""
-
-    code = "not_finite"
+# Steps of a probe; the first is not timed, it pays for everything that is done once.
+PROBED = 3
 
 
 class Schooling:
@@ -51,8 +49,10 @@ class Schooling:
         self.tokens = 0
         self.losses: list[float] = []  # of every phase that is over
         self.recent: list[float] = []
+        self.watchdog = Watchdog(beta=0.0)
         self.best_loss, self.worse = math.inf, 0
-        self.ended = ""  # "early", "kept": why no further step is made
+        self.pace: list[tuple[float, int]] = []  # seconds and tokens of a probe's steps
+        self.ended = ""  # "early", "kept", "probed": why no further step is made
         self.resume: Checkpoint | None = attempt.resume
         self.saved_at, self.saved_step = time.monotonic(), 0
 
@@ -82,6 +82,7 @@ class Schooling:
         with self._noise() as quieten:
             while self.done < end and not self.ended:
                 self.attempt.check()
+                began, before = time.monotonic(), self.tokens
                 drawn = list(itertools.islice(batches, settings.gradient_accumulation))
                 if not drawn:
                     break
@@ -91,7 +92,7 @@ class Schooling:
                     group["lr"] = rate
                 loss = self._backward(drawn, loss_function, quieten)
                 norm = float(torch.nn.utils.clip_grad_norm_(parameters, 1.0))
-                self._refuse_ruin(loss, norm)
+                self.watchdog.see(self.done + 1, {"loss": loss, "grad_norm": norm})
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
                 self.done += 1
@@ -105,6 +106,10 @@ class Schooling:
                     self.attempt.events.metric(self.done, "grad_norm", norm)
                     self.attempt.events.metric(self.done, "tokens_per_second", (self.tokens - since) / max(now - clock, 1e-9))
                     clock, since = now, self.tokens
+                if self.attempt.spec.probe:
+                    self.pace.append((time.monotonic() - began, self.tokens - before))
+                    self.ended = "probed" if len(self.pace) == PROBED else ""
+                    continue
                 self._look_around(optimizer, last=self.done == self.total)
         self.model.eval()
         self.losses.append(sum(self.recent) / max(1, len(self.recent)))
@@ -127,11 +132,6 @@ class Schooling:
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.dtype == "bfloat16")
-
-    def _refuse_ruin(self, loss: float, norm: float) -> None:
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            what = "loss" if not math.isfinite(loss) else "gradient"
-            raise NotFinite(f"the {what} is not finite at step {self.done + 1}; try a tenth of the learning rate, or more warm-up steps")
 
     @contextlib.contextmanager
     def _noise(self) -> Iterator[Callable[[Any], None]]:
@@ -216,6 +216,16 @@ class Schooling:
             model.save_pretrained(self.attempt.folder / "output_adapter")
             model = models.merged(model)
         return model.to("cpu").eval(), said
+
+    def probed(self, began: float) -> dict[str, Any]:
+        """What a few steps say about the whole run; ``began`` is when the attempt did, on the monotonic clock."""
+        tried = self.pace[1:] or self.pace
+        seconds, tokens = sum(seconds for seconds, _ in tried), sum(tokens for _, tokens in tried)
+        return {
+            "startup_seconds": round(time.monotonic() - began - sum(seconds for seconds, _ in self.pace), 3),
+            "seconds_per_step": seconds / len(tried), "tokens_per_second": tokens / seconds, "steps_total": self.total,
+            "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        }  # fmt: skip
 
     # --- keeping and going on ------------------------------------------------------------------------------------------------------
 

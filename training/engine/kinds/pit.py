@@ -11,6 +11,7 @@ can answer more comes from its own domain's outputs.
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -27,6 +28,7 @@ from training.engine.tokens import encode_plain
 
 
 def run(attempt: Attempt) -> Outcome:
+    began = time.monotonic()
     params, seed = attempt.spec.params, attempt.spec.seed
     assert isinstance(params, Pit)
     models.set_threads(attempt.spec.threads, seed)
@@ -35,14 +37,21 @@ def run(attempt: Attempt) -> Outcome:
         language.only_neurons(model, params.neurons.index, params.neurons.of)
     elif params.freeze_embeddings:
         language.freeze_embeddings(model)
-    metrics = _on_toy_domain(attempt, model, tokenizer, params) if params.domain else _on_documents(attempt, model, tokenizer, params)
-    return Outcome(metrics, model=True)
+    learn = _on_toy_domain if params.domain else _on_documents
+    schooling, metrics = learn(attempt, model, tokenizer, params)
+    if attempt.spec.probe:
+        return Outcome(schooling.probed(began))
+    model, said = schooling.finish()
+    attempt.events.progress("saving", 0, 1)
+    models.save(model, tokenizer, attempt.output)
+    models.copy_tokenizer(attempt.source("policy"), attempt.output)
+    return Outcome(metrics | said, model=True)
 
 
 # --- real documents ----------------------------------------------------------------------------------------------------------------
 
 
-def _on_documents(attempt: Attempt, model: Any, tokenizer: Any, params: Pit) -> dict[str, Any]:
+def _on_documents(attempt: Attempt, model: Any, tokenizer: Any, params: Pit) -> tuple[Schooling, dict[str, Any]]:
     attempt.events.progress("tokenizing", 0, 1)
     given = documents.read(attempt.inputs / "documents.jsonl")
     limit = min(params.max_length or models.context(model), models.training_context(model))
@@ -61,7 +70,8 @@ def _on_documents(attempt: Attempt, model: Any, tokenizer: Any, params: Pit) -> 
         steps_one, steps_two = -(-round(first[1] * params.phase_one_epochs) // params.gradient_accumulation), steps_for(params, second[1])
     schooling = Schooling(attempt, model, params, total=steps_one + steps_two)
     metrics: dict[str, Any] = told(both, limit) | {"with_outputs": len(outputs)}
-    if steps_one:
+    # A probe measures the longer rows.
+    if steps_one and not attempt.spec.probe:
         rate = params.phase_one_learning_rate or params.learning_rate / 3
         metrics["loss_phase_1"] = schooling.phase(first[0], steps=steps_one, learning_rate=rate)
     if (path := attempt.inputs / "validation.jsonl").exists():
@@ -69,7 +79,7 @@ def _on_documents(attempt: Attempt, model: Any, tokenizer: Any, params: Pit) -> 
         schooling.validation = language.in_batches([[row] for row in language.cut(held, limit)], params.batch_size, tokenizer.pad_token_id)
     if steps_two and not schooling.ended:
         metrics["loss_phase_2"] = schooling.phase(second[0], steps=steps_two, learning_rate=params.learning_rate)
-    return metrics | _saved(attempt, schooling, tokenizer)
+    return schooling, metrics
 
 
 def _sequences(tokenizer: Any, given: list[dict[str, Any]], task: str, *, with_document: bool) -> list[Row]:
@@ -91,18 +101,10 @@ def _batches(tokenizer: Any, rows: list[Row], params: Pit, seed: int, limit: int
     )  # fmt: skip
 
 
-def _saved(attempt: Attempt, schooling: Schooling, tokenizer: Any) -> dict[str, Any]:
-    model, said = schooling.finish()
-    attempt.events.progress("saving", 0, 1)
-    models.save(model, tokenizer, attempt.output)
-    models.copy_tokenizer(attempt.source("policy"), attempt.output)
-    return said
-
-
 # --- the toy world -----------------------------------------------------------------------------------------------------------------
 
 
-def _on_toy_domain(attempt: Attempt, model: Any, tokenizer: Any, params: Pit) -> dict[str, Any]:
+def _on_toy_domain(attempt: Attempt, model: Any, tokenizer: Any, params: Pit) -> tuple[Schooling, dict[str, Any]]:
     assert params.steps is not None
     seed = attempt.spec.seed
     schooling = Schooling(attempt, model, params, total=params.steps)
@@ -126,7 +128,7 @@ def _on_toy_domain(attempt: Attempt, model: Any, tokenizer: Any, params: Pit) ->
         losses[f"loss_phase_{number}"] = schooling.phase(
             batches, steps=steps, learning_rate=rate, weight_decay=0.0 if params.neurons else None, loss_function=loss
         )  # fmt: skip
-    return losses | _saved(attempt, schooling, tokenizer)
+    return schooling, losses
 
 
 def _replayed(tokenizer: Any, params: Pit, rows: Iterator[Row], seed: int) -> Iterator[Batch]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,6 +14,7 @@ from training.engine.spec import Pretrain
 
 
 def run(attempt: Attempt) -> Outcome:
+    began = time.monotonic()
     params, seed = attempt.spec.params, attempt.spec.seed
     assert isinstance(params, Pretrain)
     models.set_threads(attempt.spec.threads, seed)
@@ -38,6 +40,8 @@ def run(attempt: Attempt) -> Outcome:
         )
         schooling.validation = language.in_batches(held, params.batch_size, tokenizer.pad_token_id)
     metrics["loss"] = schooling.phase(batches, steps=steps, learning_rate=params.learning_rate)
+    if attempt.spec.probe:
+        return Outcome(schooling.probed(began))
     model, said = schooling.finish()
     attempt.events.progress("saving", 0, 1)
     models.save(model, tokenizer, attempt.output)

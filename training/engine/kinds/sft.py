@@ -6,6 +6,7 @@ cut without a word.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ from training.engine.spec import Sft
 
 
 def run(attempt: Attempt) -> Outcome:
+    began = time.monotonic()
     params, seed = attempt.spec.params, attempt.spec.seed
     assert isinstance(params, Sft)
     models.set_threads(attempt.spec.threads, seed)
@@ -49,6 +51,8 @@ def run(attempt: Attempt) -> Outcome:
             [[row] for row in _given(attempt, tokenizer, "validation.jsonl", limit)], params.batch_size, pad
         )
     metrics["loss"] = schooling.phase(batches, steps=steps, learning_rate=params.learning_rate)
+    if attempt.spec.probe:
+        return Outcome(schooling.probed(began))
     model, said = schooling.finish()
     attempt.events.progress("saving", 0, 1)
     models.save(model, tokenizer, attempt.output)

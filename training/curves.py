@@ -1,11 +1,12 @@
 """Curves and bars of runs and evaluations, as the pages show them."""
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from django.db.models import Avg, F, Max
 from django.utils.safestring import SafeString
 
-from training import health
 from training.models import Evaluation, MetricPoint, Run
 from web.charts import Series, bar_chart, line_chart
 
@@ -15,38 +16,63 @@ CHARTS = (
     ("Reward accuracy", "share of pairs", (("rewards/accuracies", "training"), ("eval_rewards/accuracies", "held out"))),
     ("Reward margin", "chosen − rejected", (("rewards/margins", "training"), ("eval_rewards/margins", "held out"))),
     ("Log-probability", "sum over the answer", (("logps/chosen", "chosen"), ("logps/rejected", "rejected"))),
+    ("Distance from the start", "KL, nats a token", (("kl", "fixed prompts"),)),
+    ("Gradient norm", "before clipping", (("grad_norm", "training"),)),
+    ("Length of answers", "tokens, mean", (("sample_tokens", "fixed prompts"),)),
     ("Choosing t", "validation score", (("validation", "score"),)),
+)
+# What two runs are laid over each other in: held out where there is any, else training.
+OVERLAID = (
+    ("Loss", "nats", ("eval_loss", "loss")),
+    ("Reward accuracy", "share of pairs", ("eval_rewards/accuracies", "rewards/accuracies")),
+    ("Reward margin", "chosen − rejected", ("eval_rewards/margins", "rewards/margins")),
+    ("Log-probability of chosen answers", "sum over the answer", ("logps/chosen",)),
+    ("Distance from the start", "KL, nats a token", ("kl",)),
+    ("Length of answers", "tokens, mean", ("sample_tokens",)),
 )
 # More points than a 640-pixel chart can show are averaged in windows.
 MOST_POINTS = 200
 
+Curves = Mapping[str, Sequence[tuple[int, float]]]
 
-def of_run(run: Run) -> dict[str, Any]:
-    """Charts of what a run measured so far, and what they say in plain words."""
+
+def of_run(run: Run) -> Curves:
+    """(step, value) of every metric of a run, in order: as measured, or of long runs the means of MOST_POINTS equal windows, each at its
+    window's last step. Two questions to the database, however long the run is."""
+    points = MetricPoint.objects.filter(run=run)
+    last = points.aggregate(last=Max("step"))["last"] or 0
+    width = last // MOST_POINTS + 1
+    windows = points.values("name", window=F("step") / width).annotate(step=Max("step"), value=Avg("value")).order_by("step")
     curves: dict[str, list[tuple[int, float]]] = defaultdict(list)
-    for name, step, value in MetricPoint.objects.filter(run=run).order_by("step").values_list("name", "step", "value"):
+    for name, step, value in windows.values_list("name", "step", "value"):
         curves[name].append((step, value))
-    return {
-        "charts": charts(curves),
-        "verdict": health.verdict(curves, beta=float(run.params.get("beta") or 0.1)),
-        "steps": max((steps[-1][0] for steps in curves.values()), default=0),
-    }
+    return curves
 
 
-def charts(curves: dict[str, list[tuple[int, float]]]) -> list[SafeString]:
+def charts(curves: Curves) -> list[SafeString]:
     drawn = []
     for title, label, lines in CHARTS:
-        series = [Series(name, thinned(curves[metric])) for metric, name in lines if curves.get(metric)]
+        series = [Series(name, _floats(curves[metric])) for metric, name in lines if curves.get(metric)]
         if series:
             drawn.append(line_chart(series, title=title, x_label="step", y_label=label))
     return drawn
 
 
-def thinned(points: list[tuple[int, float]]) -> list[tuple[float, float]]:
-    """At most MOST_POINTS points: means of equal windows, each at its window's last step. Nothing is smoothed below that."""
-    width = -(-len(points) // MOST_POINTS)
-    windows = [points[start : start + width] for start in range(0, len(points), width)] if width > 1 else [[point] for point in points]
-    return [(float(window[-1][0]), sum(value for _, value in window) / len(window)) for window in windows]
+def overlaid(runs: Sequence[tuple[str, Curves]]) -> list[SafeString]:
+    """Charts with a line a run (at most four). A metric is shown when every run has it, held out before training."""
+    drawn = []
+    for title, label, metrics in OVERLAID:
+        metric = next((name for name in metrics if all(curves.get(name) for _, curves in runs)), None)
+        if metric:
+            which = f"{title}, {'held out' if metric.startswith('eval_') else 'training'}" if len(metrics) > 1 else title
+            drawn.append(
+                line_chart([Series(name, _floats(curves[metric])) for name, curves in runs], title=which, x_label="step", y_label=label)
+            )
+    return drawn
+
+
+def _floats(points: Sequence[tuple[int, float]]) -> list[tuple[float, float]]:
+    return [(float(step), value) for step, value in points]
 
 
 def of_evaluation(evaluation: Evaluation) -> dict[str, Any]:

@@ -1,15 +1,17 @@
 """What trainers fill in."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 
 from accounts.models import User
 from annotation.models import Sample, Snapshot, Source, Split
+from jobs.models import ENDED, State
 from modelhub.models import ModelVersion
 from training import hyperparameters, presets
 from training.engine.errors import SpecError
-from training.models import Run
+from training.engine.spec import MAKES_MODEL
+from training.models import Run, RunQuerySet
 
 MOST_PROMPTS = 5000
 
@@ -118,6 +120,45 @@ def _say_usual(field: forms.Field, value: Any) -> None:
         field.choices = [(key, f"as in the recipe: {said}" if key == "" else label) for key, label in choices]
     else:
         field.widget.attrs["placeholder"] = f"as in the recipe: {said}"
+
+
+class RunFilterForm(forms.Form):
+    """Which runs a list shows. What it does not understand it leaves out."""
+
+    STATES: ClassVar = {"": "any state", "going": "waiting or running", "done": "done", "not": "failed or stopped"}
+
+    name = forms.CharField(required=False, max_length=80, label="Name has")
+    kind = forms.ChoiceField(required=False)
+    state = forms.ChoiceField(required=False, choices=list(STATES.items()))
+    snapshot = forms.ModelChoiceField(
+        queryset=Snapshot.objects.all(), to_field_name="public_id", required=False, empty_label="any snapshot"
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        choices: Any = self.fields
+        choices["kind"].choices = [("", "any kind"), *((kind, kind) for kind in sorted(MAKES_MODEL))]
+
+    def chosen(self, runs: RunQuerySet) -> RunQuerySet:
+        self.is_valid()
+        said = self.cleaned_data
+        if said.get("name"):
+            runs = runs.filter(name__icontains=said["name"])
+        if said.get("kind"):
+            runs = runs.filter(job__kind=said["kind"])
+        if said.get("snapshot"):
+            runs = runs.filter(snapshot=said["snapshot"])
+        match said.get("state"):
+            case "going":
+                return runs.exclude(job__state__in=ENDED)
+            case "done":
+                return runs.filter(job__state=State.SUCCEEDED)
+            case "not":
+                return runs.filter(job__state__in=(State.FAILED, State.CANCELLED))
+        return runs
+
+    def anything(self) -> bool:
+        return any(self.cleaned_data.get(name) for name in self.fields)
 
 
 class PromoteForm(forms.Form):

@@ -17,7 +17,8 @@ class RunQuerySet(models.QuerySet["Run"]):
         return self.select_related("job", "policy", "snapshot", "output")
 
     def for_page(self) -> "RunQuerySet":
-        return self.select_related("job", "policy", "reference", "snapshot__campaign", "output")
+        found = self.select_related("job__requested_by", "policy", "reference", "snapshot__campaign", "output", "half_of__output")
+        return found.select_related("half_of__job", "half__job", "half__output", "cloned_from").prefetch_related("job__history")
 
 
 class Run(models.Model):
@@ -57,6 +58,11 @@ class Run(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def held_out_accuracy(self) -> float | None:
+        """Share of the validation split's pairs that its model orders as the raters did; None before there is one."""
+        return self.output.metrics.get("validation_accuracy") if self.output else None
 
 
 class MetricPoint(models.Model):

@@ -1,6 +1,10 @@
 """What a model writes and what it scores: the same in whatever batch, each prompt read once, and nobody waits for others."""
 
+import copy
 import random
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +15,9 @@ pytest.importorskip("transformers", reason="the engine's packages are not instal
 
 import torch
 
-from training.engine import decoding, models, rundir, sampling, spec, tokens
+from tests.engine.conftest import PROJECT, Done, environment, laid_out
+from training.engine import attempt as engine
+from training.engine import checkpoints, decoding, models, rundir, sampling, spec, tokens
 from training.engine.attempt import Attempt
 from training.engine.decoding import Answer, Decoder, Place
 from training.engine.errors import RopeSide, TooLong
@@ -208,6 +214,28 @@ def test_what_is_done_is_not_written_again(attempt: Attempt, model: Any, tokeniz
     done = {(0, 0), (0, 1), (2, 1)}
     rest = {place: answer for found in decoder.answers(asked, n=2, skip=done) for place, answer in found.items()}
     assert rest == {place: answer for place, answer in whole.items() if place not in done}
+
+
+def test_a_killed_attempts_answers_are_not_written_again(model: Any, tokenizer: Any, tmp_path: Path, run_here: Callable[..., Done]) -> None:
+    models.save(copy.deepcopy(model), tokenizer, tmp_path / "model")
+    asked = {"prompts.jsonl": [{"id": f"p{index}", "messages": [{"role": "user", "content": "a " * index}]} for index in range(12)]}
+    params = {"temperature": 1.0, "max_new_tokens": 40, "batch_size": 2, "checkpoint_seconds": 0}
+    whole = run_here("generate", params | {"batch_size": 12, "checkpoint_seconds": 60}, {"policy": tmp_path / "model"}, asked)
+    folder = laid_out(tmp_path / "first", "generate", params, {"policy": tmp_path / "model"}, asked, 1)
+    child = subprocess.Popen([sys.executable, "-m", "training.engine", str(folder)], cwd=PROJECT, env=environment())
+    while child.poll() is None and not any(event["type"] == "checkpoint" for event in rundir.read_events(folder)[0]):
+        time.sleep(0.02)
+    child.kill()
+    child.wait()
+    kept = checkpoints.newest(folder / checkpoints.FOLDER, checkpoints.BY_HAND)
+    assert kept is not None
+    again = laid_out(tmp_path / "again", "generate", params, {"policy": tmp_path / "model"}, asked, 1)
+    checkpoints.keep(kept.path, again / checkpoints.RESUME, checkpoints.BY_HAND)
+    assert engine.main(again) == 0
+    second = Done(again, 0, "")
+    assert second.metrics["resumed"] == kept.step > 0
+    assert second.metrics["tokens"] < whole.metrics["tokens"]
+    assert (again / "output" / "items.jsonl").read_bytes() == (whole.folder / "output" / "items.jsonl").read_bytes()
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ What a sample says depends on seed, prompt and sample number, and on nothing tha
 from __future__ import annotations
 
 import bisect
-import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +18,7 @@ import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
 from training.engine import buckets, models, sampling
+from training.engine.answers import Answer, Pace, Place
 from training.engine.attempt import Attempt
 from training.engine.errors import RopeSide, TooLong
 from training.engine.sampling import Sampling
@@ -26,17 +26,6 @@ from training.engine.tokens import stop_ids
 
 # Tokens in one batch, prompts and longest answers together: what its keys and values take. 393 kB a token for Phi-3.5-mini in bf16.
 TOKEN_BUDGET = 32_768
-SAY_EVERY_SECONDS = 0.5
-
-Place = tuple[int, int]  # (index of the prompt, number of the sample)
-
-
-@dataclass(frozen=True)
-class Answer:
-    text: str
-    finish_reason: str  # "stop": the model ended its turn; "length": it was cut at max_new_tokens
-    tokens: int
-    rope: str = ""  # "short" or "long": the side of LongRoPE it was written on; empty where the model has but one
 
 
 def generate(
@@ -50,32 +39,9 @@ def generate(
     answers: dict[Place, Answer] = {}
     for found in decoder.answers(prompts):
         answers |= found
-        pace.add(found)
+        pace.add(found.values())
     pace.say()
     return [answers[index, 0] for index in range(len(prompts))]
-
-
-class Pace:
-    """Says how far a job is, about twice a second: answers done, tokens a second, seconds left."""
-
-    def __init__(self, attempt: Attempt, *, phase: str, done: int, total: int) -> None:
-        self.attempt, self.phase, self.done, self.total = attempt, phase, done, total
-        self.tokens, self._before = 0, done
-        self._begun = self._said = time.monotonic()
-
-    def add(self, found: dict[Place, Answer]) -> None:
-        self.done += len(found)
-        self.tokens += sum(answer.tokens for answer in found.values())
-        if time.monotonic() - self._said >= SAY_EVERY_SECONDS:
-            self.say()
-
-    def say(self) -> None:
-        self._said = time.monotonic()
-        self.attempt.events.progress(self.phase, self.done, self.total)
-        seconds, answered = self._said - self._begun, self.done - self._before
-        if self.tokens and seconds:
-            self.attempt.events.metric(self.done, "tokens_per_second", round(self.tokens / seconds, 1))
-            self.attempt.events.metric(self.done, "seconds_left", round(seconds / answered * (self.total - self.done), 1))
 
 
 @dataclass

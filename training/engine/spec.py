@@ -12,12 +12,14 @@ parameter that is misspelt and silently ignored is a wrong experiment.
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import json
 import math
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
 
 from training.engine.errors import SpecError
 
@@ -354,11 +356,47 @@ class Dpo(Watched):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """A server that speaks the OpenAI protocol, as the operator's settings name it: ``url`` up to and with ``/v1``.
+
+    Only addresses in ``networks`` are connected to, if any are given; ``ca_file`` is a certificate authority of the house's own.
+    ``timeout`` is in seconds for one request, of which ``concurrency`` are made at a time, each up to ``tries`` times.
+    """
+
+    name: str
+    url: str
+    model: str
+    networks: list[str] = field(default_factory=list)
+    ca_file: str | None = None
+    concurrency: int = 4
+    timeout: float = 300.0
+    tries: int = 5
+
+    def problem(self) -> tuple[str, str] | None:
+        try:
+            parts = urlsplit(self.url)
+            sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            sound = False
+        if not sound or parts.username is not None or parts.query or parts.fragment or not self.url.isprintable() or " " in self.url:
+            return "url", "must be http:// or https://, a host and a path, without a name, a question or a fragment"
+        for network in self.networks:
+            try:
+                ipaddress.ip_network(network)
+            except ValueError:
+                return "networks", "must be networks such as 10.1.0.0/16"
+        if not self.model or not self.name:
+            return "model" if self.name else "name", "must not be empty"
+        return _positive(self, "concurrency", "timeout", "tries")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Generate:
     """Completions of ``inputs/prompts.jsonl`` ({"id", "messages"}); ``temperature`` 0 is greedy, ``n`` a prompt.
 
     ``top_k`` 0 and ``top_p`` 1 leave every token in. A batch holds at most ``batch_size`` answers, and at most ``token_budget``
-    tokens of prompts and longest answers together; neither changes what is said.
+    tokens of prompts and longest answers together; neither changes what is said. A checkpoint of what is answered is made every
+    ``checkpoint_seconds``. With ``endpoint`` a server answers instead of the policy; it knows neither ``top_k`` nor ``min_new_tokens``.
     """
 
     temperature: float
@@ -369,6 +407,8 @@ class Generate:
     n: int = 1
     batch_size: int = 64
     token_budget: int = 32_768
+    checkpoint_seconds: float = 20.0
+    endpoint: Endpoint | None = None
 
     def problem(self) -> tuple[str, str] | None:
         if self.temperature < 0:
@@ -381,6 +421,10 @@ class Generate:
             return "top_k", "must not be negative"
         if not 0 <= self.min_new_tokens <= self.max_new_tokens:
             return "min_new_tokens", "must be from 0 to max_new_tokens"
+        if self.endpoint and (self.top_k or self.min_new_tokens):
+            return "top_k" if self.top_k else "min_new_tokens", "is no part of the protocol that endpoints speak"
+        if self.checkpoint_seconds < 0:
+            return "checkpoint_seconds", "must not be negative"
         return _positive(self, "max_new_tokens", "batch_size", "token_budget", "n")
 
 
@@ -524,6 +568,8 @@ def _check_models(kind: str, params: Params, models: dict[str, str]) -> None:
             raise SpecError("params.weight", "must name exactly the experts in models")
     else:
         needed, optional = (frozenset({"base", "expert"}), frozenset[str]()) if kind == "merge" else MODELS[kind]
+        if isinstance(params, Generate) and params.endpoint:
+            needed = frozenset()
         _exact_keys(models, set(needed | optional), set(needed), "models")
     for name, folder in models.items():
         if not folder.startswith("/"):

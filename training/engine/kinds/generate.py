@@ -1,18 +1,52 @@
-"""Completions of the prompts given, for judging side by side."""
+"""Completions of the prompts given, for judging side by side: written here by a model, or asked of a server that is allowed."""
 
 from __future__ import annotations
 
-from training.engine import decoding, models, tokens
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from training.engine import served
+from training.engine.answers import Answer, Ledger, Pace, Place
 from training.engine.attempt import Attempt, Outcome
-from training.engine.sampling import Sampling
 from training.engine.spec import Generate
+
+Rows = Sequence[Mapping[str, Any]]
 
 
 def run(attempt: Attempt) -> Outcome:
     params = attempt.spec.params
     assert isinstance(params, Generate)
-    models.set_threads(attempt.spec.threads, attempt.spec.seed)
     rows = attempt.rows("prompts.jsonl", id=str, messages=list)
+    ledger = Ledger(attempt, rows, n=params.n, checkpoint_seconds=params.checkpoint_seconds)
+    pace = Pace(attempt, phase="generating", done=ledger.resumed, total=len(rows) * params.n)
+    write = _asked if params.endpoint else _written
+    told: dict[str, Any] = {}
+    try:
+        for found in write(attempt, params, rows, frozenset(ledger.answers), pace, told):
+            ledger.add(found)
+    except served.Unanswered:
+        ledger.checkpoint()  # another attempt asks only for the rest
+        raise
+    pace.say()
+    answers = ledger.answers.values()
+    metrics = {
+        "completions": sum(not answer.error for answer in answers),
+        "unanswered": dict(Counter(answer.error for answer in answers if answer.error)),
+        "cut": sum(answer.finish_reason == "length" for answer in answers),
+        "tokens": pace.tokens, "tokens_per_second": round(pace.tokens_per_second, 1), "resumed": ledger.resumed, **told,
+    }  # fmt: skip
+    return Outcome(metrics, items=attempt.write_items(ledger.items()))
+
+
+def _written(
+    attempt: Attempt, params: Generate, rows: Rows, skip: Collection[Place], pace: Pace, told: dict[str, Any]
+) -> Iterator[dict[Place, Answer]]:
+    """By the policy, here. What it needs is imported here: a job that only asks a server starts without torch."""
+    from training.engine import decoding, models, tokens
+    from training.engine.sampling import Sampling
+
+    models.set_threads(attempt.spec.threads, attempt.spec.seed)
     model, tokenizer = models.load(attempt.spec.models["policy"])
     attempt.events.progress("tokenizing", 0, 1)
     encoded = [tokens.encode_chat(tokenizer, row["messages"], generation_prompt=True) for row in rows]
@@ -20,21 +54,21 @@ def run(attempt: Attempt) -> Outcome:
     decoder = decoding.Decoder(
         attempt, model, tokenizer, how, max_new_tokens=params.max_new_tokens, batch_size=params.batch_size, token_budget=params.token_budget
     )
-    pace = decoding.Pace(attempt, phase="generating", done=0, total=len(rows) * params.n)
-    answers: dict[decoding.Place, decoding.Answer] = {}
-    for found in decoder.answers(encoded, n=params.n):
-        answers |= found
-        pace.add(found)
-    pace.say()
-    items = [
-        {
-            "id": rows[index]["id"], "n": number, "text": answer.text, "finish_reason": answer.finish_reason, "tokens": answer.tokens,
-            "rope": answer.rope,
-        }
-        for (index, number), answer in sorted(answers.items())
-    ]  # fmt: skip
-    metrics = {
-        "completions": len(items), "cut": sum(answer.finish_reason == "length" for answer in answers.values()), "tokens": pace.tokens,
-        "drawn_alone": decoder.drawn_alone,
-    }  # fmt: skip
-    return Outcome(metrics, items=attempt.write_items(items))
+    for found in decoder.answers(encoded, n=params.n, skip=skip):
+        pace.add(found.values())
+        yield found
+    told["drawn_alone"] = decoder.drawn_alone
+
+
+def _asked(
+    attempt: Attempt, params: Generate, rows: Rows, skip: Collection[Place], pace: Pace, told: dict[str, Any]
+) -> Iterator[dict[Place, Answer]]:
+    """By a server on the operator's list."""
+    assert params.endpoint is not None
+    server = served.Server(params.endpoint, key=served.key_from_environment())
+    server.check()
+    asker = served.Asker(attempt, server, params)
+    for found in asker.answers([row["messages"] for row in rows], skip=skip):
+        pace.add(found.values(), asker.tokens - pace.tokens)
+        yield found
+    told["served_models"] = sorted(asker.models)

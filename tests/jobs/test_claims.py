@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection, transaction
 from django.db.utils import ProgrammingError
+from django.utils import timezone
 
 from accounts.models import AuditEntry, User
 from jobs import claims, kinds, submissions
@@ -300,3 +301,154 @@ def test_the_database_refuses_a_jump_between_states(runner: str, dan: User) -> N
     for state in (State.SUCCEEDED, State.PUBLISHING, State.CANCELLING):
         with pytest.raises(ProgrammingError, match="Invalid transition"), transaction.atomic():
             Job.objects.filter(pk=job.pk).update(state=state)
+
+
+def try_in_vain(job: Job, times: int, *, up_to: int | None = None) -> None:
+    """Attempts that end early; each keeps a checkpoint one step further, up to the given one."""
+    for _ in range(times):
+        held = take(job, f"w{job.attempts}")
+        step = (Job.objects.get(pk=job.pk).checkpoint_step or 0) + 1
+        if up_to is not None and step <= up_to:
+            claims.kept(held, step=step)
+        claims.retry(held, code="no_result", detail="The child ended with signal 9.", exit_code=-9)
+        Job.objects.filter(pk=job.pk, state="retry_wait").update(run_after=after(-1))
+        claims.requeue()
+        job.refresh_from_db()
+
+
+def test_a_newer_checkpoint_gives_a_job_its_tries_back(runner: str, dan: User) -> None:
+    job = ask(dan)
+    try_in_vain(job, 5, up_to=5)
+    assert (job.state, job.attempts, job.attempts_without_progress, job.checkpoint_step) == ("queued", 5, 0, 5)
+    try_in_vain(job, 3, up_to=5)
+    assert (job.state, job.error_code, job.attempts) == ("failed", "no_progress", 8)
+    assert job.error_detail.startswith("3 attempts ended without a result since the checkpoint of step 5. The last: The child ended")
+
+
+def test_twenty_attempts_are_enough_even_with_progress(runner: str, dan: User) -> None:
+    job = ask(dan)
+    claims.release(take(job))  # given back: not counted
+    claims.requeue()
+    job.refresh_from_db()
+    try_in_vain(job, 19, up_to=100)
+    assert job.state == "queued"
+    try_in_vain(job, 1, up_to=100)
+    assert (job.state, job.error_code, job.attempts) == ("failed", "too_many_attempts", 21)
+
+
+def test_the_same_checkpoint_again_is_no_progress(runner: str, dan: User) -> None:
+    held = take(ask(dan))
+    claims.kept(held, step=10)
+    assert Job.objects.values_list("attempts_without_progress", "checkpoint_step").get() == (0, 10)
+    Job.objects.update(attempts_without_progress=2)
+    claims.kept(held, step=10)
+    claims.kept(held, step=9)
+    assert Job.objects.values_list("attempts_without_progress", "checkpoint_step").get() == (2, 10)
+
+
+def test_what_an_earlier_attempt_left_is_not_this_ones_progress(runner: str, dan: User) -> None:
+    held = take(ask(dan))
+    claims.kept(held, step=10, by_us=False)
+    assert Job.objects.values_list("attempts_without_progress", "checkpoint_step").get() == (1, 10)
+
+
+def test_only_the_holder_keeps_checkpoints(runner: str, dan: User) -> None:
+    job, zombie, owner = zombie_and_owner(dan)
+    for say in (lambda: claims.check(zombie), lambda: claims.kept(zombie, step=10)):
+        with pytest.raises(LeaseLost):
+            say()
+    claims.check(owner)
+    submissions.cancel(job=job, actor=dan)
+    for say in (lambda: claims.check(owner), lambda: claims.kept(owner, step=10)):
+        with pytest.raises(Cancelled):
+            say()
+    job.refresh_from_db()
+    assert job.checkpoint_step is None
+
+
+def test_a_paused_job_keeps_its_tries_and_waits_longer_each_time(runner: str, dan: User, settings: Any) -> None:
+    settings.ROUNDS_PAUSE_SECONDS = 10
+    job = ask(dan)
+    pauses = []
+    for _ in range(4):
+        claims.pause(take(job), code="disk_full", detail="Need 2 GB, have 1 GB on the volume /data.", needs_bytes=2 * 10**9)
+        job.refresh_from_db()
+        pauses.append(round((job.run_after - timezone.now()).total_seconds()))
+        assert (job.state, job.attempts_without_progress, job.needs_bytes) == ("paused", 0, 2 * 10**9)
+        Job.objects.filter(pk=job.pk).update(run_after=after(-1))
+        assert claims.unpause(room=lambda need: "") == 1
+    assert pauses == [10, 20, 40, 80]
+    assert job.history.count() == 4
+
+
+def test_a_job_goes_on_when_there_is_room_and_says_until_then_how_much_is_missing(runner: str, dan: User) -> None:
+    job = ask(dan)
+    claims.pause(take(job), code="disk_full", detail="full", needs_bytes=2200)
+    asked: list[int] = []
+    assert claims.unpause(room=lambda need: "") == 0  # not yet due
+    Job.objects.update(run_after=after(-1))
+    assert claims.unpause(room=lambda need: asked.append(need) or "Need 2.2 kB, have 1.0 kB on the volume /.") == 0  # type: ignore[func-returns-value]
+    job.refresh_from_db()
+    assert (job.state, job.error_code, job.error_detail, asked) == (
+        "paused",
+        "disk_full",
+        "Need 2.2 kB, have 1.0 kB on the volume /.",
+        [2200],
+    )
+    assert job.run_after > timezone.now()
+    Job.objects.update(run_after=after(-1))
+    bells = Outbox.objects.count()
+    assert claims.unpause(room=lambda need: "") == 1
+    job.refresh_from_db()
+    assert (job.state, job.needs_bytes, Outbox.objects.count()) == ("queued", None, bells + 1)
+
+
+def test_a_paused_job_is_cancelled_at_once(runner: str, dan: User) -> None:
+    job = ask(dan)
+    claims.pause(take(job), code="quota", detail="full", needs_bytes=0)
+    assert submissions.cancel(job=job, actor=dan).state == "cancelled"
+
+
+def test_the_most_urgent_job_goes_first_whichever_was_rung(runner: str, dan: User) -> None:
+    later, usual, urgent = ask(dan, priority=-1), ask(dan), ask(dan)
+    submissions.prioritise(job=urgent, priority=2, actor=dan)
+    order = [claims.claim_next(queue=runner, worker=f"w{number}") for number in range(4)]
+    assert [held and held.job for held in order] == [urgent.pk, usual.pk, later.pk, None]
+
+
+def test_a_lapsed_lease_that_nobody_took_up_costs_no_finished_work(runner: str, dan: User) -> None:
+    """The database was away for longer than the lease, and the sweeper has not come round yet."""
+    held = take(ask(dan))
+    claims.begin_publish(held)
+    Job.objects.update(lease_until=after(-1))
+    claims.begin_publish(held)  # asked again, after an answer that was lost
+    assert claims.publish(held, kind=nothing_made(), result={}, staged=None).state == "succeeded"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_publish_waits_for_a_database_that_is_away(runner: str, dan: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = take(ask(dan))
+    claims.begin_publish(held)
+    real, calls = claims._publish, []
+
+    def away_at_first(*args: Any) -> Any:
+        calls.append(1)
+        if len(calls) < 4:
+            raise OperationalError("the connection was refused")
+        return real(*args)
+
+    monkeypatch.setattr(claims, "_publish", away_at_first)
+    monkeypatch.setattr(claims.time, "sleep", lambda seconds: None)
+    assert claims.publish(held, kind=nothing_made(), result={}, staged=None, patience=30).state == "succeeded"
+    assert len(calls) == 4
+    assert AuditEntry.objects.filter(verb="job.succeeded").count() == 1
+
+
+def test_the_silent_last_attempt_is_forgiven_when_it_left_a_newer_checkpoint(runner: str, dan: User) -> None:
+    job = ask(dan)
+    try_in_vain(job, 2)
+    take(job, "w3")
+    let_the_lease_lapse(job)
+    assert claims.reap(salvage=lambda job: 30) == 1
+    job.refresh_from_db()
+    assert (job.state, job.checkpoint_step, job.attempts_without_progress) == ("retry_wait", 30, 0)

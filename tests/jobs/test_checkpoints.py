@@ -13,12 +13,13 @@ import pytest
 from django.db import connection
 
 from accounts.models import User
-from jobs import attempts, claims, devices, disk, keeping, kinds, pacemaker, submissions, sweeper
+from jobs import attempts, claims, devices, disk, keeping, kinds, pacemaker, submissions
 from jobs.clock import after
 from jobs.models import Job
 from modelhub.models import ModelVersion
 from tests.jobs.conftest import ask, gone
 from tests.jobs.test_attempts import folder_of, meanwhile, pid_of, run
+from tests.jobs.test_sweep import swept
 from tests.workers import wait_until
 from training.engine import checkpoints, lifeline
 
@@ -198,21 +199,16 @@ def test_a_wish_to_stop_and_keep_outlives_the_attempt_it_was_made_in(runner: str
 
 def test_without_room_no_attempt_begins_and_it_goes_on_when_there_is_some(runner: str, dan: User, monkeypatch: pytest.MonkeyPatch) -> None:
     job = ask(dan)
-    monkeypatch.setattr(disk.shutil, "disk_usage", lambda path: Usage(10**9, 10**9 - 900_000, 900_000))
-    run(job)
-    assert (job.state, job.error_code, job.history.get().reason) == ("paused", "disk_full", "disk_full")
-    assert job.error_detail.startswith("Need 1.0 MB, have 900.0 kB on the volume /")
-    assert not (folder_of(job) / "pid").exists()
+    with monkeypatch.context() as full:
+        full.setattr(disk.shutil, "disk_usage", lambda path: Usage(10**9, 10**9 - 900_000, 900_000))
+        run(job)
+        assert (job.state, job.error_code, job.history.get().reason) == ("paused", "disk_full", "disk_full")
+        assert job.error_detail.startswith("Need 1.0 MB, have 900.0 kB on the volume /")
+        assert not (folder_of(job) / "pid").exists()
+        Job.objects.update(run_after=after(-1))
+        assert swept()["unpaused"] == 0
     Job.objects.update(run_after=after(-1))
-    did = sweeper.sweep()
-    assert did is not None
-    assert did["unpaused"] == 0
-    monkeypatch.undo()
-    monkeypatch.setenv("ROUNDS_TEST_QUEUE", runner)
-    Job.objects.update(run_after=after(-1))
-    did = sweeper.sweep()
-    assert did is not None
-    assert did["unpaused"] == 1
+    assert swept()["unpaused"] == 1
     assert run(job).state == "succeeded"
 
 

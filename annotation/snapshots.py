@@ -277,6 +277,33 @@ def _why(dropped: Counter[str]) -> str:
     return "Left out: " + ", ".join(f"{count} ({DROP_REASONS[reason]})" for reason, count in dropped.most_common()) + "."
 
 
+def unacceptable_rows(snapshot: Snapshot, split: str) -> Iterator[dict[str, Any]]:
+    """Both answers of the pairs of one split that were left out because neither may be chosen, by the answers the snapshot was made from.
+
+    {"id", "prompt": [system turn, user turn], "completion": [assistant turn]}. Nothing that may not be trained on by what holds today:
+    ruled out, withdrawn, or gold.
+    """
+    votes: dict[int, list[str]] = defaultdict(list)
+    answers = Judgement.objects.filter(
+        pk__in=snapshot.evidence.judgements, surplus=False, assignment__state=AssignmentState.SUBMITTED, assignment__repeat=0,
+        assignment__slot__kind__in=_VOTES,
+    )  # fmt: skip
+    for pair_id, verdict in answers.order_by("pk").values_list("assignment__pair_id", "verdict"):
+        votes[pair_id].append(verdict)
+    unfit = [pair_id for pair_id, verdicts in votes.items() if resolution.resolve(verdicts).reason == resolution.BOTH_UNACCEPTABLE]
+    kept = set(SnapshotRow.objects.filter(snapshot=snapshot, pair__in=unfit).values_list("pair_id", flat=True))
+    findings = safety.of_prompts(Prompt.objects.filter(pairs__in=unfit), simulated=snapshot.simulated)
+    pairs = Pair.objects.filter(pk__in=unfit, prompt__sample__split=split).select_related("prompt__sample", "first", "second", "gold")
+    for pair in pairs.order_by("pk").iterator(chunk_size=1000):
+        if pair.pk not in kept and not _kept_out(pair, findings, snapshot.filters["task_types"]):
+            for side, completion in (("first", pair.first), ("second", pair.second)):
+                yield {
+                    "id": f"{pair.pk} {side}",
+                    "prompt": pair.prompt.messages,
+                    "completion": [{"role": "assistant", "content": completion.text}],
+                }
+
+
 def training_rows(snapshot: Snapshot, split: str) -> Iterator[dict[str, Any]]:
     """The rows of one split, in the snapshot's order, as trainers read them.
 

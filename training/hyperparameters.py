@@ -96,6 +96,14 @@ ALL = (
     ),
     Setting("loss", ("loss",), _choice("Loss", "Another than sigmoid does not know soft targets, and is refused with them.", LOSSES)),
     Setting(
+        "label_smoothing", ("label_smoothing",),
+        _number("Flip rate of the loss robust", "The share of labels taken to be wrong. Other losses would ignore it.", 0, 0.49),
+    ),
+    Setting(
+        "replay", ("replay",),
+        _number("Share of imported preferences", "Of an epoch, from samples that came with a rejected output. 0 mixes none in.", 0, 0.9),
+    ),
+    Setting(
         "shared_prefix", ("shared_prefix",),
         _truth("Shared prefix", "Reads a prompt once for both of its answers: the same result, faster where prompts are long."),
     ),

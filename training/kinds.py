@@ -15,7 +15,7 @@ from jobs.models import Job
 from modelhub import artifacts, versions
 from modelhub.errors import NameTaken, Refused
 from training import evaluations, ingest, launch, specs
-from training.engine import checkpoints, rundir
+from training.engine import checkpoints, references, rundir
 from training.engine.checkpoints import Torn
 from training.engine.spec import MAKES_MODEL
 from training.models import Evaluation, Run
@@ -43,7 +43,8 @@ def _kind(name: str, *, stage: Any, publish: Any) -> kinds.Kind:
 
 
 def _keep(job: Job, folder: Path, kept: Path, key: bytes) -> int | None:
-    """Promote the attempt's newest checkpoint that verifies; the two newest stay."""
+    """Promote the attempt's newest checkpoint that verifies; the two newest stay. New reference log-probabilities go into their store."""
+    references.bring(folder, specs.reference_store())
     for path in checkpoints.named(folder / checkpoints.FOLDER):
         if _linked(path / checkpoints.MANIFEST, kept / path.name / checkpoints.MANIFEST):
             return checkpoints.step_of(path)
@@ -81,6 +82,7 @@ def _again(failed: Job, job: Job) -> None:
 
 
 def _stage_model(job: Job, result: dict[str, Any], folder: Path) -> artifacts.Staged:
+    references.bring(folder, specs.reference_store())
     try:
         return artifacts.stage(folder=folder / _promised(result, "output"))
     except Refused as refused:

@@ -30,8 +30,22 @@ ALL = (
         key="clinic",
         kind="dpo",
         label="Standard: LoRA r 16, one epoch",
-        description="Learning rate 1e-5, beta 0.1, sixteen pairs a step. A start for models of some billion parameters; not measured here.",
+        description="Learning rate 1e-5, beta 0.1, sixteen pairs a step, soft targets. A start for models of billions; not measured.",
         params=engine_presets.DPO["clinic"],
+    ),
+    Preset(
+        key="kto_demo",
+        kind="kto",
+        label="Toy models: single answers (KTO)",
+        description="Learns from each answer by itself, and so also from pairs with both sides unacceptable. For the toy family.",
+        params=engine_presets.KTO["kto_demo"],
+    ),
+    Preset(
+        key="kto",
+        kind="kto",
+        label="Single answers (KTO): LoRA r 16",
+        description="For many pairs with both sides unacceptable: each answer is wanted or not. Learning rate 1e-5; not measured here.",
+        params=engine_presets.KTO["kto"],
     ),
     Preset(
         key="test",

@@ -79,7 +79,7 @@ def _start(
             "models": {"policy": {"version": policy.pk}},
             "inputs": inputs,
             "publish": {
-                "kind": Kind.DPO if preset.kind == "dpo" else Kind.SFT,
+                "kind": Kind.SFT if preset.kind == "sft" else Kind.DPO,
                 "toy": policy.toy or snapshot.toy,
                 "simulated": policy.simulated or snapshot.simulated,
                 "roles": {},
@@ -93,7 +93,7 @@ def _start(
         with transaction.atomic():
             run = Run.objects.create(
                 job=job, name=name, preset=preset.key, params=params, seed=seed, policy=policy,
-                reference=policy if preset.kind == "dpo" else None, snapshot=snapshot, half_of=half_of, cloned_from=cloned_from,
+                reference=policy if preset.kind in ("dpo", "kto") else None, snapshot=snapshot, half_of=half_of, cloned_from=cloned_from,
                 estimate=_promise(preset.kind, snapshot, policy, params, share=0.5 if half_of else 1.0),
             )  # fmt: skip
     except IntegrityError:

@@ -20,8 +20,8 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Case, When
 
-from annotation import safety, snapshots
-from annotation.models import Pair, Prompt, Snapshot, SnapshotRow, Split
+from annotation import prompts, safety, snapshots
+from annotation.models import Pair, Prompt, Sample, Snapshot, SnapshotRow, Source, Split
 from jobs.errors import Unprepared
 from jobs.models import Job
 from modelhub import artifacts
@@ -70,8 +70,16 @@ def engine_spec(job: Job) -> engine.Spec:
             "models": models,
             "params": job.spec["params"],
             **({"probe": True} if job.kind == "probe" else {}),
+            **({"reference_store": str(reference_store())} if kind_of(job) == "dpo" else {}),
         }
     )
+
+
+def reference_store() -> Path:
+    """Where reference log-probabilities are kept between runs; for this account only."""
+    path = Path(settings.DATA_DIR) / "references"
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
 
 
 def version_of(reference: dict[str, Any]) -> ModelVersion:
@@ -91,6 +99,10 @@ def inputs(job: Job) -> Iterator[tuple[str, Rows]]:
     kind = kind_of(job)
     if kind == "dpo":
         yield from _preferences(wanted)
+        if job.spec["params"].get("replay"):
+            yield "replay.jsonl", replayed(_snapshot(wanted["snapshot"]))
+    elif kind == "kto":
+        yield "kto.jsonl", unpaired(_trainable(wanted["snapshot"]))
     elif kind == "sft" and "snapshot" in wanted:
         rows = snapshots.training_rows(_trainable(wanted["snapshot"]), Split.TRAIN)
         yield "train.jsonl", _favoured(halved(rows) if wanted.get("half") else rows)
@@ -133,7 +145,41 @@ def _preferences(wanted: dict[str, Any]) -> Iterator[tuple[str, Rows]]:
         if (seed := wanted.get("shuffle")) is not None:
             rows = shuffled(rows, keys=_planted_keys(snapshot, rows), seed=seed)
         if rows or split == Split.TRAIN:
-            yield name, [{key: row[key] for key in ("prompt", "chosen", "rejected")} for row in rows]
+            yield name, [_preference(row) for row in rows]
+
+
+def _preference(row: dict[str, Any]) -> dict[str, Any]:
+    return {"id": str(row["pair_id"])} | {key: row[key] for key in ("prompt", "chosen", "rejected", "p_chosen")}
+
+
+def replayed(snapshot: Snapshot) -> list[dict[str, Any]]:
+    """Preferences that came with imported samples (MediFlow-DPO: an output, and one with a planted error), to mix with the raters'.
+
+    Of the sources the snapshot's own samples are from, and of the train split alone. Raises Unprepared when there is none.
+    """
+    sources = Source.objects.filter(samples__prompts__in=SnapshotRow.objects.filter(snapshot=snapshot).values("prompt")).values("pk")
+    found = Sample.objects.filter(source__in=sources, split=Split.TRAIN, withdrawn_at__isnull=True)
+    rows = [
+        {
+            "id": f"sample {sample.pk}",
+            "prompt": prompts.messages_of(sample),
+            "chosen": _answer(sample.output),
+            "rejected": _answer(sample.rejected_output),
+        }
+        for sample in found.exclude(output="").exclude(rejected_output="").order_by("pk").iterator(chunk_size=1000)
+    ]
+    if not rows:
+        raise Unprepared("no_replay", "No sample of the snapshot's sources has a rejected output: set replay to 0, or import such samples.")
+    return rows
+
+
+def unpaired(snapshot: Snapshot) -> Rows:
+    """Single answers as good or bad: of each preference both sides, and both of the pairs that raters found unacceptable on both."""
+    for row in snapshots.training_rows(snapshot, Split.TRAIN):
+        for side, label in (("chosen", True), ("rejected", False)):
+            yield {"id": f"{row['pair_id']} {side}", "prompt": row["prompt"], "completion": row[side], "label": label}
+    for row in snapshots.unacceptable_rows(snapshot, Split.TRAIN):
+        yield {"id": row["id"], "prompt": row["prompt"], "completion": row["completion"], "label": False}
 
 
 def halved(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,25 @@ def test_dpo_starts_at_ln_2_and_streams_every_step(dpo: Done) -> None:
     assert phases[0] == "preparing"
     assert "training" in phases
     assert phases[-1] == "saving"
+
+
+def test_kto_learns_from_single_answers_which_are_wanted(run_here: Run, sft: Done) -> None:
+    rows = [
+        {"id": f"{row['id']} {side}", "prompt": row["prompt"], "completion": row[side], "label": side == "chosen"}
+        for row in pairs(12) for side in ("chosen", "rejected")
+    ]  # fmt: skip
+    params = {"learning_rate": 5e-3, "epochs": 2, "batch_size": 4, "lora": {"r": 4, "alpha": 8}, "checkpoint_steps": 6}
+    done = run_here("kto", params, {"policy": sft.model}, {"kto.jsonl": rows})
+    assert (done.metrics["answers"], done.metrics["wanted"], done.metrics["steps"]) == (24, 12, 12)
+    margins = [event["value"] for event in done.events if event["type"] == "metric" and event["name"] == "rewards/margins"]
+    assert margins[0] == pytest.approx(0, abs=1e-5)
+    assert margins[-1] > 0.05
+    visited = [json.loads(line)["ids"] for line in (done.folder / "order.jsonl").read_text().splitlines()]
+    assert sorted(chain(*visited[:6])) == sorted(row["id"] for row in rows)
+    assert sorted(path.name for path in (done.folder / "checkpoints").iterdir()) == ["ckpt-12", "ckpt-6"]
+    weighted = [rows[0] | {"weight": 2.0}, *rows[1:]]
+    refused = run_here("kto", params, {"policy": sft.model}, {"kto.jsonl": weighted}).result["error"]
+    assert (refused["code"], refused["message"][:33]) == ("bad_input", "inputs/kto.jsonl line 1: weight w")
 
 
 def test_dpo_of_all_weights_starts_at_ln_2_too(run_here: Run, sft: Done) -> None:

@@ -18,8 +18,8 @@ from tests.engine.conftest import Done
 
 pytestmark = pytest.mark.engine
 LORA = {
-    "learning_rate": 5e-3, "epochs": 2, "batch_size": 2, "gradient_accumulation": 2, "lora": {"r": 4, "alpha": 8}, "targets": "soft",
-    "nll_weight": 0.1, "checkpoint_steps": 1, "watch_tokens": 4, "schedule": "cosine", "warmup_steps": 1,
+    "learning_rate": 5e-3, "epochs": 2, "batch_size": 2, "gradient_accumulation": 2, "lora": {"r": 4, "alpha": 8, "dropout": 0.1},
+    "targets": "soft", "nll_weight": 0.1, "checkpoint_steps": 1, "watch_tokens": 4, "schedule": "cosine", "warmup_steps": 1,
 }  # fmt: skip
 STEPS = 6  # twelve pairs, two rounds, four pairs a step
 SIGKILL = -9

@@ -54,7 +54,7 @@ def test_what_the_engine_gets_is_the_train_and_the_validation_split_and_nothing_
     rows = {name: [json.loads(line) for line in (folder / "inputs" / f"{name}.jsonl").open()] for name in ("train", "validation")}
     assert len(rows["train"]) == frozen.counts["used"][Split.TRAIN]
     assert len(rows["validation"]) == frozen.counts["used"][Split.VALIDATION]
-    assert set(rows["train"][0]) == {"prompt", "chosen", "rejected"}
+    assert set(rows["train"][0]) == {"id", "prompt", "chosen", "rejected", "p_chosen"}
     held_out = {json.dumps(row["prompt"]) for row in specs.held_out_pairs(frozen, labels="raters")}
     trained = {json.dumps(row["prompt"]) for part in rows.values() for row in part}
     assert held_out

@@ -18,7 +18,7 @@ from torch.nn import functional
 from trl import DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
-from training.engine import buckets, references
+from training.engine import buckets, references, sharing
 from training.engine.attempt import Attempt
 from training.engine.errors import ReferenceMismatch
 from training.engine.trainer import Kept, linked
@@ -26,18 +26,23 @@ from training.engine.trainer import Kept, linked
 LN2 = math.log(2)
 # How far the first loss may be from ln 2: rounding in the reference's batches, which are not the policy's.
 TOLERANCE = {"float32": 1e-3, "bfloat16": 2e-2}
+OURS = ("row", "p_chosen", "weight")
 Tokenised = dict[str, Any]  # prompt_ids, chosen_ids, rejected_ids, row, p_chosen, weight
 
 
 @dataclass
 class Collator(DataCollatorForPreference):
-    """TRL's batch, and with it each pair's row number, probability and weight."""
+    """TRL's batch, and with it each pair's row number, probability and weight; with ``share``, the shared rows too."""
+
+    share: bool = False
 
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
         made: dict[str, Any] = super().torch_call(examples)
         made["row"] = torch.tensor([example["row"] for example in examples])
         for name in ("p_chosen", "weight"):
             made[name] = torch.tensor([example[name] for example in examples], dtype=torch.float32)
+        if self.share:
+            made |= sharing.lay_out(examples, pad=self.pad_token_id, width=made["input_ids"].shape[1])
         return made
 
 
@@ -98,17 +103,26 @@ class PreferenceTrainer(Kept, DPOTrainer):
         return dataset.add_column("ref_chosen_logps", list(chosen)).add_column("ref_rejected_logps", list(rejected))
 
     def _reference(self, inputs: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-        model_inputs = {name: value for name, value in inputs.items() if name not in ("row", "p_chosen", "weight")}
-        chosen, rejected = self.compute_ref_log_probs(self.ref_model or self.model, model_inputs)
+        plain = {name: value for name, value in inputs.items() if name not in (*OURS, *sharing.FIELDS)}
+        chosen, rejected = self.compute_ref_log_probs(self._as_shared(self.ref_model or self.model, inputs), plain)
         return chosen, rejected
+
+    def _as_shared(self, model: Any, inputs: Mapping[str, Any]) -> Any:
+        """The model, or in its place one that reads the batch's prompts once."""
+        if sharing.FIELDS[0] not in inputs:
+            return model
+        fields = {name: inputs[name] for name in sharing.FIELDS}
+        return sharing.Shared(model, fields, self.model.config._attn_implementation, self.model.dtype)
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
         inputs = dict(inputs)
-        row, p_chosen, weight = (inputs.pop(name) for name in ("row", "p_chosen", "weight"))
         if "ref_chosen_logps" not in inputs:
             inputs["ref_chosen_logps"], inputs["ref_rejected_logps"] = self._reference(inputs)
+        row, p_chosen, weight = (inputs.pop(name) for name in OURS)
         self.note(row, int(inputs["attention_mask"].sum()))
-        seen = _Seen(model)
+        seen = _Seen(self._as_shared(model, inputs))
+        for name in sharing.FIELDS:
+            inputs.pop(name, None)
         loss = super()._compute_loss(seen, inputs, return_outputs)
         chosen, rejected = seen.log_probs.sum(dim=1).chunk(2)
         delta = (chosen - inputs["ref_chosen_logps"]) - (rejected - inputs["ref_rejected_logps"])

@@ -391,6 +391,46 @@ class Endpoint:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Kto(Watched):
+    """Kahneman-Tversky optimisation (arXiv 2402.01306) by TRL, on ``inputs/kto.jsonl``; rows {"prompt", "completion", "label"}: single
+    answers, wanted or not, so that a pair whose both sides are unacceptable teaches too.
+
+    ``desirable_weight`` and ``undesirable_weight`` weigh the two losses; the paper keeps the ratio of weight times count between 1 and 4/3.
+    ``batch_size`` is at least 2: the divergence is estimated from a batch's answers set against each other's prompts.
+    """
+
+    learning_rate: float
+    beta: float = 0.1
+    epochs: float = 1.0
+    max_steps: int | None = None
+    batch_size: int = 8
+    gradient_accumulation: int = 1
+    max_length: int | None = None
+    lora: Lora | None = field(default_factory=Lora)
+    loss: Literal["kto", "apo_zero_unpaired"] = "kto"
+    desirable_weight: float = 1.0
+    undesirable_weight: float = 1.0
+    warmup_share: float = 0.0
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    weight_decay: float = 0.0
+    gradient_checkpointing: bool = False
+    minimum_pairs: int = 8
+    length_window: int = 1
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+    def problem(self) -> tuple[str, str] | None:
+        if self.weight_decay < 0:
+            return "weight_decay", "must not be negative"
+        if self.batch_size < 2:
+            return "batch_size", "must be at least 2"
+        wrong = self.watch_problem() or _share(self, "warmup_share")
+        return wrong or _positive(
+            self, "learning_rate", "beta", "epochs", "max_steps", "gradient_accumulation", "max_length", "desirable_weight",
+            "undesirable_weight", "minimum_pairs", "length_window",
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
 class Generate:
     """Completions of ``inputs/prompts.jsonl`` ({"id", "messages"}); ``temperature`` 0 is greedy, ``n`` a prompt.
 
@@ -449,22 +489,23 @@ class Evaluate:
 
 
 Merge = Slerp | BreadcrumbsTies
-Params = BuildBase | Pretrain | Pit | Slerp | BreadcrumbsTies | Sft | Dpo | Generate | Evaluate
-Kind = Literal["build-base", "pretrain", "pit", "merge", "sft", "dpo", "generate", "evaluate"]
+Params = BuildBase | Pretrain | Pit | Slerp | BreadcrumbsTies | Sft | Dpo | Kto | Generate | Evaluate
+Kind = Literal["build-base", "pretrain", "pit", "merge", "sft", "dpo", "kto", "generate", "evaluate"]
 
 PARAMS: dict[str, type[Any]] = {
-    "build-base": BuildBase, "pretrain": Pretrain, "pit": Pit, "sft": Sft, "dpo": Dpo, "generate": Generate,
+    "build-base": BuildBase, "pretrain": Pretrain, "pit": Pit, "sft": Sft, "dpo": Dpo, "kto": Kto, "generate": Generate,
     "evaluate": Evaluate,
 }  # fmt: skip
 MERGES: dict[str, type[Any]] = {"slerp": Slerp, "breadcrumbs_ties": BreadcrumbsTies}
-KINDS: tuple[str, ...] = ("build-base", "pretrain", "pit", "merge", "sft", "dpo", "generate", "evaluate")
-MAKES_MODEL = frozenset({"build-base", "pretrain", "pit", "merge", "sft", "dpo"})
+KINDS: tuple[str, ...] = ("build-base", "pretrain", "pit", "merge", "sft", "dpo", "kto", "generate", "evaluate")
+MAKES_MODEL = frozenset({"build-base", "pretrain", "pit", "merge", "sft", "dpo", "kto"})
 MODELS: dict[str, tuple[frozenset[str], frozenset[str]]] = {  # kind → references needed, references allowed besides
     "build-base": (frozenset(), frozenset()),
     "pretrain": (frozenset({"policy"}), frozenset()),
     "pit": (frozenset({"policy"}), frozenset()),
     "sft": (frozenset({"policy"}), frozenset()),
     "dpo": (frozenset({"policy"}), frozenset()),
+    "kto": (frozenset({"policy"}), frozenset()),
     "generate": (frozenset({"policy"}), frozenset()),
     "evaluate": (frozenset({"policy"}), frozenset({"reference"})),
 }

@@ -6,19 +6,17 @@ a clinician's text would become one, and a pair that is too long would be cut or
 
 from __future__ import annotations
 
-import shutil
 import time
 from typing import Any
 
 import datasets
 import torch
 import transformers
-from peft import LoraConfig
 from trl import DPOConfig
 
-from training.engine import buckets, models, tokens
+from training.engine import adapting, buckets, models, tokens
 from training.engine.attempt import Attempt, Outcome
-from training.engine.errors import InputError, TooFewPairs, TooLong
+from training.engine.errors import InputError, SpecError, TooFewPairs, TooLong
 from training.engine.preferences import Collator, PreferenceTrainer, ReferenceStore, Tokenised, length
 from training.engine.spec import Dpo
 from training.engine.trainer import Course
@@ -58,15 +56,7 @@ def run(attempt: Attempt) -> Outcome:
     if attempt.spec.probe:
         return Outcome(trainer.probed(startup))
     metrics = _metrics(attempt, trainer, pairs=len(pairs), replayed=len(replayed), held=len(held), limit=limit)
-    attempt.check()
-    attempt.events.progress("saving", 0, 1)
-    trained = trainer.model
-    if params.lora is not None:
-        trained.save_pretrained(attempt.folder / "output_adapter")
-        trained = trained.merge_and_unload()
-    shutil.rmtree(trainer.args.output_dir, ignore_errors=True)  # the trainer's own folder; nothing is kept in it
-    models.save(_clean(trained, attempt), tokenizer, attempt.output)
-    models.copy_tokenizer(attempt.source("policy"), attempt.output)
+    adapting.save(attempt, trainer, tokenizer, lora=params.lora is not None)
     return Outcome(metrics, model=True)
 
 
@@ -76,6 +66,9 @@ def build(
     """The trainer, its reference log-probabilities computed or found. The last ``replay_rows`` of ``train`` are the replay pool."""
     seed, switch, lora = attempt.spec.seed, models.switch_of(model), params.lora
     lengths = list(map(length, train))
+    window = getattr(model.config, "sliding_window", None)
+    if params.shared_prefix and window is not None and window < max(lengths):
+        raise SpecError("params.shared_prefix", f"the model's attention reaches back {window} tokens, and a pair has {max(lengths)}")
     plan = buckets.plan(
         lengths, batch_size=params.batch_size, seed=seed, epochs=params.epochs, switch=switch, window=params.length_window,
         batches=params.max_steps and params.max_steps * params.gradient_accumulation, replay=params.replay, replay_rows=replay_rows,
@@ -97,7 +90,8 @@ def build(
         gradient_accumulation_steps=params.gradient_accumulation, max_length=None,
         warmup_steps=round(params.warmup_share * steps) or params.warmup_steps, lr_scheduler_type=params.schedule,
         weight_decay=params.weight_decay, logging_steps=1, logging_nan_inf_filter=False, save_strategy="no", eval_strategy="no",
-        activation_checkpointing=params.gradient_checkpointing, report_to=[], disable_tqdm=True, remove_unused_columns=False,
+        activation_checkpointing=params.gradient_checkpointing, report_to=[], disable_tqdm=True,
+        disable_dropout=not (lora and lora.dropout), remove_unused_columns=False,
         loss_type=[params.loss, "sft"] if params.nll_weight else [params.loss], label_smoothing=params.label_smoothing,
         loss_weights=[1.0, params.nll_weight] if params.nll_weight else None, ld_alpha=params.ld_alpha,
         dataloader_num_workers=0, dataloader_pin_memory=False, precompute_ref_log_probs=stored,
@@ -106,19 +100,20 @@ def build(
     if lora is None and not stored:
         reference, _ = models.load(attempt.spec.models["policy"])
     attempt.check()
-    return PreferenceTrainer(
+    trainer = PreferenceTrainer(
         attempt=attempt, course=course, watched=params, soft=soft, rows={"train": train, "eval": held},
         watchdog=Watchdog(
             beta=params.beta, collapse_steps=params.collapse_steps, margin_limit=params.margin_limit, falling_limit=params.falling_limit
         ),
         store=ReferenceStore(attempt, attempt.source("policy"), dtype=params.dtype, switch=switch) if stored else None,
-        model=model, ref_model=reference, args=config, data_collator=Collator(pad_token_id=tokenizer.pad_token_id),
+        model=model, ref_model=reference, args=config,
+        data_collator=Collator(pad_token_id=tokenizer.pad_token_id, share=params.shared_prefix),
         train_dataset=datasets.Dataset.from_list(train), eval_dataset=datasets.Dataset.from_list(held) if held else None,
         processing_class=tokenizer,
-        peft_config=lora and LoraConfig(
-            r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules="all-linear", task_type="CAUSAL_LM"
-        ),
+        peft_config=adapting.lora_config(lora),
     )  # fmt: skip
+    adapting.only_adapter_dropout(trainer)
+    return trainer
 
 
 def _metrics(attempt: Attempt, trainer: PreferenceTrainer, *, pairs: int, replayed: int, held: int, limit: int) -> dict[str, Any]:
@@ -170,12 +165,3 @@ def _refuse_long(rows: list[Tokenised], limit: int, name: str) -> None:
     for number, row in enumerate(rows, start=1):
         if length(row) > limit:
             raise TooLong(f"pair {number} of {name} has {length(row)} tokens, the limit is {limit}; nothing is cut silently")
-
-
-def _clean(trained: Any, attempt: Attempt) -> Any:
-    """The trained weights in a model that TRL has not patched, ready to save."""
-    fresh, _ = models.load(attempt.spec.models["policy"])
-    models.untie(fresh)
-    weights = trained.state_dict()
-    fresh.load_state_dict({name: weights[name] for name in fresh.state_dict()})
-    return fresh

@@ -8,16 +8,14 @@ from typing import Any
 
 import pytest
 
+from benchmarks import random_phi
 from training.engine import footprint
 from training.engine.footprint import Plan
 
 pytestmark = pytest.mark.engine
 
-# Phi-3.5-mini-instruct, as its own configuration gives it (model card; longrope factors are no sizes).
-PHI_35_MINI: dict[str, Any] = {
-    "model_type": "phi3", "vocab_size": 32064, "hidden_size": 3072, "intermediate_size": 8192, "num_hidden_layers": 32,
-    "num_attention_heads": 32, "num_key_value_heads": 32, "max_position_embeddings": 131072, "tie_word_embeddings": False,
-}  # fmt: skip
+# Phi-3.5-mini-instruct, as its model card gives it.
+PHI_35_MINI: dict[str, Any] = {"model_type": "phi3", **random_phi.SIZES}
 SMALL: dict[str, Any] = {
     "vocab_size": 512, "hidden_size": 256, "intermediate_size": 640, "num_hidden_layers": 2, "num_attention_heads": 8,
     "num_key_value_heads": 2, "max_position_embeddings": 4096, "tie_word_embeddings": False, "pad_token_id": 0, "eos_token_id": 1,
@@ -53,26 +51,35 @@ def test_parameters_are_counted_exactly(kind: str, change: dict[str, Any], tmp_p
 
 @pytest.mark.parametrize("kind", footprint.KNOWN)
 @pytest.mark.parametrize("lora_r", [None, 16])
-@pytest.mark.parametrize("held", ["float32", "bfloat16"])
-def test_a_layer_keeps_what_the_formula_says(kind: str, lora_r: int | None, held: str) -> None:
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_layer_keeps_what_the_formula_says(kind: str, lora_r: int | None, dtype: str) -> None:
     """Two layers' saved tensors less one layer's, to the byte."""
-    one, two = (_saved(SMALL | {"model_type": kind, "num_hidden_layers": layers}, lora_r, held) for layers in (1, 2))
-    formula = footprint._layer_bytes(footprint.shape(SMALL | {"model_type": kind}), lora_r=lora_r, held=held)
+    one, two = (_saved(SMALL | {"model_type": kind, "num_hidden_layers": layers}, lora_r, dtype) for layers in (1, 2))
+    formula = footprint._layer_bytes(footprint.shape(SMALL | {"model_type": kind}), lora_r=lora_r, dtype=dtype)
     # Weights of an adapter are held once, not once a position.
-    assert (two - one) / (2 * 128) == formula
+    assert (two - one) / (2 * 96) == formula
 
 
-def _saved(config: dict[str, Any], lora_r: int | None, held: str) -> int:
-    """Bytes that autograd saves in one forward pass over two sequences of 128 tokens, parameters not counted."""
+def _saved(config: dict[str, Any], lora_r: int | None, dtype: str) -> int:
+    """Bytes that autograd saves in one forward pass over two sequences of 96 tokens, weights not counted: frozen ones in ``dtype``,
+    or trained ones computed with in it."""
     import torch
     from peft import LoraConfig, get_peft_model
 
-    model = model_of(config).to(getattr(torch, held))
+    model = model_of(config)
     inner = model.model
     if lora_r:
+        model = model.to(getattr(torch, dtype))
         model = get_peft_model(model, LoraConfig(r=lora_r, target_modules="all-linear", task_type="CAUSAL_LM"))
         model.enable_input_require_grads()
     parameters = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    # Copies of weights, which autocast makes, are counted with the weights.
+    shapes = {
+        shape
+        for parameter in inner.parameters()
+        if parameter.dim() == 2
+        for shape in (tuple(parameter.shape), tuple(parameter.shape[::-1]))
+    }
     kept, seen = [], {}
 
     def pack(tensor: Any) -> Any:
@@ -80,9 +87,11 @@ def _saved(config: dict[str, Any], lora_r: int | None, held: str) -> int:
         seen[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        inner(input_ids=torch.zeros((2, 128), dtype=torch.long))
-    return sum(size for address, size in seen.items() if address not in parameters)
+    narrow = torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16" and not lora_r)
+    with narrow, torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        inner(input_ids=torch.zeros((2, 96), dtype=torch.long))
+    cast = {tensor.untyped_storage().data_ptr() for tensor in kept if tensor.dim() == 2 and tuple(tensor.shape) in shapes}
+    return sum(size for address, size in seen.items() if address not in parameters | cast)
 
 
 def test_an_adapter_is_counted_exactly() -> None:
@@ -103,7 +112,7 @@ def test_what_it_takes_to_train_phi_35_mini() -> None:
     assert state["weights"] == state["gradients"] == state["reference"] == 4 * 3_821_079_552
     assert state["optimizer"] == 8 * 3_821_079_552
     assert full.checkpoint == 12 * 3_821_079_552  # weights and both moments: 45.9 GB
-    lora = footprint.of(PHI_35_MINI, Plan(**pair, lora_r=16, reference="live", device="cuda"))
+    lora = footprint.of(PHI_35_MINI, Plan(**pair, lora_r=16, dtype="bfloat16", reference="live", device="cuda"))
     state = {part.name: part.bytes for part in lora.parts}
     # r·(in + out) of the four linear maps of 32 layers.
     assert lora.trained == 32 * 16 * ((3072 + 9216) + (3072 + 3072) + (3072 + 16384) + (8192 + 3072)) == 25_165_824

@@ -8,10 +8,11 @@ the longest, n = S·T positions alive at once.
 - what is trained is float32: an adapter's own 4 bytes a parameter, gradients 4, AdamW's two moments 8. So full training in float32
   takes 16·N before any activation
 - activations: what autograd keeps of a layer, see ``_layer_bytes``. No T² term, because attention is PyTorch's fused kind. With gradient
-  checkpointing a layer keeps its input alone (a·h a position), and one layer at a time is computed again
+  checkpointing a layer keeps its input alone (a·h a position), and one layer at a time is computed again. Besides, the backward pass
+  holds a layer's worth for a moment (assumed; on a CPU four, measured)
 - logits: three float32 copies (values, probabilities, gradient) of V numbers for every position with a label
-- the process itself (Python and the libraries), measured; on a GPU its context, assumed; and a tenth of the activations for what
-  allocators waste, assumed
+- the process itself (Python and the libraries), measured, or on a GPU its context, assumed; and a tenth of the activations for what
+  allocators waste (assumed)
 
 Compute: 2·N flops a position forwards, 4·N backwards (2·N where the weights are frozen), 2·N for a checkpointed layer's second forward,
 2·N for a live reference; attention's T² part is left out (Kaplan et al., arXiv 2001.08361, 2.1).
@@ -28,6 +29,9 @@ KNOWN = ("phi3", "llama", "qwen2", "mistral")
 # Resident memory of a child that has imported torch, transformers, TRL and datasets and loaded a model of a few megabytes; measured here.
 PROCESS_BYTES = 800 * 2**20
 CUDA_CONTEXT_BYTES = 700 * 2**20
+# Layers' worth of activations besides those kept: what a backward pass holds for a moment and, on a CPU, what glibc does not give back.
+# Measured there: a run of one layer of Phi-3.5's width took 5.1 GB with 633 tokens a sequence and 6.6 GB with 933; these give 5.2 and 6.8.
+BESIDES = {"cpu": 4, "cuda": 1}
 WASTE = 0.1
 # Checkpoints that lie side by side while a new one is written: the two kept, and the one being written.
 CHECKPOINTS = 3
@@ -101,16 +105,12 @@ def shape(config: Mapping[str, Any]) -> Shape:
     )  # fmt: skip
 
 
-def dtype(*, lora: bool, device: Device) -> Literal["float32", "bfloat16"]:
-    """In what the weights are held: frozen ones in bfloat16 on a GPU; trained ones in float32, because an AdamW step at these
-    learning rates is smaller than the distance between two bfloat16 numbers."""
-    return "bfloat16" if lora and device == "cuda" else "float32"
-
-
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """What matters of a run. ``sequences`` is S, those of a batch (a pair counts twice); ``tokens`` is T, prompt included.
 
+    ``dtype`` bfloat16 holds frozen weights in it; trained ones stay float32 (an AdamW step at these learning rates is smaller than the
+    distance between two bfloat16 numbers) and are computed with in it.
     ``shared_prefix`` encodes a pair's prompt once: n = batch pairs · (P + 2·(T − P)) in place of 2·T each.
     """
 
@@ -118,11 +118,17 @@ class Plan:
     tokens: int
     prompt: int = 0
     lora_r: int | None = None
+    dtype: Literal["float32", "bfloat16"] = "float32"
     gradient_checkpointing: bool = False
     reference: Literal["none", "stored", "live"] = "none"
     shared_prefix: bool = False
     device: Device = "cpu"
     processes: int = 1
+
+    @property
+    def held(self) -> Literal["float32", "bfloat16"]:
+        """In what the weights are held."""
+        return self.dtype if self.lora_r else "float32"
 
     @property
     def positions(self) -> int:
@@ -184,8 +190,7 @@ def of(config: Mapping[str, Any], plan: Plan) -> Footprint:
     found = shape(config)
     total = found.parameters()
     trained = found.adapter(plan.lora_r) if plan.lora_r else total
-    held = dtype(lora=bool(plan.lora_r), device=plan.device)
-    wide = 2 if held == "bfloat16" else 4
+    wide = 2 if plan.held == "bfloat16" else 4
     parts = [Part("weights", wide * total, f"{wide} B × {_count(total)}")]
     if plan.lora_r:
         parts.append(Part("adapter", 4 * trained, f"4 B × {_count(trained)}"))
@@ -193,29 +198,33 @@ def of(config: Mapping[str, Any], plan: Plan) -> Footprint:
         Part("gradients", 4 * trained, f"4 B × {_count(trained)}"),
         Part("optimizer", 8 * trained, f"8 B × {_count(trained)}"),
     ]
+    if plan.dtype != plan.held:
+        # What is computed in bfloat16 needs a copy of the weights in it, which the backward pass keeps.
+        parts.append(Part("weights in bfloat16", 2 * total, f"2 B × {_count(total)}"))
     # An adapter that is switched off is its own reference.
     if plan.reference == "live" and not plan.lora_r:
         parts.append(Part("reference", wide * total, f"{wide} B × {_count(total)}"))
-    n, layer = plan.positions, _layer_bytes(found, lora_r=plan.lora_r, held=held)
+    n, layer = plan.positions, _layer_bytes(found, lora_r=plan.lora_r, dtype=plan.dtype)
+    besides = BESIDES[plan.device]
     if plan.gradient_checkpointing:
-        kept = n * (found.layers * wide * found.hidden + layer)
-        how = f"{_count(n)} positions × ({found.layers} layers × {wide * found.hidden} B + one layer's {_count(layer)}B)"
+        kept = n * (found.layers * wide * found.hidden + besides * layer)
+        how = f"{_count(n)} positions × ({found.layers} layers × {wide * found.hidden} B + {besides} × {_count(layer)}B)"
     else:
-        kept = n * (found.layers + 1) * layer
-        how = f"{_count(n)} positions × ({found.layers} + 1) layers × {_count(layer)}B"
+        kept = n * (found.layers + besides) * layer
+        how = f"{_count(n)} positions × ({found.layers} + {besides}) layers × {_count(layer)}B"
     parts.append(Part("activations", kept, how))
     parts.append(Part("logits", 12 * plan.labelled * found.vocabulary, f"12 B × {_count(plan.labelled)} labels × {found.vocabulary}"))
     fixed = CUDA_CONTEXT_BYTES if plan.device == "cuda" else PROCESS_BYTES
-    parts.append(Part("process and waste", fixed + int(WASTE * kept), f"{_count(fixed)}B + a tenth of the activations"))
+    parts.append(Part("process and waste", fixed + int(WASTE * kept), f"{_count(fixed)}B + {WASTE:g} × activations"))
     # The finished model is put together in float32 on the host while the trained one is still there.
     whole = 4 * total
     return Footprint(
-        parameters=total, trained=trained, dtype=held, parts=tuple(parts), host=PROCESS_BYTES + whole + (wide * total),
+        parameters=total, trained=trained, dtype=plan.held, parts=tuple(parts), host=PROCESS_BYTES + whole + (wide * total),
         checkpoint=12 * trained, output=4 * (total + found.tied * found.vocabulary * found.hidden), plan=plan,
     )  # fmt: skip
 
 
-def _layer_bytes(found: Shape, *, lora_r: int | None, held: str) -> int:
+def _layer_bytes(found: Shape, *, lora_r: int | None, dtype: str) -> int:
     """Bytes a position that autograd keeps of one layer.
 
     Each norm keeps its input in float32 (2h), and its normalised value where its weight is trained (2h). The linear maps keep their
@@ -224,14 +233,15 @@ def _layer_bytes(found: Shape, *, lora_r: int | None, held: str) -> int:
     value and the activated gate (3I). Read from what transformers 5.23's models save, and equal to it (tests/engine/test_footprint.py).
     """
     h, i, q, k = found.hidden, found.intermediate, found.query, found.key
-    narrow = 2 if held == "bfloat16" else 4
+    narrow = 2 if dtype == "bfloat16" else 4
+    wide = [wide for wide, _ in found.linears()]
+    # In float32 the maps of one input share it; to bfloat16, or back for an adapter, it is copied for each.
+    shared = 2 * h + q + i if narrow == 4 else sum(wide)
     if lora_r is None:
-        inputs, normalised = narrow * (2 * h + q + i), narrow * 2 * h
+        # Trained weights are float32, and so is what flows between the layers, whatever is computed in bfloat16.
+        inputs, normalised = narrow * shared, 4 * 2 * h
     else:
-        wide = [wide for wide, _ in found.linears()]
-        # In float32 the adapters of one input share it; a bfloat16 input is copied to float32 for each.
-        inputs = 4 * (sum(wide) if narrow == 2 else 2 * h + q + i) + 4 * lora_r * len(wide)
-        normalised = 0
+        inputs, normalised = 4 * (shared + lora_r * len(wide)), 0
     # Attention's result is the output map's input, where no copy of it is made. Phi-3 always makes one.
     result = narrow * q if found.kind == "phi3" or (lora_r and narrow == 2) else 0
     return 4 * 2 * h + normalised + inputs + narrow * (q + 2 * k + 3 * i) + result + 4 * found.heads + 8
@@ -264,8 +274,9 @@ def of_params(
         config,
         Plan(
             sequences=(2 if pairs else 1) * int(params.batch_size), tokens=tokens, prompt=prompt, lora_r=lora.r if lora else None,
-            gradient_checkpointing=bool(getattr(params, "gradient_checkpointing", False)), reference="live" if pairs else "none",
-            device=device, processes=processes,
+            gradient_checkpointing=bool(getattr(params, "gradient_checkpointing", False)),
+            reference=getattr(params, "reference", "live" if pairs else "none"), dtype=getattr(params, "dtype", "float32"),
+            shared_prefix=bool(getattr(params, "shared_prefix", False)), device=device, processes=processes,
         ),
     )  # fmt: skip
 

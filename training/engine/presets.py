@@ -13,7 +13,7 @@ DPO: dict[str, dict[str, Any]] = {
     "clinic": {
         "beta": 0.1, "learning_rate": 1e-5, "epochs": 1.0, "batch_size": 1, "gradient_accumulation": 16,
         "lora": {"r": 16, "alpha": 32, "dropout": 0.05}, "warmup_share": 0.05, "schedule": "cosine", "targets": "soft", "nll_weight": 0.1,
-        "gradient_checkpointing": True, "length_window": 8, "early_stop": 2,
+        "gradient_checkpointing": True, "length_window": 8, "early_stop": 2, "dtype": "bfloat16",
     },
     "test": {
         "beta": 0.1, "learning_rate": 1e-3, "max_steps": 6, "batch_size": 4, "lora": {"r": 4, "alpha": 8, "dropout": 0.0},

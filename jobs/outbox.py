@@ -2,13 +2,14 @@
 ringing it is a hint to the broker that may fail, be lost or come twice."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from celery import current_app
 from django.db import transaction
 from django.db.models import F, QuerySet
-from kombu.exceptions import KombuError
+from kombu.exceptions import ChannelError, KombuError, OperationalError
 
 from jobs.clock import Clock
 from jobs.models import Job, Outbox
@@ -36,13 +37,22 @@ def _try(bells: list[int]) -> None:
         log.warning("The broker did not take %d bells (%s); the sweeper will ring them.", len(bells), type(error).__name__)
 
 
-def impatient(seconds: float) -> dict[str, Any]:
-    """Options of a broker's connection that gives up after so many seconds, and at once when it is refused.
+@contextmanager
+def connect_to_broker(*, patience: float) -> Iterator[Any]:
+    """A connection to the broker that gives up after `patience` seconds, and at once when it is refused.
 
-    Left alone, redis-py tries a silent broker three times more, and kombu sleeps two seconds after a refusal.
+    Left alone, redis-py tries a silent broker three times more, and kombu sleeps two seconds after a refusal. Raises OSError or
+    KombuError: what the broker's own library raises in mid-conversation is turned into the latter.
     """
-    timeouts = {"socket_timeout": seconds, "socket_connect_timeout": seconds, "retry_on_timeout": False, "max_retries": 0}
-    return {"connect_timeout": seconds, "transport_options": timeouts}
+    timeouts = {"socket_timeout": patience, "socket_connect_timeout": patience, "retry_on_timeout": False, "max_retries": 0}
+    connection = current_app.connection_for_write(connect_timeout=patience, transport_options=timeouts)
+    try:
+        with connection:
+            yield connection
+    except (KombuError, ChannelError):
+        raise
+    except (*connection.connection_errors, *connection.channel_errors) as away:
+        raise OperationalError(type(away).__name__) from away
 
 
 def publish(bells: QuerySet[Outbox], *, limit: int = 200, patience: float = PATIENTLY) -> int:
@@ -53,7 +63,7 @@ def publish(bells: QuerySet[Outbox], *, limit: int = 200, patience: float = PATI
     waiting = list(bells.filter(published_at__isnull=True).order_by("pk").values_list("pk", "job_id", "job__queue")[:limit])
     if not waiting:
         return 0
-    with current_app.connection_for_write(**impatient(patience)) as broker:
+    with connect_to_broker(patience=patience) as broker:
         for bell, job, queue in waiting:
             Outbox.objects.filter(pk=bell).update(tries=F("tries") + 1)
             # By name: the task's module imports the runner, which imports this one. Its arguments are logged: ids only.

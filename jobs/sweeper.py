@@ -4,9 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
-from celery import current_app
 from django.db import InterfaceError, OperationalError, connection
 from django.db.models import Count, Exists, OuterRef
 from kombu.exceptions import ChannelError, KombuError
@@ -73,8 +71,8 @@ def ring_again(*, older_than: float = RING_AGAIN_SECONDS) -> int:
 def _messages(queue: str) -> int:
     """How many messages wait in the broker; 0 when it cannot say."""
     try:
-        with current_app.connection_for_write(**outbox.impatient(outbox.PATIENTLY)) as broker:
-            channel: Any = broker.default_channel
+        with outbox.connect_to_broker(patience=outbox.PATIENTLY) as broker:
+            channel = broker.default_channel
             return int(channel.queue_declare(queue=queue, passive=True).message_count)
     except (OSError, KombuError, ChannelError):
         return 0

@@ -10,6 +10,8 @@ import pytest
 from celery import current_app
 from django.core.management import call_command
 from django.db import connection, connections
+from kombu.transport.redis import Channel as RedisChannel
+from redis.exceptions import ConnectionError as RedisHungUp
 
 from accounts.models import User
 from jobs import claims, pulses, submissions, sweeper
@@ -121,6 +123,24 @@ def test_bells_the_broker_did_not_take_are_published_later(runner: str, dan: Use
         ask(dan)
         assert swept()["published"] == 0
     assert swept()["published"] == 1
+    assert Outbox.objects.filter(published_at__isnull=True).count() == 0
+
+
+@pytest.mark.parametrize("call", ["_has_queue", "_put"])
+def test_a_broker_that_hangs_up_in_mid_answer_does_not_end_the_sweeper(
+    runner: str, dan: User, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """redis-py says so in exceptions of its own, which kombu hands on: they once ended the sweeper's process."""
+
+    def hang_up(*args: object, **kwargs: object) -> None:
+        raise RedisHungUp("Connection closed by server.")
+
+    with monkeypatch.context() as down:
+        down.setattr(RedisChannel, call, hang_up)
+        ask(dan)
+        assert sweeper.ring_again(older_than=0) == 1
+        assert swept() is not None
+    swept()
     assert Outbox.objects.filter(published_at__isnull=True).count() == 0
 
 

@@ -9,6 +9,7 @@ ADVICE = {
     "predecessor_failed": "Look at the job it needed, remove that cause, and ask for the work again.",
     "unknown_kind": "The worker runs another version of Rounds than this page. Restart the worker, and ask again.",
     "internal_error": "Read the log below and the worker's log. The place named above is where to look.",
+    "io_error": "The disk, or the network it is reached by, failed. It is tried again by itself; if it comes again, look at the disk.",
     "disk_full": "Free some space on the disk of the data folder. It is tried again by itself.",
     "out_of_memory": "Ask for smaller batches or shorter texts, or use a machine with more memory.",
 }

@@ -121,3 +121,11 @@ def test_a_result_for_want_of_room_says_how_much(tmp_path: Path) -> None:
     assert "no room left:" in problem.message
     failure = attempts._failure(DiskFull(2200, 100, tmp_path), kind="dpo", started=0.0)
     assert json.loads(json.dumps(failure))["error"]["need_bytes"] == 2200
+
+
+def test_a_disk_that_fails_is_tried_again(tmp_path: Path) -> None:
+    """What was saved before is whole, and a network's file system may be back by then. Any other fault of files is ours."""
+    told = attempts._known(OSError(errno.EIO, "Input/output error", "/secret/name"), tmp_path)
+    assert (told.code, told.message, told.retryable) == ("io_error", "Input/output error", True)
+    told = attempts._known(OSError(errno.EACCES, "Permission denied", "/secret/name"), tmp_path)
+    assert (told.code, told.message, told.retryable) == ("internal", "PermissionError", False)

@@ -34,6 +34,8 @@ OFFLINE = {
 # Room asked for before a checkpoint is written, in sizes of the one before: itself, its successor, and a little.
 ROOM = 2.2
 FULL = (errno.ENOSPC, errno.EDQUOT)
+# A disk or a network's file system that answers wrongly now may answer later, and the checkpoints before it are whole.
+FAILING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
 
 
 @dataclass(frozen=True)
@@ -196,6 +198,8 @@ def _known(problem: Exception, folder: Path) -> EngineError:
         return DiskFull(0, shutil.disk_usage(folder).free, folder)
     last = where[-1] if where else None
     place = f" at {Path(last.filename).name}:{last.lineno}" if last else ""
+    if isinstance(problem, OSError) and problem.errno in FAILING:
+        return EngineError(f"{os.strerror(problem.errno)}{place}", code="io_error", retryable=True)
     return EngineError(f"{type(problem).__name__}{place}", code="internal")
 
 

@@ -5,6 +5,7 @@ class TrainingConfig(AppConfig):
     name = "training"
 
     def ready(self) -> None:
-        from training import kinds
+        from training import endpoints, kinds
 
         kinds.register()
+        endpoints.allowed()  # settings that are wrong stop the start

@@ -182,7 +182,7 @@ def answers(*, version: ModelVersion, prompts: Sequence[Prompt], label: str, see
     job = Job.objects.filter(kind="generate", label=label).order_by("-id").first()
     if job is not None:
         return GenerationBatch.objects.get(origin=str(job.public_id))
-    return generations.start(version=version, decoding=TOY_DECODING, prompts=prompts, actor=actor, seed=seed, label=label)
+    return generations.start(producer=version, decoding=TOY_DECODING, prompts=prompts, actor=actor, seed=seed, label=label)
 
 
 def simulated_campaign(*, name: str, batches: Sequence[GenerationBatch], seed: int, actor: User | None) -> Campaign:

@@ -1,5 +1,6 @@
 """What trainers fill in."""
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from django import forms
@@ -8,20 +9,24 @@ from accounts.models import User
 from annotation.models import Sample, Snapshot, Source, Split
 from jobs.models import ENDED, State
 from modelhub.models import ModelVersion
-from training import hyperparameters, presets
+from training import endpoints, hyperparameters, presets
 from training.engine.errors import SpecError
-from training.engine.spec import MAKES_MODEL
+from training.engine.spec import MAKES_MODEL, Endpoint
 from training.models import Run, RunQuerySet
 
 MOST_PROMPTS = 5000
+
+
+def label_of(version: ModelVersion) -> str:
+    """Name, kind, and what must not be overlooked."""
+    return " · ".join([version.name, version.get_kind_display(), *(mark for mark in ("toy", "simulated") if getattr(version, mark))])
 
 
 class VersionChoice(forms.ModelChoiceField):  # type: ignore[type-arg]
     """A model version by name, with what must not be overlooked: its kind, and whether it is a toy or fed by simulated raters."""
 
     def label_from_instance(self, obj: Any) -> str:
-        marks = [mark for mark in ("toy", "simulated") if getattr(obj, mark)]
-        return " · ".join([obj.name, obj.get_kind_display(), *marks])
+        return label_of(obj)
 
 
 class LaunchForm(forms.Form):
@@ -172,14 +177,28 @@ class PromoteForm(forms.Form):
     override = forms.CharField(required=False, max_length=400)
 
 
-class GenerateForm(forms.Form):
-    """Two producers for the same prompts: a model version and a temperature each."""
+class ProducerField(forms.ChoiceField):
+    """Who answers: a model version by its public id, or `endpoint:` and the name of a server that the operator's settings allow."""
 
-    first = VersionChoice(queryset=ModelVersion.objects.none(), to_field_name="public_id", empty_label=None, label="First producer")
+    def offer(self, versions: Iterable[ModelVersion], servers: Iterable[Endpoint]) -> None:
+        self._servers = {f"endpoint:{server.name}": server for server in servers}
+        models = [(str(version.public_id), label_of(version)) for version in versions]
+        asked = [(value, f"{server.name} · {server.model}") for value, server in self._servers.items()]
+        self.choices = [("Models", models), ("Servers", asked)] if asked else models
+
+    def clean(self, value: Any) -> ModelVersion | Endpoint:
+        chosen = super().clean(value)
+        return self._servers.get(chosen) or ModelVersion.objects.get(public_id=chosen)
+
+
+class GenerateForm(forms.Form):
+    """Two producers for the same prompts: a model version or an allowed server, and a temperature each."""
+
+    first = ProducerField(label="First producer")
     first_temperature = forms.FloatField(
         initial=0.3, min_value=0, max_value=2, label="Its temperature", help_text="0 always takes the likeliest word."
     )
-    second = VersionChoice(queryset=ModelVersion.objects.none(), to_field_name="public_id", empty_label=None, label="Second producer")
+    second = ProducerField(label="Second producer")
     second_temperature = forms.FloatField(initial=0.9, min_value=0, max_value=2, label="Its temperature")
     source = forms.ModelChoiceField(queryset=Source.objects.none(), label="Samples of", empty_label=None)
     task_type = forms.ChoiceField(required=False, label="Task")
@@ -196,8 +215,10 @@ class GenerateForm(forms.Form):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         choices: Any = self.fields
+        versions, servers = list(ModelVersion.objects.all()), list(endpoints.allowed().values())
         for name in ("first", "second"):
-            choices[name].queryset = ModelVersion.objects.all()
+            choices[name].offer(versions, servers)
+        self.has_producers = bool(versions or servers)
         choices["source"].queryset = Source.objects.filter(samples__isnull=False).distinct()
         kinds = Sample.objects.order_by("task_type").values_list("task_type", flat=True).distinct()
         choices["task_type"].choices = [("", "every task"), *((kind, kind) for kind in kinds)]
@@ -225,3 +246,9 @@ class GenerateForm(forms.Form):
 
     def filters(self) -> dict[str, Any]:
         return {"source": self.cleaned_data["source"], **self._filters(self.cleaned_data)}
+
+
+class AskAgainForm(forms.Form):
+    """Which batches the page showed, to show them again."""
+
+    batches = forms.RegexField(r"^[0-9a-f,-]{36,300}$", required=False)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from annotation.models import GenerationBatch
 from jobs.models import Job
 from training.models import MetricPoint, Run, RunSample
 
@@ -19,6 +20,13 @@ def events(job: Job, seen: Iterable[dict[str, Any]]) -> None:
     _metrics(run, [event for event in found if event.get("type") == "metric"])
     _samples(run, job, [event for event in found if event.get("type") == "sample"])
     _pace(run, [event for event in found if event.get("type") == "progress" and event.get("phase") == "training"])
+
+
+def generation(job: Job, seen: Iterable[dict[str, Any]]) -> None:
+    """How fast a batch is being answered, and for how long still, as its job said last."""
+    told = {event["name"]: float(event["value"]) for event in seen if event.get("type") == "metric"}
+    if pace := {name: told[name] for name in ("tokens_per_second", "seconds_left") if name in told}:
+        GenerationBatch.objects.filter(pk=job.spec["inputs"]["batch"]).update(pace=pace)
 
 
 def _metrics(run: Run, found: list[dict[str, Any]]) -> None:

@@ -14,7 +14,7 @@ from jobs.errors import EngineFailed
 from jobs.models import Job
 from modelhub import artifacts, versions
 from modelhub.errors import NameTaken, Refused
-from training import evaluations, ingest, launch, specs
+from training import endpoints, evaluations, ingest, launch, specs
 from training.engine import checkpoints, references, rundir
 from training.engine.checkpoints import Torn
 from training.engine.spec import MAKES_MODEL
@@ -29,17 +29,22 @@ def register() -> None:
     """Make every kind of the engine known to the runner."""
     for name in sorted(MAKES_MODEL):
         kinds.register(_kind(name, stage=_stage_model, publish=_publish_model))
-    kinds.register(_kind("generate", stage=_stage_items, publish=_publish_completions))
+    kinds.register(_kind("generate", stage=_stage_items, publish=_publish_completions, ingest=ingest.generation))
+    kinds.register(_kind("ask", stage=_stage_items, publish=_publish_completions, ingest=ingest.generation))
     kinds.register(_kind("evaluate", stage=_stage_items, publish=_publish_evaluation))
     kinds.register(_kind("probe", stage=_stage_nothing, publish=_publish_probe))
 
 
-def _kind(name: str, *, stage: Any, publish: Any) -> kinds.Kind:
+def _kind(name: str, *, stage: Any, publish: Any, ingest: Any = ingest.events) -> kinds.Kind:
     return kinds.Kind(
-        name=name, queue=QUEUE, command=lambda job, folder: launch.command(folder), environment=lambda job: launch.environment(),
-        prepare=specs.prepare, ingest=ingest.events, keep=_keep, resume=_resume, stage=stage, publish=publish,
-        again=_again, device=name != "merge", can_keep=name in CAN_KEEP,
+        name=name, queue=QUEUE, command=lambda job, folder: launch.command(folder), environment=_environment,
+        prepare=specs.prepare, ingest=ingest, keep=_keep, resume=_resume, stage=stage, publish=publish,
+        again=_again, device=name not in ("merge", "ask"), can_keep=name in CAN_KEEP,
     )  # fmt: skip
+
+
+def _environment(job: Job) -> dict[str, str]:
+    return launch.environment() | (endpoints.environment(job) if job.kind == "ask" else {})
 
 
 def _keep(job: Job, folder: Path, kept: Path, key: bytes) -> int | None:
@@ -79,6 +84,7 @@ def _again(failed: Job, job: Job) -> None:
         run.samples.all().delete()
     Run.objects.filter(job=failed).update(job=job, pace={})
     Evaluation.objects.filter(job=failed).update(job=job)
+    GenerationBatch.objects.filter(origin=str(failed.public_id)).update(origin=str(job.public_id), pace={})
 
 
 def _stage_model(job: Job, result: dict[str, Any], folder: Path) -> artifacts.Staged:
@@ -160,13 +166,20 @@ def _publish_completions(job: Job, result: dict[str, Any], staged: list[dict[str
             "number": row["n"],
         }
         for row in staged
+        if not row.get("error")
     ]  # fmt: skip
     if foreign := {item["prompt"] for item in items} - asked:
         raise EngineFailed("bad_items", f"{len(foreign)} completions are for prompts that were not asked.")
     completions.record(batch=batch, items=items)
+    told = result["metrics"]
     batch.origin = str(job.public_id)
-    batch.save(update_fields=["origin"])
-    return {"batch": str(batch.public_id), "completions": len(items), **_measures(result)}
+    batch.pace = {
+        "completions": len(items) - told.get("resumed", 0), "tokens": told.get("tokens", 0), "seconds": result.get("seconds", 0),
+        "tokens_per_second": told.get("tokens_per_second", 0),
+    }  # fmt: skip
+    batch.save(update_fields=["origin", "pace"])
+    kept = {key: told[key] for key in ("unanswered", "tokens", "tokens_per_second", "served_models") if key in told}
+    return {"batch": str(batch.public_id), "completions": len(items), **kept, **_measures(result)}
 
 
 def _publish_evaluation(job: Job, result: dict[str, Any], staged: list[dict[str, Any]]) -> dict[str, Any]:

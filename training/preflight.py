@@ -88,7 +88,7 @@ def of_data(*, snapshot: Snapshot, policy: ModelVersion, name: str) -> list[Chec
 
 def of_house(policy: ModelVersion) -> list[Check]:
     """What this machine needs: somebody to run the job, the engine's packages, room on the disk."""
-    return [_worker(), _engine(), _disk(policy)]
+    return [worker(), _engine(), _disk(policy)]
 
 
 def _pairs(snapshot: Snapshot) -> Check:
@@ -229,7 +229,7 @@ def context_length(policy: ModelVersion) -> int:
     return int(config.get("max_position_embeddings") or 0)
 
 
-def _worker() -> Check:
+def worker() -> Check:
     if absent := pulses.missing():
         return Check("Worker", "stop", absent[0].what, f"Start it: {absent[0].command} (make run starts everything).")
     return Check("Worker", "ok", "a compute worker and the sweeper are up")

@@ -26,6 +26,7 @@ from jobs.errors import Unprepared
 from jobs.models import Job
 from modelhub import artifacts
 from modelhub.models import ModelVersion
+from training import endpoints
 from training.engine import rundir, toytext
 from training.engine import spec as engine
 
@@ -59,6 +60,8 @@ def prepare(job: Job, folder: Path) -> None:
 
 
 def engine_spec(job: Job) -> engine.Spec:
+    # A server is looked up as the attempt begins: what the operator has struck off the list since is asked no more.
+    params = job.spec["params"] | ({"endpoint": endpoints.for_job(job)} if "endpoint" in job.spec else {})
     models = {name: str(artifacts.folder(version_of(reference).artifact)) for name, reference in job.spec.get("models", {}).items()}
     return engine.parse(
         {
@@ -68,7 +71,7 @@ def engine_spec(job: Job) -> engine.Spec:
             "seed": job.spec["seed"],
             "threads": settings.ROUNDS_ENGINE_THREADS,
             "models": models,
-            "params": job.spec["params"],
+            "params": params,
             **({"probe": True} if job.kind == "probe" else {}),
             **({"reference_store": str(reference_store())} if kind_of(job) == "dpo" else {}),
         }

@@ -7,6 +7,7 @@ urlpatterns = [
     path("", home.home, name="home"),
     path("family/", home.family, name="family"),
     path("generate/", generating.generate, name="generate"),
+    path("generate/<uuid:public_id>/again/", generating.ask_again, name="ask-again"),
     path("runs/", watching.run_list, name="runs"),
     path("runs/new/", launching.launch, name="launch"),
     path("runs/new/measure/", launching.measure, name="measure"),

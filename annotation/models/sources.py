@@ -89,6 +89,7 @@ class GenerationBatch(models.Model):
     decoding = models.JSONField(default=dict)
     seed = models.BigIntegerField(default=0)
     origin = models.CharField(max_length=64, null=True, blank=True, unique=True, help_text="Public id of the job that generated it.")
+    pace = models.JSONField(default=dict, help_text="How fast its job is or was: tokens_per_second, and seconds_left or totals.")
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(db_default=Now())
 

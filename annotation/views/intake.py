@@ -66,5 +66,5 @@ def completion_import(request: UserRequest) -> HttpResponse:
             )
         except ImportRefused as refused:
             page["refused"] = refused
-    page["batches"] = GenerationBatch.objects.filter(version__isnull=True).order_by("-pk")[:20]
+    page["batches"] = GenerationBatch.objects.filter(version__isnull=True, origin__isnull=True).order_by("-pk")[:20]
     return render(request, "annotation/completion_import.html", page, status=422 if form.errors or "refused" in page else 200)

@@ -1,6 +1,7 @@
 """What every place shares. Everything that differs between places is read here, from the environment, and a wrong value stops the start."""
 
 from pathlib import Path
+from typing import Any
 
 from csp.constants import NONE, SELF
 from environs import Env
@@ -187,6 +188,8 @@ ROUNDS_GPU_MEMORY_GB: float = env.float("ROUNDS_GPU_MEMORY_GB", 0.0)
 ROUNDS_WATTS: float = env.float("ROUNDS_WATTS", 100.0)
 ROUNDS_HOUR_PRICE: float = env.float("ROUNDS_HOUR_PRICE", 0.0)
 ROUNDS_CURRENCY: str = env.str("ROUNDS_CURRENCY", "EUR")
+# Servers that may answer prompts in place of a model of ours (training/endpoints.py). Nobody types an address into a page.
+ROUNDS_GENERATION_ENDPOINTS: Any = env.json("ROUNDS_GENERATION_ENDPOINTS", {})
 ROUNDS_LEASE_SECONDS: int = env.int("ROUNDS_LEASE_SECONDS", 60)
 ROUNDS_HEARTBEAT_SECONDS: float = env.float("ROUNDS_HEARTBEAT_SECONDS", 2.0)
 # Pauses after one, two, three and more attempts without progress; and between two looks whether a paused job has room by now.

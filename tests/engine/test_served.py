@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -86,14 +87,18 @@ class Served(ThreadingHTTPServer):
         return 200, {}, {"model": body["model"], "choices": choices, "usage": {"prompt_tokens": 9, "completion_tokens": 5 * count}}
 
 
+@contextmanager
+def running() -> Iterator[Served]:
+    with Served() as made:
+        threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        yield made
+        made.shutdown()
+
+
 @pytest.fixture
 def server() -> Iterator[Served]:
-    made = Served()
-    thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    yield made
-    made.shutdown()
-    made.server_close()
+    with running() as made:
+        yield made
 
 
 @pytest.fixture(autouse=True)
@@ -212,11 +217,9 @@ def test_a_slow_server_runs_into_the_timeout(run_here: Run, server: Served) -> N
 
 
 def test_a_redirect_is_not_followed(run_here: Run, server: Served) -> None:
-    elsewhere = Served()
-    threading.Thread(target=elsewhere.serve_forever, daemon=True).start()
-    server.behave = lambda body, nth: (307, {"Location": elsewhere.url + "/chat/completions"}, b"")
-    done = run_here("generate", params(server), {}, asked(2))
-    elsewhere.shutdown()
+    with running() as elsewhere:
+        server.behave = lambda body, nth: (307, {"Location": elsewhere.url + "/chat/completions"}, b"")
+        done = run_here("generate", params(server), {}, asked(2))
     assert done.result["error"]["code"] == "endpoint_redirects"
     assert done.result["error"]["retryable"] is False
     assert elsewhere.asked == []

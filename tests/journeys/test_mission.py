@@ -36,7 +36,7 @@ def open_campaign(dan: User, alice: User) -> Campaign:
     prompts = generations.choose(counts={"train": 32, "evaluation": 12})
     decoding = {"temperature": 1.0, "top_p": 1.0, "max_new_tokens": 24, "batch_size": 32}
     experts = [families.version("expert-clinical"), families.version("merged")]
-    batches = [generations.start(version=one, decoding=decoding, prompts=prompts, actor=dan, seed=7) for one in experts if one]
+    batches = [generations.start(producer=one, decoding=decoding, prompts=prompts, actor=dan, seed=7) for one in experts if one]
     assert len(batches) == 2
     jobs = [job for batch in batches if (job := generations.job_of(batch))]
     wait_until(lambda: done(*jobs), seconds=120, why="both batches generated")

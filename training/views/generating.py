@@ -3,11 +3,12 @@
 from typing import Any
 from uuid import UUID
 
+from django.contrib import messages
 from django.http import Http404, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.http import urlencode
-from django.views.decorators.http import require_http_methods
+from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts import access
 from accounts.access import TRAINERS, UserRequest
@@ -17,7 +18,7 @@ from jobs.models import Job, State
 from modelhub import aliases
 from modelhub.models import AliasName, ModelVersion
 from training import generations
-from training.forms import GenerateForm
+from training.forms import AskAgainForm, GenerateForm
 
 
 @require_http_methods(["GET", "POST"])
@@ -25,13 +26,40 @@ from training.forms import GenerateForm
 def generate(request: UserRequest) -> HttpResponse:
     usual = aliases.current(AliasName.CHAMPION) or ModelVersion.objects.first()
     suggestion = {"first": usual.public_id, "second": usual.public_id} if usual else {}
+    if request.htmx and "first" in request.GET:
+        return render(request, "training/generate.html#preflight", _look_ahead(GenerateForm(request.GET)))
     form = GenerateForm(request.POST or None, initial=suggestion)
-    if request.method == "POST" and form.is_valid():
+    ahead = _look_ahead(form) if request.method == "POST" else {}
+    if request.method == "POST" and form.is_valid() and ahead["clear"]:
         made = _generate(form, request.user)
         return redirect(f"{reverse('training:generate')}?{urlencode({'batches': ','.join(str(batch.public_id) for batch in made)})}")
     page = "training/generate.html#progress" if request.htmx else "training/generate.html"
-    context = {"form": form, "batches": _batches(request.GET.get("batches", "")), "models": ModelVersion.objects.exists()}
-    return render(request, page, context, status=422 if form.errors else 200)
+    context = {"form": form, "batches": _batches(request.GET.get("batches", "")), "producers": form.has_producers, **ahead}
+    return render(request, page, context, status=422 if request.method == "POST" else 200)
+
+
+def _look_ahead(form: GenerateForm) -> dict[str, Any]:
+    """Whether the producers chosen can answer, and what past batches say it will take; neither while the form is not complete."""
+    if not form.is_valid():
+        return {"clear": False}
+    producers = [form.cleaned_data[side] for side in ("first", "second")]
+    checks = generations.checks(producers=producers)
+    wanted = min(form.cleaned_data["count"], form.fits.count())
+    forecasts = [(producer, generations.forecast(producer, completions=wanted)) for producer in producers]
+    return {"checks": checks, "clear": not any(check.stops for check in checks), "forecasts": forecasts}
+
+
+@require_POST
+@access.allow(*TRAINERS)
+def ask_again(request: UserRequest, public_id: UUID) -> HttpResponse:
+    """Ask a server once more for what it left unanswered."""
+    batch = get_object_or_404(GenerationBatch, public_id=public_id)
+    try:
+        generations.ask_again(batch=batch, actor=request.user)
+    except generations.NothingMissing:
+        messages.warning(request, "Nothing of this batch waits to be asked again.")
+    shown = form.cleaned_data["batches"] if (form := AskAgainForm(request.POST)).is_valid() else ""
+    return redirect(f"{reverse('training:generate')}?{urlencode({'batches': shown or str(batch.public_id)})}")
 
 
 def _generate(form: GenerateForm, user: User) -> list[GenerationBatch]:
@@ -39,7 +67,7 @@ def _generate(form: GenerateForm, user: User) -> list[GenerationBatch]:
     asked = form.cleaned_data
     return [
         generations.start(
-            version=asked[side],
+            producer=asked[side],
             decoding={"temperature": asked[f"{side}_temperature"], "max_new_tokens": asked["max_new_tokens"]},
             prompts=chosen,
             actor=user,
@@ -60,7 +88,10 @@ def _batches(text: str) -> dict[str, Any] | None:
     found = list(GenerationBatch.objects.filter(public_id__in=wanted).select_related("version").order_by("pk"))
     jobs = {str(job.public_id): job for job in Job.objects.filter(public_id__in=[batch.origin for batch in found if batch.origin])}
     theirs = [jobs.get(batch.origin or "") for batch in found]
-    rows = [{"batch": batch, "job": job} for batch, job in zip(found, theirs, strict=True)]
+    rows = [
+        {"batch": batch, "job": job, "unanswered": len(generations.unanswered(batch, job)) if job and job.ended else 0}
+        for batch, job in zip(found, theirs, strict=True)
+    ]
     ended = all(job is None or job.ended for job in theirs)
     done = bool(theirs) and all(job is not None and job.state == State.SUCCEEDED for job in theirs)
     query = urlencode([("batch", str(batch.public_id)) for batch in found])

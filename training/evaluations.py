@@ -7,7 +7,7 @@ from django.db import transaction
 
 from accounts import audit
 from accounts.models import User
-from annotation.models import Prompt, Snapshot, Split
+from annotation.models import Corpus, Prompt, Snapshot, Split
 from jobs import submissions
 from jobs.models import Job
 from modelhub.models import ModelVersion
@@ -66,6 +66,35 @@ def start(
     evaluation, created = Evaluation.objects.get_or_create(
         job=job, defaults={"policy": policy, "reference": reference, "snapshot": snapshot, "simulated": planted}
     )
+    if created:
+        audit.record(actor, "evaluation.started", evaluation, policy=str(policy.public_id), reference=str(reference.public_id))
+    return evaluation
+
+
+@transaction.atomic
+def on_corpus(
+    *, policy: ModelVersion, reference: ModelVersion, corpus: Corpus, actor: User | None, most: int = 200, seed: int = 0
+) -> Evaluation:  # fmt: skip
+    """Queue a comparison on questions about a corpus's held-out documents: which of four answers, and how likely the right one.
+
+    Raises NothingHeldOut when its evaluation split has too few documents with questions.
+    """
+    if not specs.choices(corpus, most=1):
+        raise NothingHeldOut(f"{corpus.name} has too few held-out documents with questions to ask.")
+    toy = policy.toy and reference.toy
+    job = submissions.submit(
+        kind="evaluate",
+        label=f"Ask {policy.name} and {reference.name} about {corpus.name}",
+        spec={
+            "seed": seed,
+            "params": specs.check("evaluate", presets.EVALUATE["demo" if toy else "clinic"]),
+            "models": {"policy": {"version": policy.pk}, "reference": {"version": reference.pk}},
+            "inputs": {"prompts": [], "choices": {"corpus": corpus.pk, "digest": corpus.digest, "most": most}},
+        },
+        requested_by=actor,
+        dedupe_key=f"choices:{policy.pk}:{reference.pk}:{corpus.pk}",
+    )
+    evaluation, created = Evaluation.objects.get_or_create(job=job, defaults={"policy": policy, "reference": reference})
     if created:
         audit.record(actor, "evaluation.started", evaluation, policy=str(policy.public_id), reference=str(reference.public_id))
     return evaluation

@@ -108,7 +108,7 @@ def _publish_model(job: Job, result: dict[str, Any], staged: artifacts.Staged) -
             parents=parents,
             sources=_sources(job, run),
             origin=str(job.public_id),
-            licence=_licence([parent for parent, _ in parents]),
+            licence=_licence([*(parent for parent, _ in parents), *(corpus for _, corpus in specs.corpora_of(job))]),
             toy=wanted["toy"] or any(parent.toy for parent, _ in parents),
             simulated=wanted["simulated"] or any(parent.simulated for parent, _ in parents),
             metrics=result["metrics"],
@@ -129,13 +129,15 @@ def _sources(job: Job, run: Run) -> list[tuple[str, str, str, str]]:
     """What a version was made of besides other versions."""
     if isinstance(run.snapshot, Snapshot):
         return [("snapshot", run.snapshot.digest, run.snapshot.name, "preferences")]
+    if corpora := specs.corpora_of(job):
+        return [("corpus", reference["digest"], corpus.name, "corpus") for reference, corpus in corpora]
     corpus = job.spec["publish"].get("corpus")
     # The toy corpora are generated from the seed: generator and seed say all there is to say about them.
     return [("corpus", job.spec_digest, corpus, "corpus")] if corpus else []
 
 
-def _licence(parents: list[Any]) -> str:
-    names = {parent.licence for parent in parents if parent.licence}
+def _licence(made_of: list[Any]) -> str:
+    names = {one.licence for one in made_of if one.licence}
     return " and ".join(sorted(names))[:60] if names else "Apache-2.0"
 
 

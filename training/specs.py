@@ -20,8 +20,8 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Case, When
 
-from annotation import prompts, safety, snapshots
-from annotation.models import Pair, Prompt, Sample, Snapshot, SnapshotRow, Source, Split
+from annotation import documents, prompts, safety, snapshots
+from annotation.models import Corpus, Pair, Prompt, Sample, Snapshot, SnapshotRow, Source, Split
 from jobs.errors import Unprepared
 from jobs.models import Job
 from modelhub import artifacts
@@ -109,6 +109,8 @@ def inputs(job: Job) -> Iterator[tuple[str, Rows]]:
     elif kind == "sft" and "snapshot" in wanted:
         rows = snapshots.training_rows(_trainable(wanted["snapshot"]), Split.TRAIN)
         yield "train.jsonl", _favoured(halved(rows) if wanted.get("half") else rows)
+    elif "corpora" in wanted:
+        yield from _documents(wanted["corpora"], validate=kind != "build-base")
     elif kind == "generate":
         yield "prompts.jsonl", _prompts(wanted["prompts"])
     elif kind == "evaluate":
@@ -118,6 +120,8 @@ def inputs(job: Job) -> Iterator[tuple[str, Rows]]:
             yield "prompts.jsonl", _prompts(wanted["prompts"])
         if wanted.get("questions"):
             yield "questions.jsonl", questions(**wanted["questions"])
+        if wanted.get("choices"):
+            yield "choices.jsonl", choices(_corpus(wanted["choices"]), most=wanted["choices"]["most"])
     if wanted.get("watch"):
         yield "watch.jsonl", _prompts(wanted["watch"])
 
@@ -296,3 +300,72 @@ def questions(*, each: int, seed: int = QUESTIONS_SEED) -> Rows:
     """The toy family's exam: `each` questions a domain in wordings that no training used."""
     for domain in toytext.DOMAINS:
         yield from toytext.questions(domain, each, seed, "held_out")
+
+
+# --- documents ---------------------------------------------------------------------------------------------------------------------
+
+# A part of the training documents' number is enough to see when to stop.
+VALIDATION_SHARE = 4
+CHOICES, SHORT = 4, 240
+
+
+def _corpus(reference: dict[str, Any]) -> Corpus:
+    """The corpus a spec names, as it was when the spec was written: what a model has read must be what its lineage says."""
+    found = Corpus.objects.filter(pk=reference["corpus"]).first()
+    if found is None:
+        raise Unprepared("no_corpus", f"Corpus {reference['corpus']} is not there.")
+    if found.digest != reference["digest"]:
+        raise Unprepared("corpus_changed", f"{found.name} has changed since this was asked for. Start it again, on what it holds now.")
+    return found
+
+
+def corpora_of(job: Job) -> list[tuple[dict[str, Any], Corpus]]:
+    """What a job's spec says of each corpus it reads, and the corpus."""
+    wanted = job.spec.get("inputs", {}).get("corpora", [])
+    found = Corpus.objects.in_bulk([reference["corpus"] for reference in wanted])
+    return [(reference, found[reference["corpus"]]) for reference in wanted]
+
+
+def _documents(corpora: list[dict[str, Any]], *, validate: bool) -> Iterator[tuple[str, Rows]]:
+    for name, split in (("documents.jsonl", Split.TRAIN), ("validation.jsonl", Split.VALIDATION)):
+        rows: list[dict[str, Any]] = []
+        for reference in corpora:
+            most = reference["most"]
+            if most is not None and split == Split.VALIDATION:
+                most = max(1, most // VALIDATION_SHARE)
+            rows += documents.rows(_corpus(reference), split, most=most)
+        if split == Split.TRAIN or (rows and validate):
+            yield name, rows
+
+
+def choices(corpus: Corpus, *, most: int) -> list[dict[str, Any]]:
+    """One question a document of the evaluation split, with its own answer first and those of three other documents.
+
+    The others answer questions that begin with the same two words where there are enough: a code among meanings would be no riddle.
+    Answers are given by their first sentences, up to 240 characters. Which question and which others follows from the corpus alone.
+    """
+    draw = random.Random(f"choices {corpus.digest}")  # noqa: S311 - reproducible, not secret
+    asked = [(row["id"], *draw.choice(row["outputs"]["qa"])) for row in documents.rows(corpus, Split.EVALUATION) if "qa" in row["outputs"]]
+    asked = [(group, question, shortened(answer)) for group, question, answer in asked]
+    made = []
+    for group, question, answer in asked[:most]:
+        others = [(_form(other), text) for another, other, text in asked if another != group and text != answer]
+        alike = sorted({text for form, text in others if form == _form(question)})
+        pool = alike if len(alike) >= CHOICES - 1 else sorted({text for _, text in others})
+        if len(pool) >= CHOICES - 1:
+            answers = [answer, *draw.sample(pool, CHOICES - 1)]
+            made.append({"id": group, "group": group, "domain": corpus.name, "question": question, "answers": answers})
+    return made
+
+
+def shortened(text: str) -> str:
+    """The first sentences of a text that fit 240 characters, else as many of its first words."""
+    if len(text) <= SHORT:
+        return text
+    head = text[:SHORT]
+    end = head.rfind(". ")
+    return head[: end + 1] if end > 0 else head.rpartition(" ")[0] or head
+
+
+def _form(question: str) -> str:
+    return " ".join(question.casefold().split()[:2])

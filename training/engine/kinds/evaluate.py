@@ -7,7 +7,7 @@ from typing import Any
 from training.engine import decoding, models, statistics, tokens
 from training.engine.attempt import Attempt, Outcome
 from training.engine.errors import EngineError, InputError
-from training.engine.kinds import questions
+from training.engine.kinds import choices, questions
 from training.engine.spec import Evaluate
 
 
@@ -19,15 +19,16 @@ def run(attempt: Attempt) -> Outcome:
     pairs = _given(attempt, "pairs.jsonl", id=text, prompt=listed, chosen=listed, rejected=listed)
     asked = _given(attempt, "questions.jsonl", id=text, messages=listed, answer=text, domain=text)
     prompts = _given(attempt, "prompts.jsonl", id=text, messages=listed)
-    if not (pairs or asked or prompts):
-        raise InputError("none of inputs/pairs.jsonl, questions.jsonl and prompts.jsonl is there")
+    chosen = choices.read(attempt.inputs / "choices.jsonl") if (attempt.inputs / "choices.jsonl").exists() else []
+    if not (pairs or asked or prompts or chosen):
+        raise InputError("none of inputs/pairs.jsonl, questions.jsonl, prompts.jsonl and choices.jsonl is there")
     sides = ["policy", *(["reference"] if "reference" in attempt.spec.models else [])]
     if pairs and len(sides) == 1:
         raise EngineError("preference accuracy compares with a reference, and models has none", code="missing_reference")
-    total = len(sides) * (2 * len(pairs) + len(asked) + len(prompts))
+    total = len(sides) * (2 * len(pairs) + len(asked) + len(prompts) + sum(len(row["answers"]) for row in chosen))
     seen: dict[str, dict[str, Any]] = {}
     for side in sides:
-        seen[side] = _one(attempt, params, attempt.spec.models[side], pairs, asked, prompts, len(seen) * total // len(sides), total)
+        seen[side] = _one(attempt, params, attempt.spec.models[side], pairs, asked, prompts, chosen, len(seen) * total // len(sides), total)
     items: list[dict[str, Any]] = []
     metrics: dict[str, Any] = {}
     if pairs:
@@ -36,6 +37,10 @@ def run(attempt: Attempt) -> Outcome:
         for side in sides:
             metrics["recall" if side == "policy" else "recall_reference"] = questions.recall(seen[side]["answers"])
             items += [{"type": "question", "model": side} | row for row in seen[side]["answers"]]
+    if chosen:
+        scores = {side: seen[side]["choices"] for side in sides}
+        metrics["choices"] = choices.compare(chosen, scores, draws=params.bootstrap, seed=attempt.spec.seed)
+        items += [{"type": "choice", "id": row["id"]} | {side: scores[side][index] for side in sides} for index, row in enumerate(chosen)]
     for index, row in enumerate(prompts):
         items.append({"type": "prompt", "id": row["id"]} | {side: seen[side]["texts"][index] for side in sides})
     return Outcome(metrics, items=attempt.write_items(items))
@@ -47,7 +52,7 @@ def _given(attempt: Attempt, name: str, **fields: type) -> list[dict[str, Any]]:
 
 def _one(
     attempt: Attempt, params: Evaluate, folder: str, pairs: list[dict[str, Any]], asked: list[dict[str, Any]],
-    prompts: list[dict[str, Any]], done: int, total: int,
+    prompts: list[dict[str, Any]], chosen: list[dict[str, Any]], done: int, total: int,
 ) -> dict[str, Any]:  # fmt: skip
     """Everything asked of one model, loaded once."""
     model, tokenizer = models.load(folder)
@@ -63,6 +68,9 @@ def _one(
             total=total,
         )  # fmt: skip
         done += len(asked)
+    if chosen:
+        seen["choices"] = choices.score(attempt, model, tokenizer, chosen, params.batch_size, done=done, total=total)
+        done += sum(len(row["answers"]) for row in chosen)
     if prompts:
         encoded = [tokens.encode_chat(tokenizer, row["messages"], generation_prompt=True) for row in prompts]
         answers = decoding.generate(

@@ -24,7 +24,7 @@ BUILD_BASE: dict[str, dict[str, Any]] = {
         "intermediate_size": 384,
     },
     "test": {
-        "tokenizer": "documents", "steps": 8, "batch_size": 2, "block": 64, "context": 128, "vocab_size": 400, "hidden_size": 32,
+        "tokenizer": "documents", "steps": 8, "batch_size": 2, "block": 64, "context": 256, "vocab_size": 400, "hidden_size": 32,
         "layers": 1, "heads": 2, "intermediate_size": 32,
     },
 }  # fmt: skip

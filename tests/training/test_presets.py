@@ -87,7 +87,7 @@ def test_every_recipe_is_one_the_engine_takes_and_has_a_name_of_its_own() -> Non
     for preset in presets.ALL:
         assert presets.usual(preset)
     assert [preset.key for preset in presets.of("pit")] == ["pit-paper", "pit-clinic", "pit-demo", "pit-test"]
-    assert {preset.kind for preset in presets.ALL} == {"dpo", "sft", "pit", "pretrain"}
+    assert {preset.kind for preset in presets.ALL} == {"dpo", "kto", "sft", "pit", "pretrain"}
 
 
 def test_a_recipe_is_changed_one_setting_at_a_time_and_a_wrong_one_is_named() -> None:

@@ -11,7 +11,7 @@ import pytest
 PROJECT = Path(__file__).resolve().parent.parent
 # An app may import itself and what stands to its right.
 ORDER = ["config", "training", "annotation", "modelhub", "jobs", "accounts", "web"]
-ENGINE_STDLIB_PARTS = {"spec", "rundir", "errors", "toytext", "family", "presets", "checkpoints", "footprint", "references"}
+ENGINE_STDLIB_PARTS = {"spec", "rundir", "errors", "toytext", "family", "presets", "checkpoints", "footprint", "references", "served"}
 HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "accelerate", "safetensors"}
 
 

@@ -12,6 +12,8 @@ from typing import IO, Protocol
 
 from django.conf import settings
 
+from training.engine import rundir
+
 PROJECT = Path(__file__).resolve().parent.parent
 
 
@@ -29,8 +31,10 @@ class Launcher(Protocol):
     def logs(self, handle: str, *, last: int = 4096) -> str: ...
 
 
-def command(folder: Path) -> list[str]:
-    """One job, one child: the engine on one attempt's folder."""
+def command(folder: Path, processes: int = 1) -> list[str]:
+    """One job, one child: the engine on one attempt's folder, or torchrun that starts so many of them and ends with them."""
+    if processes > 1:
+        return [sys.executable, "-m", "training.engine.ranks", "--processes", str(processes), str(folder)]
     return [sys.executable, "-m", "training.engine", str(folder)]
 
 
@@ -51,7 +55,10 @@ def environment() -> dict[str, str]:
 
 
 class Local:
-    """A process group on this machine: what `Launcher` means at its simplest, and how an attempt is repeated by hand."""
+    """A process group on this machine: what `Launcher` means at its simplest, and how an attempt is repeated by hand.
+
+    Its specification says how many processes train together; more than one is torchrun's work.
+    """
 
     def __init__(self) -> None:
         self._children: dict[str, tuple[subprocess.Popen[bytes], Path]] = {}
@@ -59,8 +66,8 @@ class Local:
     def submit(self, folder: Path) -> str:
         with _log(folder) as out:
             child = subprocess.Popen(
-                command(folder), cwd=PROJECT, env={"PATH": os.defpath} | environment(), stdout=out, stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL, start_new_session=True,
+                command(folder, rundir.read_spec(folder).processes), cwd=PROJECT, env={"PATH": os.defpath} | environment(), stdout=out,
+                stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
         handle = str(child.pid)
         self._children[handle] = (child, folder)

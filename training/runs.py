@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
 
 from accounts import audit
@@ -11,6 +12,7 @@ from jobs import submissions
 from jobs.models import Job
 from modelhub.models import Kind, ModelVersion
 from training import estimates, preflight, presets, specs
+from training.engine.spec import PARALLEL
 from training.models import Run
 
 HALF = "-half"
@@ -78,6 +80,7 @@ def _start(
             "params": params,
             "models": {"policy": {"version": policy.pk}},
             "inputs": inputs,
+            **_processes(preset.kind),
             "publish": {
                 "kind": Kind.SFT if preset.kind == "sft" else Kind.DPO,
                 "toy": policy.toy or snapshot.toy,
@@ -125,6 +128,12 @@ def _promise(kind: str, snapshot: Snapshot, policy: ModelVersion, params: dict[s
     return estimates.of(estimates.work_of(kind=kind, snapshot=snapshot, policy=policy, params=params, share=share)).as_json()
 
 
+def _processes(kind: str) -> dict[str, int]:
+    """How many processes train it together, where the installation asks for several and the kind can."""
+    many = settings.ROUNDS_ENGINE_PROCESSES
+    return {"processes": many} if many > 1 and kind in PARALLEL else {}
+
+
 @transaction.atomic
 def probe(*, snapshot: Snapshot, policy: ModelVersion, preset: str, changes: dict[str, Any], actor: User | None) -> Job:
     """Queue three steps of the run that a launch would start, to be timed; no model comes of it. One at a time of a shape.
@@ -141,7 +150,7 @@ def probe(*, snapshot: Snapshot, policy: ModelVersion, preset: str, changes: dic
         label=f"Measure three steps of {chosen.kind.upper()} on {policy.name}",
         spec={
             "seed": 1, "params": params, "models": {"policy": {"version": policy.pk}}, "inputs": {"snapshot": snapshot.pk},
-            **work.key, "tokens": work.tokens,
+            **work.key, "tokens": work.tokens, **_processes(chosen.kind),
         },
         requested_by=actor,
         dedupe_key=f"probe:{chosen.kind}:{work.parameters}:{work.shape}",

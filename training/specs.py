@@ -74,8 +74,14 @@ def engine_spec(job: Job) -> engine.Spec:
             "params": params,
             **({"probe": True} if job.kind == "probe" else {}),
             **({"reference_store": str(reference_store())} if kind_of(job) == "dpo" else {}),
+            "processes": processes(job),
         }
     )
+
+
+def processes(job: Job) -> int:
+    """How many processes train this job together: what was said when it was submitted, so that a later attempt visits the same batches."""
+    return int(job.spec.get("processes", 1))
 
 
 def reference_store() -> Path:

@@ -5,7 +5,7 @@ from typing import Any
 
 from csp.constants import NONE, SELF
 from environs import Env
-from marshmallow.validate import OneOf
+from marshmallow.validate import OneOf, Range
 
 env = Env()
 PROJECT = Path(__file__).resolve().parent.parent.parent
@@ -182,6 +182,8 @@ SPECTACULAR_SETTINGS = {
 
 # What runs on compute: a child process a job, supervised by one worker slot each.
 ROUNDS_ENGINE_THREADS: int = env.int("ROUNDS_ENGINE_THREADS", 1)
+# Processes that train one DPO run together, each with as many threads and, where there are GPUs, a GPU of its own.
+ROUNDS_ENGINE_PROCESSES: int = env.int("ROUNDS_ENGINE_PROCESSES", 1, validate=Range(1, 64))
 # Memory of one GPU in GB (10^9 bytes), where training happens on one: what preflight compares a run with. 0: none, RAM counts.
 ROUNDS_GPU_MEMORY_GB: float = env.float("ROUNDS_GPU_MEMORY_GB", 0.0)
 # What a run's estimate says it costs: the machine's draw under load, and the price of an hour of it where there is one.

@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from accounts.models import AuditEntry, User
 from annotation.models import Split
+from jobs import kinds
 from jobs.attempts import folder_of
 from jobs.errors import EngineFailed
 from jobs.models import State
@@ -23,6 +25,16 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def sft(tmp_path: Path) -> ModelVersion:
     return build.version(tmp_path, "ward-sft")
+
+
+def test_how_many_processes_train_a_run_is_settled_when_it_is_started(dan: User, sft: ModelVersion, settings: Any, tmp_path: Path) -> None:
+    """A later attempt on a machine set up otherwise must visit the same batches."""
+    settings.ROUNDS_ENGINE_PROCESSES = 2
+    job = runs.start(snapshot=build.snapshot(), policy=sft, preset="demo", name="ward-dpo-1", actor=dan).job
+    settings.ROUNDS_ENGINE_PROCESSES = 1
+    kinds.get("dpo").prepare(job, tmp_path)
+    assert rundir.read_spec(tmp_path).processes == 2
+    assert kinds.get("dpo").command(job, tmp_path)[1:] == ["-m", "training.engine.ranks", "--processes", "2", str(tmp_path)]
 
 
 def test_a_dpo_run_becomes_a_version_with_its_lineage(dan: User, sft: ModelVersion) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from training.engine import checkpoints, lifeline, rundir
+from training.engine import checkpoints, lifeline, ranks, rundir
 from training.engine.checkpoints import Checkpoint, LeaseOver
 from training.engine.errors import Cancelled, DiskFull, EngineError, InputError
 from training.engine.spec import Spec
@@ -33,6 +33,8 @@ OFFLINE = {
 }  # fmt: skip
 # Room asked for before a checkpoint is written, in sizes of the one before: itself, its successor, and a little.
 ROOM = 2.2
+# What gloo and NCCL say when the process at the other end is gone.
+PEER_LOST = ("closed by peer", "Connection reset", "Connection refused", "Broken pipe", "Timed out", "NCCL")
 FULL = (errno.ENOSPC, errno.EDQUOT)
 # A disk or a network's file system that answers wrongly now may answer later, and the checkpoints before it are whole.
 FAILING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
@@ -136,7 +138,7 @@ def main(folder: Path) -> int:
         _write_result(folder, _failure(problem, kind=None, started=started))
         return 1
     prepare_environment(spec.threads)
-    with rundir.Events(folder) as events:
+    with rundir.Events(folder) if ranks.first() else rundir.Unheard() as events:
         attempt = Attempt(folder, spec, events)
         _stop_on_sigterm(attempt)
         events.progress("preparing", 0, 1)
@@ -162,6 +164,8 @@ def main(folder: Path) -> int:
 def _write_result(folder: Path, result: dict[str, Any]) -> None:
     """Last of all, and only while the job is still ours. A disk too full even for this has an exit code of its own."""
     lifeline.leave_unless_live(folder)
+    if not ranks.first():
+        return
     try:
         rundir.write_result(folder, result)
     except OSError as problem:
@@ -196,6 +200,8 @@ def _known(problem: Exception, folder: Path) -> EngineError:
         return EngineError("out of memory", code="out_of_memory", retryable=True)
     if isinstance(problem, OSError) and problem.errno in FULL:
         return DiskFull(0, shutil.disk_usage(folder).free, folder)
+    if ranks.world() > 1 and isinstance(problem, RuntimeError) and any(words in str(problem) for words in PEER_LOST):
+        return EngineError("another process of this training ended", code="rank_lost", retryable=True)
     last = where[-1] if where else None
     place = f" at {Path(last.filename).name}:{last.lineno}" if last else ""
     if isinstance(problem, OSError) and problem.errno in FAILING:

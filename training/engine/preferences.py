@@ -18,7 +18,7 @@ from torch.nn import functional
 from trl import DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
-from training.engine import buckets, references, sharing
+from training.engine import buckets, ranks, references, sharing
 from training.engine.attempt import Attempt
 from training.engine.errors import ReferenceMismatch
 from training.engine.trainer import Kept, linked
@@ -92,12 +92,13 @@ class PreferenceTrainer(Kept, DPOTrainer):
     def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
         assert self.store is not None
         rows = self.rows[name]
-        plan = self.store.missing(rows, batch_size)
+        plan = self.store.missing(rows, batch_size)[ranks.rank() :: ranks.world()]
         for done, batch in enumerate(plan):
             self.attempt.check()
             self.attempt.events.progress("preparing", done, len(plan))
             examples = [rows[number] for number in batch]
             self.store.put(examples, *self._reference(self._prepare_inputs(self.data_collator(examples))))
+        self.store.share(len(plan))
         self.store.save(rows)
         chosen, rejected = zip(*(self.store.get(row) for row in rows), strict=True)
         return dataset.add_column("ref_chosen_logps", list(chosen)).add_column("ref_rejected_logps", list(rejected))
@@ -193,10 +194,19 @@ class ReferenceStore:
     def get(self, row: Tokenised) -> references.Logps:
         return self.known[self.key(row)]
 
+    def share(self, forwards: int) -> None:
+        """Each process has computed some, in so many forward passes; from here on all know all."""
+        said = ranks.together((forwards, self.new))
+        self.forwards += sum(others for others, _ in said) - forwards
+        for _, new in said:
+            self.new |= new
+        self.known |= self.new
+
     def save(self, rows: Sequence[Tokenised]) -> None:
         """New entries for other runs, and all entries of ``rows`` for this run's checkpoints."""
-        references.write(self.mine, self.new)
-        references.write(self.used, {self.key(row): self.get(row) for row in rows})
+        if ranks.first():
+            references.write(self.mine, self.new)
+            references.write(self.used, {self.key(row): self.get(row) for row in rows})
         self.new = {}
 
 

@@ -129,6 +129,19 @@ class Events:
         self._append({"type": "log", "message": message})
 
 
+class Unheard(Events):
+    """What a process that is not the first writes its events to: nowhere."""
+
+    def __init__(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def _append(self, event: dict[str, Any]) -> None:
+        pass
+
+
 def read_events(folder: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
     """Whole events from byte ``offset`` on, and the offset to continue from. A torn last line waits for its end;
     a complete line that is not a JSON object (a killed writer's) is passed over."""

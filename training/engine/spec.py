@@ -499,6 +499,8 @@ PARAMS: dict[str, type[Any]] = {
 MERGES: dict[str, type[Any]] = {"slerp": Slerp, "breadcrumbs_ties": BreadcrumbsTies}
 KINDS: tuple[str, ...] = ("build-base", "pretrain", "pit", "merge", "sft", "dpo", "kto", "generate", "evaluate")
 MAKES_MODEL = frozenset({"build-base", "pretrain", "pit", "merge", "sft", "dpo", "kto"})
+# Kinds that several processes can train together.
+PARALLEL = frozenset({"dpo"})
 MODELS: dict[str, tuple[frozenset[str], frozenset[str]]] = {  # kind → references needed, references allowed besides
     "build-base": (frozenset(), frozenset()),
     "pretrain": (frozenset({"policy"}), frozenset()),
@@ -516,7 +518,7 @@ class Spec:
     """One attempt. ``models`` maps a reference name to an absolute folder; ``threads`` is torch's thread count.
 
     ``probe`` asks for three steps at the run's real shapes, and no model. ``reference_store`` is a folder of stored reference
-    log-probabilities to read from (training.engine.references).
+    log-probabilities to read from (training.engine.references). ``processes`` is how many processes train together (training.engine.ranks).
     """
 
     kind: Kind
@@ -527,6 +529,7 @@ class Spec:
     threads: int = 1
     probe: bool = False
     reference_store: str | None = None
+    processes: int = 1
     schema: int = SCHEMA
 
 
@@ -535,7 +538,7 @@ def parse(raw: object) -> Spec:
     if not isinstance(raw, dict):
         raise SpecError("spec", "must be an object")
     needed = {"schema", "kind", "job", "seed", "threads", "models", "params"}
-    _exact_keys(raw, needed | {"probe", "reference_store"}, needed, "")
+    _exact_keys(raw, needed | {"probe", "reference_store", "processes"}, needed, "")
     if raw["schema"] != SCHEMA or isinstance(raw["schema"], bool):
         raise SpecError("schema", f"must be {SCHEMA}")
     if raw["kind"] not in KINDS:
@@ -552,9 +555,14 @@ def parse(raw: object) -> Spec:
     store = _value(Union[str, None], raw.get("reference_store"), "reference_store")  # noqa: UP007 - what _value takes apart
     if store is not None and not store.startswith("/"):
         raise SpecError("reference_store", "must be an absolute folder")
+    processes = _value(int, raw.get("processes", 1), "processes")
+    if processes < 1:
+        raise SpecError("processes", "must be above 0")
+    if processes > 1 and kind not in PARALLEL:
+        raise SpecError("processes", f"must be 1 for {kind}: only {', '.join(sorted(PARALLEL))} trains in several")
     return Spec(
         kind=kind, job=_value(str, raw["job"], "job"), seed=seed, threads=threads, models=models, params=params,
-        probe=_value(bool, raw.get("probe", False), "probe"), reference_store=store,
+        probe=_value(bool, raw.get("probe", False), "probe"), reference_store=store, processes=processes,
     )  # fmt: skip
 
 
@@ -583,6 +591,7 @@ def as_json(spec: Spec) -> dict[str, Any]:
         "models": dict(spec.models), "params": params_as_json(spec.params),
         **({"probe": True} if spec.probe else {}),
         **({"reference_store": spec.reference_store} if spec.reference_store else {}),
+        **({"processes": spec.processes} if spec.processes > 1 else {}),
     }  # fmt: skip
 
 

@@ -28,7 +28,7 @@ import transformers
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from training.engine import models, tokens
+from training.engine import models, ranks, tokens
 from training.engine.attempt import Attempt
 from training.engine.spec import Watched
 from training.engine.watchdogs import Watchdog
@@ -116,7 +116,7 @@ class Kept(Trainer):
     # --- batches -----------------------------------------------------------------------------------------------------------------
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        return self._loader(self.train_dataset, self.course.plan, self.args.per_device_train_batch_size)
+        return self._loader(self.train_dataset, dealt(self.course.plan), self.args.per_device_train_batch_size)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
         given = self.eval_dataset if eval_dataset is None else eval_dataset
@@ -124,6 +124,8 @@ class Kept(Trainer):
 
     def _loader(self, dataset: Any, plan: Sequence[Sequence[int]], batch_size: int) -> DataLoader[Any]:
         loader: DataLoader[Any] = DataLoader(dataset, batch_sampler=Batches(plan, batch_size), collate_fn=self.data_collator)
+        if ranks.world() > 1:
+            return loader  # accelerate would deal the batches out again, by rules that take them all for equally large
         prepared: DataLoader[Any] = self.accelerator.prepare(loader)
         return prepared
 
@@ -138,17 +140,20 @@ class Kept(Trainer):
     def go(self) -> None:
         """Train to the end, or until asked to stop. Raises ``Cancelled`` after SIGTERM, and what the watchdog raises."""
         resume = self.attempt.resume
-        if not self.attempt.spec.probe:
+        if not self.attempt.spec.probe and ranks.first():
             self._look_at_start(emit=resume is None)
-        self._order().write_bytes(b"")
+        if ranks.first():
+            self._order().write_bytes(b"")
         if resume is not None:
-            shutil.copyfile(resume.path / ORDER, self._order())
             self.best = _Best(**resume.state["best"])
-            if (resume.path / BEST).is_dir():
+            if ranks.first():
+                shutil.copyfile(resume.path / ORDER, self._order())
+            if ranks.first() and (resume.path / BEST).is_dir():
                 shutil.copytree(resume.path / BEST, self._best(), dirs_exist_ok=True)
             self.attempt.events.log(f"going on from the checkpoint of step {resume.step}")
         self.saved_at = time.monotonic()
         self.train(resume_from_checkpoint=str(resume.path / INNER) if resume is not None else None)
+        ranks.together(None)  # the first may still be writing the best weights
         self.attempt.check()
         if self.watched.early_stop and self._best().is_dir() and self.best.step != self.state.global_step:
             self._load_from_checkpoint(str(self._best()))
@@ -172,7 +177,7 @@ class Kept(Trainer):
         )
         rate = sum(count for _, count in tried) / sum(seconds for seconds, _ in tried)
         total = sum(self.course.tokens[row] for batch in self.course.plan for row in batch)
-        steps = math.ceil(len(self.course.plan) / self.args.gradient_accumulation_steps)
+        steps = math.ceil(len(self.course.plan) / (self.args.gradient_accumulation_steps * ranks.world()))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         return {
             "startup_seconds": round(startup_seconds, 3), "seconds_per_step": total / steps / rate, "tokens_per_second": rate,
@@ -307,10 +312,14 @@ class _Glue(TrainerCallback):
         step, trainer = state.global_step, self.trainer
         pace = trainer.pace
         pace.seconds.append(time.monotonic() - pace.started)
-        pace.counts.append(pace.tokens)
+        # One exchange a step: all must stop at the same one, whoever was asked, and one of them writes down what all have visited.
+        said = ranks.together((self.attempt.stopping, self.attempt.asked_to_keep, pace.tokens, trainer.visited))
+        self.attempt.stopping = any(stopping for stopping, *_ in said)
+        pace.counts.append(sum(tokens for _, _, tokens, _ in said))
         pace.tokens = 0
-        with (self.attempt.folder / ORDER).open("a", encoding="utf-8") as out:
-            out.write(json.dumps({"step": step, "ids": trainer.visited}) + "\n")
+        if ranks.first():
+            with (self.attempt.folder / ORDER).open("a", encoding="utf-8") as out:
+                out.write(json.dumps({"step": step, "ids": [name for *_, visited in said for name in visited]}) + "\n")
         trainer.visited = []
         self.attempt.events.progress("training", step, state.max_steps)
         if self.attempt.stopping:
@@ -319,7 +328,7 @@ class _Glue(TrainerCallback):
         if self.attempt.spec.probe:
             control.should_training_stop |= step >= PROBE_STEPS
             return
-        if self.attempt.asked_to_keep and step < state.max_steps:
+        if any(keep for _, keep, *_ in said) and step < state.max_steps:
             trainer.stopped_at = step
             control.should_training_stop = True
             return
@@ -357,6 +366,16 @@ class _Glue(TrainerCallback):
             self.trainer.stopped_at = state.global_step
             control.should_training_stop = True
             self.attempt.events.log(f"held-out loss has not fallen since step {best.step}: stopping")
+
+
+def dealt(plan: Sequence[Sequence[int]]) -> Sequence[Sequence[int]]:
+    """This process's batches: every N-th of the plan, so that N processes see in a step what one sees in N times the accumulation.
+
+    Each has equally many: where the plan does not divide, its first batches are visited once more.
+    """
+    world = ranks.world()
+    missing = -len(plan) % world
+    return [*plan, *plan[:missing]][ranks.rank() :: world]
 
 
 def linked(source: str, target: str) -> None:

@@ -14,7 +14,7 @@ import torch
 import transformers
 from trl import DPOConfig
 
-from training.engine import adapting, buckets, models, tokens
+from training.engine import adapting, buckets, models, ranks, tokens
 from training.engine.attempt import Attempt, Outcome
 from training.engine.errors import InputError, SpecError, TooFewPairs, TooLong
 from training.engine.preferences import Collator, PreferenceTrainer, ReferenceStore, Tokenised, length
@@ -56,7 +56,8 @@ def run(attempt: Attempt) -> Outcome:
     if attempt.spec.probe:
         return Outcome(trainer.probed(startup))
     metrics = _metrics(attempt, trainer, pairs=len(pairs), replayed=len(replayed), held=len(held), limit=limit)
-    adapting.save(attempt, trainer, tokenizer, lora=params.lora is not None)
+    if ranks.first():
+        adapting.save(attempt, trainer, tokenizer, lora=params.lora is not None)
     return Outcome(metrics, model=True)
 
 
@@ -69,11 +70,12 @@ def build(
     window = getattr(model.config, "sliding_window", None)
     if params.shared_prefix and window is not None and window < max(lengths):
         raise SpecError("params.shared_prefix", f"the model's attention reaches back {window} tokens, and a pair has {max(lengths)}")
+    accumulation = params.gradient_accumulation * ranks.world()
     plan = buckets.plan(
         lengths, batch_size=params.batch_size, seed=seed, epochs=params.epochs, switch=switch, window=params.length_window,
-        batches=params.max_steps and params.max_steps * params.gradient_accumulation, replay=params.replay, replay_rows=replay_rows,
+        batches=params.max_steps and params.max_steps * accumulation, replay=params.replay, replay_rows=replay_rows,
     )  # fmt: skip
-    steps = -(-len(plan) // params.gradient_accumulation)
+    steps = -(-len(plan) // accumulation)
     stored = params.reference == "stored"
     soft = params.loss == "sigmoid" and params.ld_alpha is None
     course = Course(

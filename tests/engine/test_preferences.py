@@ -182,6 +182,34 @@ def test_every_run_starts_at_ln_2_and_stops_when_it_does_not(run_here: Callable[
         trainer.compute_loss(trainer.model, batch)
 
 
+def test_neither_answer_sees_the_other_by_the_dense_mask_and_by_flex_attentions() -> None:
+    import torch
+    from torch.nn.attention.flex_attention import create_mask
+
+    from training.engine import sharing
+
+    rows = [
+        {"prompt_ids": [5, 6, 7], "chosen_ids": [8], "rejected_ids": [9, 10]},
+        {"prompt_ids": [5, 6], "chosen_ids": [8], "rejected_ids": [9]},
+    ]
+    made = sharing.lay_out(rows, pad=0, width=5)
+    assert made["shared_ids"].tolist() == [[5, 6, 7, 8, 7, 9, 10], [5, 6, 8, 6, 9, 0, 0]]
+    assert made["shared_positions"].tolist() == [[0, 1, 2, 3, 2, 3, 4], [0, 1, 2, 1, 2, 0, 0]]
+    assert made["shared_labels"].tolist() == [[-100, -100, 8, -100, 9, 10, -100], [-100, 8, -100, 9, -100, -100, -100]]
+    assert made["shared_places"].tolist() == [[-1, -1, 2, -1], [-1, 1, -1, -1], [-1, -1, 4, 5], [-1, 3, -1, -1]]
+    dense = sharing.dense_mask(made["shared_parts"], torch.float32)
+    assert [[int(value) for value in row] for row in (dense[0, 0] == 0).tolist()] == [
+        [1, 0, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0, 0],
+        [1, 1, 1, 1, 0, 0, 0],
+        [1, 1, 0, 0, 1, 0, 0],
+        [1, 1, 0, 0, 1, 1, 0],
+        [1, 1, 0, 0, 1, 1, 1],
+    ]
+    assert torch.equal(create_mask(sharing.rule(made["shared_parts"]), 2, 1, 7, 7, device="cpu"), dense == 0)
+
+
 @pytest.mark.parametrize("architecture", ["llama", "qwen2"])
 def test_shared_prompts_are_exact_for_other_architectures_too(architecture: str, model: Path, tmp_path: Path) -> None:
     from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM

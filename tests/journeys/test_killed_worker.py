@@ -1,4 +1,4 @@
-"""A worker killed in the middle of real DPO: another one takes over, and exactly one model version comes of it."""
+"""A worker killed in the middle of real DPO: another one goes on from the last checkpoint, and exactly one model version comes of it."""
 
 import pytest
 
@@ -18,8 +18,9 @@ def state_of(run: Run) -> str:
     return Job.objects.values_list("state", flat=True).get(pk=run.job_id)
 
 
-def points_of(run: Run) -> int:
-    return MetricPoint.objects.filter(run=run, name="loss").count()
+def kept_of(run: Run) -> int:
+    """The step of the newest checkpoint that the runner has taken out of the attempt's reach, or 0."""
+    return Job.objects.values_list("checkpoint_step", flat=True).get(pk=run.job_id) or 0
 
 
 def test_a_killed_worker_leaves_exactly_one_model_version(processes: Processes, dan: User) -> None:
@@ -36,9 +37,10 @@ def test_a_killed_worker_leaves_exactly_one_model_version(processes: Processes, 
     policy = ModelVersion.objects.get(name="small-base")
 
     run = runs.start(
-        snapshot=build.snapshot(pairs=48), policy=policy, preset="demo", name="twice-begun", changes={"epochs": 12.0}, actor=dan
-    )
-    wait_until(lambda: points_of(run) >= 3, seconds=120, why="DPO takes steps")
+        snapshot=build.snapshot(pairs=48), policy=policy, preset="demo", name="twice-begun",
+        changes={"epochs": 12.0, "checkpoint_steps": 2}, actor=dan,
+    )  # fmt: skip
+    wait_until(lambda: kept_of(run) >= 4, seconds=120, why="DPO takes steps, and the runner keeps checkpoints")
     processes.kill("first")
     assert state_of(run) == State.RUNNING
     processes.start_worker("second", slots=1)
@@ -48,3 +50,9 @@ def test_a_killed_worker_leaves_exactly_one_model_version(processes: Processes, 
     assert ModelVersion.objects.filter(origin=str(run.job.public_id)).count() == 1
     attempts = Attempt.objects.filter(job=run.job_id).order_by("number")
     assert [attempt.reason for attempt in attempts] == ["lease_expired", "succeeded"]
+    # The second attempt went on where the first one's last kept checkpoint was, and its answers to the fixed prompts were not lost.
+    made = ModelVersion.objects.get(name="twice-begun")
+    assert made.metrics["resumed_from"] >= 4
+    assert made.metrics["steps"] > made.metrics["resumed_from"]
+    steps = list(MetricPoint.objects.filter(run=run, name="loss").order_by("step").values_list("step", flat=True))
+    assert steps == list(range(1, made.metrics["steps"] + 1))

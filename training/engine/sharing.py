@@ -65,15 +65,21 @@ def dense_mask(parts: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return torch.zeros(allowed.shape, dtype=dtype, device=parts.device).masked_fill(~allowed, torch.finfo(dtype).min)[:, None]
 
 
-def block_mask(parts: torch.Tensor) -> Any:
-    """The same rule as FlexAttention's block mask, for models that were loaded with ``flex_attention``."""
-    from torch.nn.attention.flex_attention import create_block_mask
+def rule(parts: torch.Tensor) -> Callable[..., torch.Tensor]:
+    """The same rule for FlexAttention: whether a query position may look at a key position of the same row."""
 
     def allowed(batch: torch.Tensor, head: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
         inside = (parts[batch, key] == PROMPT) | (parts[batch, key] == parts[batch, query])
         return (inside & (key <= query) & (parts[batch, key] != PADDING)) | (key == query)
 
-    return create_block_mask(allowed, parts.shape[0], None, parts.shape[1], parts.shape[1], device=str(parts.device))
+    return allowed
+
+
+def block_mask(parts: torch.Tensor) -> Any:
+    """FlexAttention's mask, which skips whole blocks, for models that were loaded with ``flex_attention``."""
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    return create_block_mask(rule(parts), parts.shape[0], None, parts.shape[1], parts.shape[1], device=str(parts.device))
 
 
 def mask(parts: torch.Tensor, *, implementation: str | None, dtype: torch.dtype) -> Any:

@@ -2,6 +2,10 @@
 
 ADVICE = {
     "no_progress": "Read the log below for the cause, remove it, and ask for the work again. Other jobs are not held up.",
+    "too_many_attempts": "Each try came further, and something ends each. Read the log below for it, and ask for the work again.",
+    "silent": "It hung, or a step of it takes longer than ROUNDS_SILENT_SECONDS allows. It is tried again by itself.",
+    "database_away": "It is tried again by itself, from its newest checkpoint.",
+    "quota": "Free some of what this account keeps on that disk, or have its quota raised. It goes on by itself.",
     "no_result": "It is tried again by itself. If memory ran out, close other programs or ask for less at once.",
     "bad_result": "The trainer broke its contract. Read the log below; a new version of Rounds may be half installed.",
     "bad_exit": "It is tried again by itself. Read the log below if it happens again.",
@@ -10,7 +14,7 @@ ADVICE = {
     "unknown_kind": "The worker runs another version of Rounds than this page. Restart the worker, and ask again.",
     "internal_error": "Read the log below and the worker's log. The place named above is where to look.",
     "io_error": "The disk, or the network it is reached by, failed. It is tried again by itself; if it comes again, look at the disk.",
-    "disk_full": "Free some space on the disk of the data folder. It is tried again by itself.",
+    "disk_full": "Free some space there. It goes on by itself, from its newest checkpoint, as soon as there is enough.",
     "out_of_memory": "Ask for smaller batches or shorter texts, or use a machine with more memory.",
 }
 OTHERWISE = "Remove the cause named above, and ask for the work again."

@@ -199,7 +199,7 @@ def _say_how_it_ended(claim: Claim, error: Exception) -> None:
 
 def _pause(claim: Claim, code: str, need: int, said: str = "", exit_code: int | None = None) -> None:
     """`said`: the child's own words, for when there is room again by our count: it knows better what it ran into."""
-    otherwise = f"The volume {disk.volume()} had no room left, or our share of it is used up. It goes on by itself."
+    otherwise = f"The volume {disk.volume()} had no room left, or our share of it is used up."
     detail = disk.missing(need) or said or otherwise
     claims.pause(claim, code=code, detail=detail, needs_bytes=need, exit_code=exit_code)
     log.error("%s is paused: %s.", claim, code)

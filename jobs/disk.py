@@ -26,9 +26,7 @@ def missing(need: int) -> str:
     """What to tell a person when there is less room than `need` bytes; nothing when there is enough."""
     need = max(need, settings.ROUNDS_MIN_FREE_BYTES)
     have = free()
-    return (
-        "" if have >= need else f"Need {words(need)}, have {words(have)} on the volume {volume()}. Free some space; it goes on by itself."
-    )
+    return "" if have >= need else f"Need {words(need)}, have {words(have)} on the volume {volume()}."
 
 
 def require(kept: Path) -> None:

@@ -49,7 +49,8 @@ class JobQuerySet(models.QuerySet["Job"]):
 
     def for_page(self) -> "JobQuerySet":
         """With all that one job's page shows."""
-        return self.for_list().prefetch_related(models.Prefetch("history", Attempt.objects.order_by("number")), "awaited_by")
+        found = self.for_list().select_related("repeats")
+        return found.prefetch_related(models.Prefetch("history", Attempt.objects.order_by("number")), "awaited_by", "repeated_by")
 
     def unended(self) -> "JobQuerySet":
         return self.exclude(state__in=ENDED)
@@ -62,6 +63,14 @@ class JobQuerySet(models.QuerySet["Job"]):
     def in_turn(self) -> "JobQuerySet":
         """The most urgent first; among equals, whoever asked first."""
         return self.order_by("-priority", "pk")
+
+    def turns(self) -> dict[int, int]:
+        """The place in its queue, from 1, of every job that only waits for a worker."""
+        places: dict[str, int] = {}
+        turns = {}
+        for pk, queue in self.claimable().in_turn().values_list("pk", "queue"):
+            turns[pk] = places[queue] = places.get(queue, 0) + 1
+        return turns
 
 
 class Job(models.Model):

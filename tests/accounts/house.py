@@ -10,8 +10,8 @@ from django.test import Client
 from accounts import invitations
 from accounts.models import ApiToken, AuditEntry, Invitation, RoleGrant, User
 from annotation import snapshots
-from annotation.models import Assignment, Campaign, Defect, Dispute, Membership, Sample, Sitting, Snapshot
-from jobs.models import Attempt, Job
+from annotation.models import Assignment, Campaign, Corpus, Defect, Dispute, Document, Membership, Sample, Sitting, Snapshot
+from jobs.models import Attempt, Device, Job
 from modelhub import artifacts
 from modelhub.models import Alias, AliasMove, LineageEdge, ModelVersion
 from tests.annotation import build
@@ -91,9 +91,13 @@ def furnish(folder: Path) -> House:
     invitation, _ = invitations.create(
         name="Dr. Khan", roles=["annotator"], purpose="To judge letters.", minutes=30, days=7, actor=people["admin"]
     )
+    device = Device.objects.create(host="trainer-1", name="GPU-aaaa")
+    corpus = Corpus.objects.create(name="Leaflets", group="other", licence="CC0-1.0")
+    document = Document.objects.create(corpus=corpus, external_id="1", text="Take with water.", digest="d" * 64, split="train")
     records = {
         "accounts_user": alice, "accounts_auditentry": AuditEntry.objects.first(), "accounts_apitoken": token,
-        "jobs_job": job, "jobs_attempt": attempt,
+        "jobs_job": job, "jobs_attempt": attempt, "jobs_device": device,
+        "annotation_corpus": corpus, "annotation_document": document,
         "modelhub_modelversion": version, "modelhub_artifact": artifact, "modelhub_lineageedge": edge, "modelhub_alias": alias,
         "modelhub_aliasmove": move,
         "annotation_source": Sample.objects.earliest("pk").source, "annotation_campaign": campaign,

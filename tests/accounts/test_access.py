@@ -199,6 +199,9 @@ DECISIONS: dict[str, Row] = {
     "jobs:jobs":                   asks_first("GET", TRAINERS),
     "jobs:job":                    asks_first("GET", TRAINERS),
     "jobs:job-cancel":             asks_first("POST", TRAINERS),
+    "jobs:job-keep":               asks_first("POST", TRAINERS),
+    "jobs:job-priority":           asks_first("POST", TRAINERS),
+    "jobs:job-again":              asks_first("POST", TRAINERS),
     "modelhub:models":             asks_first("GET", READERS),
     "modelhub:model":              asks_first("GET", READERS),
 
@@ -235,9 +238,10 @@ DECISIONS: dict[str, Row] = {
 
 # Records an administrator may look at and nobody may change, by app and model.
 READ_ONLY = [
-    "accounts_auditentry", "accounts_apitoken", "jobs_job", "jobs_attempt",
+    "accounts_auditentry", "accounts_apitoken", "jobs_job", "jobs_attempt", "jobs_device",
     "modelhub_modelversion", "modelhub_artifact", "modelhub_lineageedge", "modelhub_alias", "modelhub_aliasmove",
     "annotation_source", "annotation_campaign", "annotation_membership", "annotation_snapshot",
+    "annotation_corpus", "annotation_document",
     "training_run", "training_evaluation", "training_promotion",
 ]
 for record in READ_ONLY:
@@ -337,7 +341,7 @@ POINTING_AT: dict[str, Callable[[House], dict[str, Any]]] = {
     "annotation:snapshot": lambda house: {"pk": house.snapshot.public_id},
     "annotation:snapshot-download": lambda house: {"pk": house.snapshot.public_id, "format": "jsonl"},
     "jobs:job": lambda house: {"public_id": house.job.public_id},
-    "jobs:job-cancel": lambda house: {"public_id": house.job.public_id},
+    **{f"jobs:job-{verb}": lambda house: {"public_id": house.job.public_id} for verb in ("cancel", "keep", "priority", "again")},
     "modelhub:model": lambda house: {"public_id": house.version.public_id},
     "training:ask-again": lambda house: {"public_id": house.campaign.pairs.earliest("pk").first.batch.public_id},
     "training:run": lambda house: {"pk": house.run.pk},

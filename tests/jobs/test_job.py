@@ -8,7 +8,7 @@ import pytest
 from django.test import Client
 
 from accounts.models import User
-from jobs import attempts, claims
+from jobs import attempts, claims, devices
 from jobs.clock import after
 from jobs.models import Job
 from tests.jobs.conftest import ask
@@ -112,6 +112,37 @@ def test_its_queries_are_counted(runner: str, dan: User, as_dan: Client, django_
     first, second = ask(dan), ask(dan)
     job = ask(dan, waits_for=(first, second))
     ask(dan, waits_for=(job,))
-    # session, user with roles, job, predecessors, tries, successors, signs of life, its run, its evaluation
-    with django_assert_num_queries(9):
+    # session, user with roles, job, predecessors, tries, successors, repetitions, turns, signs of life, its run, its evaluation
+    with django_assert_num_queries(11):
         as_dan.get(url(job))
+
+
+def test_it_says_from_where_each_try_went_on_and_on_which_gpu(runner: str, dan: User, as_dan: Client, settings: Any) -> None:
+    settings.ROUNDS_GPUS = "GPU-aaaa"
+    devices.register()
+    job = ask(dan, kind="fake-gpu")
+    for step in (30, 60):
+        held = take(job)
+        claims.kept(held, step=step)
+        claims.retry(held, code="no_result", detail="The child ended with signal 9.", exit_code=-9)
+        Job.objects.filter(pk=job.pk).update(run_after=after(-1))
+        claims.requeue()
+    held = take(job)
+    claims.resumed(held, step=60)
+    page = " ".join(as_dan.get(url(job)).content.decode().split())
+    assert "The newest checkpoint is of step 60; it went on from one 1 time." in page
+    assert "1 of at most 3 tries since there was progress" in page
+    assert '<td class="num">60</td>' in page
+    assert page.count('<td class="mono">GPU-aaaa</td>') == 3
+
+
+def test_a_paused_job_says_what_it_needs_and_that_it_goes_on_by_itself(runner: str, dan: User, as_dan: Client) -> None:
+    job = ask(dan)
+    held = take(job)
+    claims.kept(held, step=30)
+    claims.pause(held, code="disk_full", detail="Need 2.2 GB, have 1.0 GB on the volume /data.", needs_bytes=1)
+    page = as_dan.get(url(job)).content.decode()
+    assert "It is paused: disk_full." in page
+    assert "Need 2.2 GB, have 1.0 GB on the volume /data." in page
+    assert "It goes on by itself" in page
+    assert "goes on from the checkpoint of step 30" in page

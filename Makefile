@@ -20,7 +20,7 @@ TORCH_INDEX ?= $(ROUNDS_TORCH_INDEX)
 export ROUNDS_TORCH_INDEX := $(TORCH_INDEX)
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test lint browser stop clean
+.PHONY: help run setup test lint faults browser stop clean
 
 help: ## This list
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +37,9 @@ lint: $(ALL) ## Style and types
 	$(IN)/ruff check .
 	$(IN)/ruff format --check .
 	$(IN)/mypy
+
+faults: $(ALL) ## Kill, cut, fill and tear everything for ten minutes; then the books must balance (ARGS="--quick", "--lane L3", "--seed 7")
+	@$(IN)/python -m benchmarks.faults $(ARGS)
 
 stop: ## Stop a running `make run`, PostgreSQL and Redis
 	@test ! -x $(IN)/python || $(IN)/python manage.py services stop

@@ -24,8 +24,8 @@ TIMELESS = frozenset({
 })  # fmt: skip
 # How far off an estimate may be, as factors: measured here on the same kind of run, measured by a probe, guessed.
 ONE_RUN, RUNS, PROBED, OTHER_RUNS = 1.35, 1.15, 1.4, 2.0
-# What a probe does not see: writing and checking the model, the last held-out figures. A share of what starting takes.
-FINISH = 0.35
+# What a probe does not see: checkpoints, held-out figures, writing the model. A share of what everything around its steps took.
+UNSEEN, PROBE_STEPS = 0.2, 3
 MOST_PAST = 10
 
 
@@ -106,9 +106,10 @@ def of(work: Work) -> Estimate:
         return _from_runs(work, alike)
     if probe := newest_probe(work):
         result = probe.result
-        starting = float(result["startup_seconds"])
-        a_step = float(result["seconds_per_step"]) * work.tokens / float(probe.spec["tokens"])
-        return _around(starting * (1 + FINISH) + a_step * work.steps, PROBED, f"three steps measured on {result.get('host') or 'a worker'}")
+        measured_step = float(result["seconds_per_step"])
+        around = max(0.0, float(result["seconds"]) - PROBE_STEPS * measured_step) * (1 + UNSEEN)
+        a_step = measured_step * work.tokens / float(probe.spec["tokens"])
+        return _around(around + a_step * work.steps, PROBED, f"three steps measured on {result.get('host') or 'a worker'}")
     if measured:
         return _around(fmean(each.seconds_for(work) for each in measured), OTHER_RUNS, "past runs with other settings")
     return _from_arithmetic(work)

@@ -11,6 +11,8 @@ Curve = Sequence[tuple[int, float]]
 CHOSEN_FALL = 0.10
 MARGIN_TOO_LARGE = 20.0
 ENOUGH = 10
+# Held-out pairs below this give no share that could be read.
+FEW = 30
 # Nats a token on the fixed prompts: beyond this hardly anything of the start model's way of writing is left.
 FAR = 1.0
 # Answers to the fixed prompts so many times longer or shorter than at the start.
@@ -40,9 +42,9 @@ class Verdict:
     text: str
 
 
-def verdict(curves: Mapping[str, Curve], *, beta: float = 0.1) -> Verdict:
+def verdict(curves: Mapping[str, Curve], *, beta: float = 0.1, held_out: int = 0) -> Verdict:
     """The most worrying thing the curves show, else how it goes. Curves are (step, value), by TRL's metric names;
-    `beta` is DPO's."""
+    `beta` is DPO's; `held_out` how many pairs the held-out figures are on, of which few say nothing."""
     loss = _values(curves, "loss")
     if not loss:
         return Verdict("quiet", "No measurements yet. The first comes with the first step.")
@@ -50,7 +52,7 @@ def verdict(curves: Mapping[str, Curve], *, beta: float = 0.1) -> Verdict:
         return Verdict("danger", NO_NUMBER)
     if len(loss) < ENOUGH:
         return Verdict("quiet", f"{len(loss)} steps so far: too early to say.")
-    return _danger(curves, loss) or _warning(curves, loss, beta) or _course(curves, loss)
+    return _danger(curves, loss) or _warning(curves, loss, beta) or _course(curves, loss, held_out)
 
 
 def _danger(curves: Mapping[str, Curve], loss: Sequence[float]) -> Verdict | None:
@@ -103,11 +105,11 @@ def _length(tokens: Sequence[float]) -> Verdict | None:
     )
 
 
-def _course(curves: Mapping[str, Curve], loss: Sequence[float]) -> Verdict:
+def _course(curves: Mapping[str, Curve], loss: Sequence[float], pairs: int) -> Verdict:
     accuracies, held_out = _values(curves, "rewards/accuracies"), _values(curves, "eval_rewards/accuracies")
     if accuracies:
         share = _tail(accuracies)
-        beside = f", and {held_out[-1]:.0%} of held-out ones" if held_out else ""
+        beside = f", and {held_out[-1]:.0%} of held-out ones" if held_out and pairs >= FEW else ""
         if share >= 0.6:
             return Verdict(
                 "good", f"It learns to tell the sides apart: it orders {share:.0%} of the latest training pairs{beside} as the raters did."

@@ -118,7 +118,7 @@ def test_three_steps_measured_on_a_worker_make_the_estimate(as_dan: Client, froz
     page = as_dan.get("/runs/new/", sent)
     known = page.context["estimate"]
     assert known.basis == "three steps measured on here"
-    assert known.seconds == pytest.approx(4.0 * 1.35 + 0.25 * work(frozen, sft).steps)
+    assert known.seconds == pytest.approx((9.0 - 3 * 0.25) * 1.2 + 0.25 * work(frozen, sft).steps)
     assert "0.25 s a step" in page.text
     # Asked with other settings it is not known.
     other = as_dan.get("/runs/new/", sent | {"batch_size": "4"})

@@ -41,6 +41,11 @@ LEVEL_LOSS = curve(*[0.69] * 20)
     ],
 )  # fmt: skip
 def test_it_names_the_most_worrying_thing(curves: dict[str, Curve], level: str, words: str) -> None:
-    said = verdict(curves, beta=0.1)
+    said = verdict(curves, beta=0.1, held_out=100)
     assert said.level == level
     assert words in said.text
+
+
+def test_a_share_of_few_held_out_pairs_is_not_told() -> None:
+    curves = {"loss": LEVEL_LOSS, "rewards/accuracies": curve(*[0.7] * 20), "eval_rewards/accuracies": [(20, 0.8)]}
+    assert "held-out" not in verdict(curves, held_out=5).text

@@ -46,7 +46,16 @@ def measure(run: Run, steps: int) -> None:
                 ("rewards/accuracies", lambda step: 0.5 + step / 100),
                 ("logps/chosen", lambda step: -20.0 + step / 10),
                 ("logps/rejected", lambda step: -20.0 - step / 10),
+                ("grad_norm", lambda step: 1.0 + step / 30),
             )
+        ],
+    )
+    ingest.events(
+        run.job,
+        [
+            {"t": 1.0, "type": "sample", "step": step, "index": index, "text": f"Answer {index}, as it was at step {step}.\n\nRest."}
+            for step in (0, steps // 2, steps)
+            for index in range(6)
         ],
     )
 
@@ -91,16 +100,22 @@ def test_every_page_is_fit_to_be_seen(open_page: Callable[..., Any], dan: User, 
     sft = build.version(tmp_path, "toy-sft", toy=True)
     aliases.move(name="champion", to=sft, actor=dan, expected=None, reason="the first")
     snapshot = build.snapshot(simulated=True)
-    run = runs.start(snapshot=snapshot, policy=sft, preset="demo", name="toy-dpo-1", actor=dan)
-    measure(run, 20)
-    build.finish(run.job)
+    run = runs.start(snapshot=snapshot, policy=sft, preset="demo", name="toy-dpo-1", actor=dan, also_half=True)
+    other = runs.start(snapshot=snapshot, policy=sft, preset="demo", name="toy-dpo-2", actor=dan, changes={"beta": 0.3})
+    for each in (run, other):
+        measure(each, 20)
+    for number, share in ((7.0, 0.6), (8.0, 0.75)):
+        job = run.half.job if number == 7.0 else run.job
+        build.finish(job, number=number, metrics={"validation_accuracy": share, "validation_pairs": 240, "pairs": 20 * number})
     run.refresh_from_db()
     assert run.output is not None
     evaluation = evaluations.start(policy=run.output, reference=sft, snapshot=snapshot, actor=dan)
     build.finish_evaluation(evaluation, value=0.7, low=0.6, high=0.8, n=240)
     page = open_page(dan, viewport={"width": width, "height": 800}, color_scheme=scheme, reduced_motion="reduce")
     for name, address in {
-        "home": "/", "launch": "/runs/new/", "runs": "/runs/", "run": f"/runs/{run.pk}/", "generate": "/generate/",
+        "home": "/", "launch": "/runs/new/", "runs": "/runs/", "run": f"/runs/{run.pk}/",
+        "running": f"/runs/{other.pk}/", "compare": f"/runs/compare/?run={run.pk}&run={other.pk}",
+        "launch-clone": f"/runs/new/?from={other.pk}", "runs-filtered": "/runs/?state=not", "generate": "/generate/",
         "evaluation": f"/evaluations/{evaluation.public_id}/",
     }.items():  # fmt: skip
         page.goto(address)

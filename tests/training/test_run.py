@@ -34,6 +34,8 @@ def test_a_waiting_run_asks_again_until_it_has_ended(as_dan: Client, run: Run) -
     assert "every 1s" in page
     build.finish(run.job)
     assert "every 1s" not in as_dan.get(f"/runs/{run.pk}/").text
+    # The page that still asks is drawn anew as a whole: what stands beside the curves has changed too.
+    assert as_dan.get(f"/runs/{run.pk}/live/", headers={"HX-Request": "true"}).headers["HX-Refresh"] == "true"
 
 
 def test_curves_are_drawn_with_their_numbers_beside(as_dan: Client, run: Run) -> None:

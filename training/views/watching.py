@@ -9,11 +9,12 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.http import urlencode
 from django.views.decorators.http import require_GET, require_POST
+from django_htmx.http import HttpResponseClientRefresh
 
 from accounts import access
 from accounts.access import TRAINERS, UserRequest
 from accounts.models import User
-from annotation.models import Snapshot
+from annotation.models import Snapshot, Split
 from jobs import advice, submissions
 from jobs.attempts import LOG, folder_of
 from jobs.errors import NotCancellable, NothingToKeep
@@ -64,7 +65,8 @@ def may_read(user: User, run: Run) -> bool:
 def run_detail(request: UserRequest, pk: int) -> HttpResponse:
     run = get_run_for(request.user, pk)
     return render(request, "training/run.html", {
-        **_live(run), **_samples(request, run), "recipe": presets.shown(run.params), "siblings": _siblings(run),
+        **_live(run), **_samples(request, run), "recipe": presets.shown(run.params), "changed": _changed(run),
+        "siblings": _siblings(run),
         "learning": learning.of(run),
     })  # fmt: skip
 
@@ -72,10 +74,12 @@ def run_detail(request: UserRequest, pk: int) -> HttpResponse:
 @require_GET
 @access.allow(*TRAINERS)
 def run_live(request: UserRequest, pk: int) -> HttpResponse:
-    """The part of a run's page that changes while it runs; nothing, when it is as `?seen=` has it."""
+    """The part of a run's page that changes while it runs; nothing, when it is as `?seen=` has it; all of the page, once it has ended."""
     run = get_run_for(request.user, pk)
     if request.GET.get("seen") == _as_seen(run):
         return HttpResponse(status=204)
+    if request.htmx and run.job.ended:
+        return HttpResponseClientRefresh()
     return render(request, "training/run.html#live", _live(run))
 
 
@@ -94,7 +98,7 @@ def _live(run: Run) -> dict[str, Any]:
         "seen": _as_seen(run),
         "charts": curves.charts(measured),
         "last_step": max((points[-1][0] for points in measured.values()), default=0),
-        "verdict": health.verdict(measured, beta=float(run.params.get("beta") or 0.1)),
+        "verdict": health.verdict(measured, beta=float(run.params.get("beta") or 0.1), held_out=_held_out(run)),
         "kept": estimates.kept(run),
         "remaining": estimates.remaining(run) if job.state == State.RUNNING else None,
         "evaluations": evaluations.of_version(run.output) if run.output else [],
@@ -104,6 +108,11 @@ def _live(run: Run) -> dict[str, Any]:
         "advice": advice.for_code(job.error_code),
         "log": _log_tail(job),
     }
+
+
+def _held_out(run: Run) -> int:
+    """Pairs of the validation split."""
+    return int(run.snapshot.counts.get("used", {}).get(Split.VALIDATION, 0)) if run.snapshot else 0
 
 
 def _remedy(run: Run) -> str:
@@ -126,6 +135,15 @@ def _log_tail(job: Job) -> str:
     except OSError:
         return ""
     return (tail.partition(b"\n")[2] if size > LOG_BYTES else tail).decode("utf-8", "replace")
+
+
+def _changed(run: Run) -> list[tuple[str, str]]:
+    """What the run has otherwise than its preset."""
+    preset = next((preset for preset in presets.ALL if preset.key == run.preset), None)
+    if preset is None:
+        return []
+    usual = dict(presets.shown(presets.usual(preset)))
+    return [(name, value) for name, value in presets.shown(run.params) if usual.get(name) != value]
 
 
 def _siblings(run: Run) -> list[dict[str, Any]]:
@@ -205,6 +223,8 @@ def compare(request: UserRequest) -> HttpResponse:
     asked = [int(text) for text in request.GET.getlist("run") if text.isdecimal() and len(text) < 10]
     found = Run.objects.for_list().in_bulk(asked[:MOST_OVERLAID])
     runs = [found[pk] for pk in dict.fromkeys(asked) if pk in found]
+    if "run" not in request.GET:
+        return redirect("training:runs")
     if not runs:
         raise Http404("No such runs.")
     recipes = [dict(presets.shown(run.params)) | {"seed": str(run.seed), "pairs": "half" if run.half_of_id else "all"} for run in runs]

@@ -71,13 +71,13 @@ def test_lifting_it_lets_the_older_snapshot_train_again(harvest: Campaign, sft: 
 
 def test_the_snapshots_page_says_so_and_offers_no_launch(as_dan: Client, harvest: Campaign) -> None:
     older = snapshots.freeze(campaign=harvest, name="Before", actor=None)
-    assert "Launch DPO" in as_dan.get(f"/snapshots/{older.public_id}/").content.decode()
+    assert "Launch a run" in as_dan.get(f"/snapshots/{older.public_id}/").content.decode()
     rule(must_not_train_first=True)
     page = as_dan.get(f"/snapshots/{older.public_id}/").content.decode()
     assert "It trains nothing any more:" in page
     assert "1 of its rows" in page
     assert "Freeze anew" in page
-    assert "Launch DPO" not in page
+    assert "Launch a run" not in page
 
 
 def test_a_run_that_was_queued_before_the_ruling_trains_nothing(harvest: Campaign, sft: ModelVersion) -> None:

@@ -91,10 +91,11 @@ def shape(params: dict[str, Any]) -> str:
 
 def work_of(*, kind: str, snapshot: Snapshot, policy: ModelVersion, params: dict[str, Any], share: float = 1.0) -> Work:
     """`share` of the snapshot's training pairs: 0.5 for a run on half of them."""
-    pairs = max(1, math.ceil(share * preflight.train_pairs(snapshot)))
+    rows = max(1, math.ceil(share * preflight.train_pairs(snapshot))) * (2 if kind == "kto" else 1)
     a_step = int(params.get("batch_size") or 8) * int(params.get("gradient_accumulation") or 1)
-    steps = params.get("max_steps") or params.get("steps") or math.ceil(math.ceil(pairs / a_step) * float(params.get("epochs") or 1.0))
-    tokens = lengths.of(snapshot, policy).mean * a_step
+    steps = params.get("max_steps") or params.get("steps") or math.ceil(math.ceil(rows / a_step) * float(params.get("epochs") or 1.0))
+    # A step of DPO sees both answers of a pair; the other kinds see one.
+    tokens = lengths.of(snapshot, policy).mean * a_step / (1 if kind == "dpo" else 2)
     return Work(kind=kind, parameters=policy.parameters, shape=shape(params), steps=max(1, int(steps)), tokens=max(1.0, tokens))
 
 

@@ -63,7 +63,9 @@ class LaunchForm(forms.Form):
         choices["snapshot"].queryset = Snapshot.objects.unblinded_for(user).select_related("campaign")
         choices["policy"].queryset = ModelVersion.objects.all()
         choices["cloned_from"].queryset = Run.objects.filter(snapshot__isnull=False)
-        choices["preset"].choices = [(preset.key, preset.label) for preset in presets.of("dpo", "kto")]
+        choices["preset"].choices = [
+            (title, [(preset.key, preset.label) for preset in presets.of(kind)]) for kind, title in presets.FROM_SNAPSHOTS.items()
+        ]
         recipe = self.recipe()
         usual = presets.usual(recipe) if recipe else {}
         for setting in hyperparameters.ALL:
@@ -74,7 +76,7 @@ class LaunchForm(forms.Form):
     def recipe(self) -> presets.Preset | None:
         """The recipe chosen so far, whatever else is wrong."""
         said = self.data.get("preset") if self.is_bound else self.initial.get("preset")
-        return next((preset for preset in presets.of("dpo", "kto") if preset.key == said), None)
+        return next((preset for preset in presets.of(*presets.FROM_SNAPSHOTS) if preset.key == said), None)
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}

@@ -19,6 +19,7 @@ class Setting:
     path: tuple[str, ...]
     field: Callable[[], forms.Field]
     instead_of: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()  # only these, where another kind means something else by the same name
 
     def of(self, params: dict[str, Any]) -> Any:
         """Its value in `params`, or None where there is none."""
@@ -108,6 +109,11 @@ ALL = (
         _truth("Shared prefix", "Reads a prompt once for both of its answers: the same result, faster where prompts are long."),
     ),
     Setting(
+        "replay", ("replay",),
+        _number("Share of replay", "How much of an epoch is pairs that came with imported samples: a few new ones then only steer.", 0, 0.95),
+        kinds=("dpo",),
+    ),
+    Setting(
         "batch_size", ("batch_size",),
         _whole("Pairs at once", "As many as memory holds. Times the accumulation it is what one step sees.", 1, 512),
     ),
@@ -127,7 +133,7 @@ BY_NAME = {setting.name: setting for setting in ALL}
 def of_kind(kind: str) -> list[Setting]:
     """Those that a kind of the engine has."""
     known = specs.parameter_names(kind)
-    return [setting for setting in ALL if setting.path[0] in known]
+    return [setting for setting in ALL if setting.path[0] in known and (not setting.kinds or kind in setting.kinds)]
 
 
 def amended(params: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -140,6 +140,12 @@ ALL = (
 )
 
 
+# What can be learnt from a snapshot's judgements: kinds, with what of them is learnt.
+FROM_SNAPSHOTS = {
+    "dpo": "From preferences (DPO)", "kto": "From single answers (KTO)", "sft": "From the chosen answers alone (SFT)",
+}  # fmt: skip
+
+
 def of(*kinds: str) -> list[Preset]:
     """The recipes of some kinds, in the order they are offered."""
     return [preset for preset in ALL if preset.kind in kinds]

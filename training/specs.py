@@ -111,7 +111,8 @@ def inputs(job: Job) -> Iterator[tuple[str, Rows]]:
         if job.spec["params"].get("replay"):
             yield "replay.jsonl", replayed(_snapshot(wanted["snapshot"]))
     elif kind == "kto":
-        yield "kto.jsonl", unpaired(_trainable(wanted["snapshot"]))
+        rows = unpaired(_trainable(wanted["snapshot"]))
+        yield "kto.jsonl", halved(rows) if wanted.get("half") else rows
     elif kind == "sft" and "snapshot" in wanted:
         rows = snapshots.training_rows(_trainable(wanted["snapshot"]), Split.TRAIN)
         yield "train.jsonl", _favoured(halved(rows) if wanted.get("half") else rows)

@@ -279,6 +279,25 @@ def test_texts_longer_where_they_are_chosen_are_warned_about(as_dan: Client, sft
     assert "on average" in checks["Soft targets"].detail
 
 
+@pytest.mark.parametrize(
+    ("preset", "kind", "file", "reference"), [("kto_demo", "kto", "kto.jsonl", True), ("sft-clinic", "sft", "train.jsonl", False)]
+)
+@pytest.mark.usefixtures("engine_is_there")
+def test_other_kinds_learn_from_a_snapshot_too_whole_and_half(
+    as_dan: Client, sft: ModelVersion, preset: str, kind: str, file: str, reference: bool
+) -> None:
+    build.everything_runs()
+    frozen = build.snapshot()
+    page = as_dan.get("/runs/new/", fields(frozen, sft, preset=preset))
+    assert "targets" not in {field.name for field in page.context["form"].advanced()}
+    sent = as_dan.post("/runs/new/", fields(frozen, sft, preset=preset, also_half="on"))
+    assert sent.status_code == 302, sent.context["form"].errors
+    whole, half = Run.objects.order_by("pk")
+    assert (whole.job.kind, half.job.kind, whole.reference == sft) == (kind, kind, reference)
+    rows, halved = (list(dict(specs.inputs(run.job))[file]) for run in (whole, half))
+    assert 0 < len(halved) < len(rows)
+
+
 def test_without_a_snapshot_it_says_where_one_comes_from(as_dan: Client) -> None:
     page = as_dan.get("/runs/new/").text
     assert "No snapshot is frozen yet" in page

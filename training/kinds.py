@@ -130,7 +130,8 @@ def _sources(job: Job, run: Run) -> list[tuple[str, str, str, str]]:
     if isinstance(run.snapshot, Snapshot):
         return [("snapshot", run.snapshot.digest, run.snapshot.name, "preferences")]
     if corpora := specs.corpora_of(job):
-        return [("corpus", reference["digest"], corpus.name, "corpus") for reference, corpus in corpora]
+        # Two corpora of the same contents are one source.
+        return list({ref["digest"]: ("corpus", ref["digest"], corpus.name, "corpus") for ref, corpus in reversed(corpora)}.values())
     corpus = job.spec["publish"].get("corpus")
     # The toy corpora are generated from the seed: generator and seed say all there is to say about them.
     return [("corpus", job.spec_digest, corpus, "corpus")] if corpus else []

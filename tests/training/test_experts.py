@@ -1,7 +1,9 @@
 """Experts from documents: what a job may read, what it is called, what its lineage says, and what is asked of it."""
 
+import contextlib
 import io
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,10 @@ from django.urls import reverse
 from accounts.models import AuditEntry, User
 from annotation import documents
 from annotation.models import Corpus, Document
+from jobs import claims, kinds
 from jobs.attempts import folder_of
 from jobs.errors import Unprepared
+from jobs.models import Job
 from modelhub.models import LineageEdge, ModelVersion
 from tests.cast import signed_in
 from tests.training import build
@@ -190,3 +194,55 @@ def test_a_corpus_without_held_out_questions_is_said_so(dan: User, base: ModelVe
 def test_the_command_names_what_is_missing() -> None:
     with pytest.raises(CommandError, match="No corpus is called 'nowhere'"):
         call_command("pit_experts", "--corpus", "nowhere", "--base", "x")
+
+
+def carried_through(ids: list[int]) -> None:
+    """What a worker does with each job, with the real engine in this process."""
+    from training.engine import attempt
+
+    for job in Job.objects.filter(pk__in=ids).order_by("pk"):
+        claim = build.claimed(job)
+        kind, folder = kinds.get(job.kind), folder_of(job, claim.number)
+        folder.mkdir(parents=True)
+        kind.prepare(job, folder)
+        before = signal.getsignal(signal.SIGTERM)
+        assert attempt.main(folder) == 0, rundir.read_result(folder)
+        signal.signal(signal.SIGTERM, before)
+        result = rundir.read_result(folder)
+        assert result is not None
+        claims.begin_publish(claim)
+        claims.publish(claim, kind=kind, result=result, staged=kind.stage(job, result, folder))
+
+
+@pytest.mark.engine
+def test_the_command_registers_an_expert_a_corpus_each_scored_against_the_base(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("trl", reason="the engine's packages are not installed")
+    corpus()
+    corpus("abstracts", "pubmed")
+    monkeypatch.setattr("training.workers.ensured", lambda **told: contextlib.nullcontext())
+
+    def wait_for(ids: list[int]) -> None:
+        # The base is waited for by the experts, and by nobody else.
+        waiting = list(Job.objects.filter(pk__in=ids, waits_for__state="queued").values_list("waits_for", flat=True).distinct())
+        carried_through(waiting)
+        carried_through(ids)
+
+    monkeypatch.setattr("training.loop.wait_for", wait_for)
+    out = io.StringIO()
+    call_command(
+        "pit_experts", "--corpus", "wiki", "--corpus", "abstracts", "--new-base", "little", "--preset", "test", "--documents", "8",
+        "--questions", "6", "--json", stdout=out, stderr=io.StringIO(),
+    )  # fmt: skip
+    told = json.loads(out.getvalue())
+    assert {name: (found["expert"], found["recipe"], found["questions"]) for name, found in told.items()} == {
+        "wiki": ("wiki-expert", "pit-test", 6), "abstracts": ("abstracts-expert", "dapt-test", 6),
+    }  # fmt: skip
+    for found in told.values():
+        gained = found["logp_difference"]
+        assert gained["low"] <= gained["value"] <= gained["high"]
+        assert gained["value"] == pytest.approx(found["logp"]["policy"]["value"] - found["logp"]["reference"]["value"])
+    assert set(ModelVersion.objects.values_list("name", "kind")) == {
+        ("little", "base"), ("wiki-expert", "expert"), ("abstracts-expert", "expert"),
+    }  # fmt: skip
+    parents = LineageEdge.objects.filter(child__name="wiki-expert").values_list("parent__name", "source_label")
+    assert set(parents) == {("little", ""), (None, "wiki")}

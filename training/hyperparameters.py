@@ -110,7 +110,7 @@ ALL = (
     ),
     Setting(
         "replay", ("replay",),
-        _number("Share of replay", "How much of an epoch is pairs that came with imported samples: a few new ones then only steer.", 0, 0.95),
+        _number("Share of replay", "How much of an epoch is pairs that came with imported samples: a few new ones then steer.", 0, 0.95),
         kinds=("dpo",),
     ),
     Setting(

@@ -15,6 +15,7 @@ urlpatterns = [
     path("runs/compare/", watching.compare, name="compare-runs"),
     path("runs/<int:pk>/live/", watching.run_live, name="run-live"),
     path("runs/<int:pk>/samples/", watching.run_samples, name="run-samples"),
+    path("runs/<int:pk>/bundle/", watching.bundle, name="bundle"),
     path("runs/<int:pk>/stop/", watching.stop, name="stop"),
     path("runs/<int:pk>/evaluate/", comparing.evaluate, name="evaluate"),
     path("evaluations/<uuid:public_id>/", comparing.evaluation, name="evaluation"),

@@ -5,21 +5,22 @@ from typing import Any
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db.models import Max
-from django.http import Http404, HttpResponse
+from django.http import FileResponse, Http404, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.http import urlencode
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_GET, require_POST, require_safe
 from django_htmx.http import HttpResponseClientRefresh
 
-from accounts import access
+from accounts import access, audit
 from accounts.access import TRAINERS, UserRequest
 from accounts.models import User
 from annotation.models import Snapshot, Split
 from jobs import advice, submissions
 from jobs.attempts import LOG, folder_of
-from jobs.errors import NotCancellable, NothingToKeep
+from jobs.errors import NotCancellable, NothingToKeep, Unprepared
 from jobs.models import Job, State
-from training import curves, estimates, evaluations, health, learning, presets
+from training import bundles, curves, estimates, evaluations, health, learning, presets
 from training.forms import RunFilterForm
 from training.models import MetricPoint, Run, RunSample
 
@@ -214,6 +215,24 @@ def stop(request: UserRequest, pk: int) -> HttpResponse:
         )
         messages.success(request, soon)
     return redirect("training:run", run.pk)
+
+
+@require_safe
+@access.allow(*TRAINERS)
+def bundle(request: UserRequest, pk: int) -> HttpResponseBase:
+    """Rows, recipe, versions and a stock-TRL script in a zip. Rows tell what raters of an open campaign must not learn."""
+    run = get_run_for(request.user, pk)
+    if run.snapshot is not None and not may_read(request.user, run):
+        raise Http404("Not while you are rating in its campaign.")
+    try:
+        written = bundles.write(run)
+    except Unprepared as refused:
+        messages.error(request, refused.message)
+        return redirect("training:run", run.pk)
+    audit.record(request.user, "run.downloaded", run, digest=run.snapshot.digest if run.snapshot else "")
+    response = FileResponse(written, as_attachment=True, filename=bundles.filename(run), content_type="application/zip")
+    response["Content-Security-Policy"] = "sandbox"
+    return response
 
 
 @require_GET

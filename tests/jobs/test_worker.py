@@ -1,5 +1,6 @@
 """A real Celery worker in a process of its own, a real broker, the real sweeper, and what a power cut does to them."""
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -8,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from accounts.models import User
-from jobs import attempts, outbox, submissions
+from jobs import attempts, keeping, outbox, submissions
+from jobs.clock import Clock
 from jobs.models import Job, Pulse
 from modelhub.models import ModelVersion
 from tests.jobs.conftest import ask, gone
@@ -86,6 +88,58 @@ def test_a_killed_worker_takes_its_child_along_and_the_job_ends_in_one_version(h
     wait_until(lambda: state(job) == "succeeded", seconds=90, why="a new worker finishes the job\n" + house.log("second"))
     assert ModelVersion.objects.filter(origin=str(job.public_id)).count() == ModelVersion.objects.count() == 1
     assert [(a.number, a.reason) for a in job.history.order_by("number")] == [(1, "lease_expired"), (2, "succeeded")]
+
+
+def test_a_killed_workers_job_goes_on_from_its_checkpoint(house: House, dan: User) -> None:
+    """Power cut, then another worker: the steps before the checkpoint are not done again, and the last are done once."""
+    house.worker("first")
+    job = ask(dan, steps=80, every=5, pause=0.1)
+    child_of(job)
+    wait_until(lambda: (Job.objects.get(pk=job.pk).checkpoint_step or 0) >= 10, seconds=60, why="a checkpoint is kept")
+    house.kill("first")
+    house.start_sweeper()
+    house.worker("second")
+    wait_until(lambda: state(job) == "succeeded", seconds=90, why="a new worker finishes the job\n" + house.log("second"))
+    second = job.history.get(number=2)
+    assert second.resumed_from is not None
+    assert second.resumed_from >= 10
+    result = json.loads((attempts.folder_of(job, 2) / "result.json").read_text())
+    assert result["metrics"]["seen"] == sum(range(80))
+    assert ModelVersion.objects.count() == 1
+    assert not keeping.folder_of(job).exists()
+
+
+def test_a_frozen_workers_child_saves_nothing_once_another_has_the_job(house: House, dan: User) -> None:
+    """Worker and child are stopped for longer than the lease, another finishes the job, and they wake up."""
+    house.worker("first")
+    job = ask(dan, steps=60, every=1, pause=0.1)
+    child = child_of(job)
+    slot = int(Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[1])
+    frozen = [house.children["first"].pid, slot, child]
+    wait_until(lambda: Job.objects.get(pk=job.pk).checkpoint_step is not None, seconds=60, why="a checkpoint is kept")
+    for pid in frozen:
+        os.kill(pid, signal.SIGSTOP)
+    house.start_sweeper()
+    house.worker("second")
+    wait_until(lambda: state(job) == "succeeded", seconds=90, why="a new worker finishes the job\n" + house.log("second"))
+    token = Job.objects.get(pk=job.pk).token
+    for pid in reversed(frozen):
+        os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: gone(child), seconds=20, why="the woken child ends", every=0.1)
+    wait_until(lambda: "is not ours any more" in house.log("first"), seconds=30, why="its supervisor notices")
+    assert not (attempts.folder_of(job, 1) / "result.json").exists()
+    assert (state(job), Job.objects.get(pk=job.pk).token, ModelVersion.objects.count()) == ("succeeded", token, 1)
+
+
+def test_a_worker_that_is_asked_to_start_anew_ends(house: House, dan: User) -> None:
+    house.worker("worker")
+    wait_until(lambda: Pulse.objects.filter(queues__contains=[house.queue]).exists(), seconds=30, why="it lives")
+    pulse = Pulse.objects.get(queues__contains=[house.queue])
+    assert len(pulse.slots) == 1
+    assert pulse.machine["processors"] == os.cpu_count()
+    Pulse.objects.filter(pk=pulse.pk).update(restart_asked_at=Clock())
+    assert house.children["worker"].wait(timeout=40) == 0
+    assert not Pulse.objects.filter(restart_asked_at__isnull=False).exists()
 
 
 def test_a_killed_slot_alone_takes_its_child_along(house: House, dan: User) -> None:

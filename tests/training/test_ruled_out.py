@@ -82,7 +82,7 @@ def test_the_snapshots_page_says_so_and_offers_no_launch(as_dan: Client, harvest
 
 def test_a_run_that_was_queued_before_the_ruling_trains_nothing(harvest: Campaign, sft: ModelVersion) -> None:
     run = start(snapshots.freeze(campaign=harvest, name="Before", actor=None), sft)
-    assert {name for name, _ in specs.inputs(run.job)} == {"train.jsonl"}
+    assert {name for name, _ in specs.inputs(run.job)} == {"train.jsonl", "watch.jsonl"}
     rule(must_not_train_first=True)
     with pytest.raises(Unprepared, match="may not be trained on any more: 1") as refused:
         list(specs.inputs(run.job))

@@ -28,8 +28,12 @@ def attempts_of(job: Job) -> Path:
 
 
 def folder_of(job: Job) -> Path:
-    """DATA_DIR/checkpoints/<job>: what the next attempt may go on from."""
-    return Path(settings.DATA_DIR) / "checkpoints" / str(job.public_id)
+    """checkpoints/<job>, in DATA_DIR or the folder that hosts share: what the next attempt may go on from."""
+    return _kept_root() / str(job.public_id)
+
+
+def _kept_root() -> Path:
+    return Path(settings.ROUNDS_SHARED_DIR or settings.DATA_DIR) / "checkpoints"
 
 
 def key_of(job: Job) -> bytes:
@@ -75,7 +79,7 @@ def sweep() -> int:
     """
     cleared = 0
     root = Path(settings.DATA_DIR)
-    kept = {folder.name: folder for folder in _folders(root / "checkpoints")}
+    kept = {folder.name: folder for folder in _folders(_kept_root())}
     tried = {folder.name: folder for folder in _folders(root / "attempts") if any(_leftovers(folder))}
     names = [name for name in kept.keys() | tried.keys() if _is_uuid(name)]
     expired = after(-3600 * settings.ROUNDS_KEEP_ATTEMPT_HOURS)

@@ -4,6 +4,7 @@
     DATA_DIR/artifacts/sets/<digest>/          a model folder made of hard links to blobs, for transformers to open
 
 Files arrive whole (temporary name, fsync, link) or not at all; the same file twice is stored once; two writers cannot disturb each other.
+Where hosts share a store (modelhub.shared), what is taken in here goes there too, and what is missing or damaged here comes from there.
 """
 
 import errno
@@ -21,7 +22,7 @@ from uuid import uuid4
 
 from django.conf import settings
 
-from modelhub import weights
+from modelhub import shared, weights
 from modelhub.errors import Corrupt, Refused
 from modelhub.models import Artifact
 
@@ -189,6 +190,8 @@ def _take(source: Path, name: str, *, link: bool) -> dict[str, Any]:
         _sync_folder(final.parent)
     finally:
         incoming.unlink(missing_ok=True)
+    if shared.named():
+        shared.put(final, digest)
     return {"name": name, "size": size, "sha256": digest}
 
 
@@ -263,10 +266,13 @@ def _make(artifact: Artifact, made: Path) -> None:
         for entry in artifact.manifest:
             name = _plain(entry["name"])
             try:
-                os.link(blob(entry["sha256"]), fresh / name)
-            except FileNotFoundError:
-                raise Corrupt(f"Artifact {artifact.digest[:12]}: the file {name} is missing from the store.") from None
-            _whole(artifact, fresh / name, entry)
+                _link_blob(artifact, name, entry, fresh / name)
+            except Corrupt:
+                if not shared.named():
+                    raise
+                _bring(entry)
+                (fresh / name).unlink(missing_ok=True)
+                _link_blob(artifact, name, entry, fresh / name)
         _stamp(artifact, fresh, made)
         try:
             fresh.rename(made)
@@ -277,6 +283,53 @@ def _make(artifact: Artifact, made: Path) -> None:
         _sync_folder(made.parent)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _link_blob(artifact: Artifact, name: str, entry: dict[str, Any], target: Path) -> None:
+    try:
+        os.link(blob(entry["sha256"]), target)
+    except FileNotFoundError:
+        raise Corrupt(f"Artifact {artifact.digest[:12]}: the file {name} is missing from the store.") from None
+    _whole(artifact, target, entry)
+
+
+def _bring(entry: dict[str, Any]) -> None:
+    """A blob from the shared store, verified, in place of what is missing or damaged here."""
+    final, incoming = blob(entry["sha256"]), store() / "incoming" / uuid4().hex
+    try:
+        shared.get(entry["sha256"], incoming)
+        final.parent.mkdir(mode=0o700, exist_ok=True)
+        incoming.replace(final)
+        _sync_folder(final.parent)
+    finally:
+        incoming.unlink(missing_ok=True)
+
+
+def file(artifact: Artifact, name: str) -> Path:
+    """One file of a set, which need not be here as a whole: configuration, tokenizer. Raises Corrupt, and KeyError for no such name."""
+    entry = next((entry for entry in artifact.manifest if entry["name"] == name), None)
+    if entry is None:
+        raise KeyError(name)
+    place = blob(entry["sha256"])
+    try:
+        _whole(artifact, place, entry)
+    except Corrupt:
+        if not shared.named():
+            raise
+        _bring(entry)
+    return place
+
+
+def check_present(artifact: Artifact) -> None:
+    """Whether every file is here, whole, or could be brought here. Raises Corrupt; reads no file that only the shared store has."""
+    if not shared.named():
+        folder(artifact)
+        return
+    for entry in artifact.manifest:
+        place = blob(entry["sha256"])
+        here = place.is_file() and place.stat().st_size == entry["size"]
+        if not here and not shared.has(entry["sha256"], int(entry["size"])):
+            raise Corrupt(f"Artifact {artifact.digest[:12]}: the file {entry['name']} is missing here and from the shared store.")
 
 
 def _verify(artifact: Artifact, made: Path) -> None:

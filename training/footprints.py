@@ -52,7 +52,7 @@ def ram() -> int:
 
 
 def config_of(policy: ModelVersion) -> dict[str, Any]:
-    found = json.loads((artifacts.folder(policy.artifact) / "config.json").read_text(encoding="utf-8"))
+    found = json.loads(artifacts.file(policy.artifact, "config.json").read_text(encoding="utf-8"))
     return found if isinstance(found, dict) else {}
 
 

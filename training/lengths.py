@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from pathlib import Path
 from statistics import fmean
 
 from annotation import snapshots
@@ -61,7 +60,11 @@ class Lengths:
 
 def of(snapshot: Snapshot, policy: ModelVersion) -> Lengths:
     """By the model's own tokenizer; where the package is not installed, about three characters a token, and `estimated`."""
-    return _of(snapshot.pk, snapshot.digest, policy.artifact.digest, str(artifacts.folder(policy.artifact) / "tokenizer.json"))
+    try:
+        tokenizer = str(artifacts.file(policy.artifact, "tokenizer.json"))
+    except KeyError:
+        tokenizer = ""
+    return _of(snapshot.pk, snapshot.digest, policy.artifact.digest, tokenizer)
 
 
 @lru_cache(maxsize=32)
@@ -86,8 +89,8 @@ def _guess(text: str) -> int:
 
 @lru_cache(maxsize=4)
 def _tokenizer(path: str) -> Callable[[str], int]:
-    if not Path(path).exists():
-        raise FileNotFoundError(path)
+    if not path:
+        raise FileNotFoundError("no tokenizer.json")
     from tokenizers import Tokenizer
 
     loaded = Tokenizer.from_file(path)

@@ -67,7 +67,7 @@ def checks(*, snapshot: Snapshot, policy: ModelVersion, name: str, params: dict[
 def readable(policy: ModelVersion) -> bool:
     """Whether the model's files are all there and of the right size."""
     try:
-        artifacts.folder(policy.artifact)
+        artifacts.check_present(policy.artifact)
     except Corrupt:
         return False
     return True
@@ -225,7 +225,7 @@ def memory_check(needed: Footprint, room: footprints.Room) -> Check:
 
 def context_length(policy: ModelVersion) -> int:
     """Positions the model has, by its configuration; 0 when it does not say."""
-    config = json.loads((artifacts.folder(policy.artifact) / "config.json").read_text())
+    config = json.loads(artifacts.file(policy.artifact, "config.json").read_text())
     return int(config.get("max_position_embeddings") or 0)
 
 

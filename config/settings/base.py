@@ -203,6 +203,10 @@ ROUNDS_SILENT_SECONDS: float = env.float("ROUNDS_SILENT_SECONDS", 3600.0)
 ROUNDS_MIN_FREE_BYTES: int = env.int("ROUNDS_MIN_FREE_BYTES", 256 * 2**20)
 # How long an ended job's inputs, outputs and answers, which hold clinical text, stay in its folder. Its log, spec and result stay.
 ROUNDS_KEEP_ATTEMPT_HOURS: float = env.float("ROUNDS_KEEP_ATTEMPT_HOURS", 72.0)
+# Several hosts: where model files are shared (a folder, s3://bucket/path, whatever fsspec opens), and a folder all of them see, where
+# checkpoints are kept so that another host can go on from them. Empty: this machine's DATA_DIR is all there is.
+ROUNDS_ARTIFACT_STORE: str = env.str("ROUNDS_ARTIFACT_STORE", "")
+ROUNDS_SHARED_DIR: str = env.str("ROUNDS_SHARED_DIR", "")
 # This machine's name among the workers' machines, and its GPUs as CUDA_VISIBLE_DEVICES names them ("none" for none); usually found out.
 ROUNDS_HOST: str = env.str("ROUNDS_HOST", "")
 ROUNDS_GPUS: str = env.str("ROUNDS_GPUS", "")

@@ -10,6 +10,7 @@ from jobs import kinds
 from jobs.errors import EngineFailed, Unprepared
 from jobs.models import Job
 from modelhub import artifacts, versions
+from modelhub.models import ModelVersion
 from tests.jobs.fake import trainer
 from training.engine import checkpoints
 
@@ -19,6 +20,9 @@ QUEUE = "ROUNDS_TEST_QUEUE"
 def prepare(job: Job, folder: Path) -> None:
     if job.spec.get("unpreparable"):
         raise Unprepared("too_few_pairs", "3 pairs are too few; collect at least 16.")
+    if "starts_from" in job.spec:
+        parent = ModelVersion.objects.select_related("artifact").get(origin=job.spec["starts_from"])
+        (folder / "parent").write_text(str(artifacts.folder(parent.artifact)))
     (folder / "spec.json").write_text(json.dumps(job.spec))
 
 

@@ -116,6 +116,8 @@ def inputs(job: Job) -> Iterator[tuple[str, Rows]]:
     elif kind == "sft" and "snapshot" in wanted:
         rows = snapshots.training_rows(_trainable(wanted["snapshot"]), Split.TRAIN)
         yield "train.jsonl", _favoured(halved(rows) if wanted.get("half") else rows)
+        if held := list(snapshots.training_rows(_snapshot(wanted["snapshot"]), Split.VALIDATION)):
+            yield "validation.jsonl", _favoured(held)
     elif "corpora" in wanted:
         yield from _documents(wanted["corpora"], validate=kind != "build-base")
     elif kind == "generate":

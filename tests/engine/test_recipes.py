@@ -229,6 +229,18 @@ def test_asked_to_keep_it_stops_at_the_next_step_and_saves(run_here: Run, llama:
     assert done.model.exists()
 
 
+def test_fixed_prompts_are_answered_before_the_first_step_and_at_every_fifth_of_the_run(run_here: Run, llama: Path) -> None:
+    asked = [{"id": str(index), "messages": [{"role": "user", "content": f"Say {word}."}]} for index, word in enumerate(("one", "two"))]
+    params = SFT | {"epochs": None, "steps": 40, "lora": {"r": 8, "alpha": 32}}
+    done = run_here("sft", params, {"policy": llama}, {"train.jsonl": talks(), "watch.jsonl": asked})
+    said = {(event["step"], event["index"]): event["text"] for event in done.events if event["type"] == "sample"}
+    assert sorted(said) == [(step, index) for step in (0, 8, 16, 24, 32, 40) for index in (0, 1)]
+    assert said[40, 0] != said[0, 0]
+    # Looking changes nothing: without it the weights are the same.
+    blind = run_here("sft", params, {"policy": llama}, {"train.jsonl": talks()})
+    assert weights(blind) == weights(done)
+
+
 def test_a_loss_that_is_no_number_ends_the_run_in_words(run_here: Run, llama: Path) -> None:
     done = run_here("sft", SFT | {"learning_rate": 1e30, "warmup_steps": 0}, {"policy": llama}, {"train.jsonl": talks()})
     assert done.result["error"]["code"] == "not_finite"
@@ -279,6 +291,7 @@ def test_specs_that_would_be_ignored_in_part_are_refused() -> None:
         ("pit", {"learning_rate": 1, "epochs": 1, "replay": 0.3}, "domain"),
         ("pit", {"learning_rate": 1, "steps": 1, "domain": "medcode", "packing": True}, "packing"),
         ("pit", {"learning_rate": 1, "epochs": 1, "domain": "medcode"}, "steps"),
+        ("pit", {"learning_rate": 1, "steps": 1, "domain": "medcode", "lora": {}, "neurons": {"index": 0, "of": 5}}, "lora"),
         ("sft", {"learning_rate": 1, "epochs": 1, "packing": True, "replay": 0.1}, "packing"),
         ("pretrain", {"learning_rate": 1, "steps": 1, "epochs": 1}, "steps"),
         ("build-base", {"steps": 1, "block": 600}, "block"),

@@ -74,6 +74,17 @@ def test_what_the_engine_gets_is_the_train_and_the_validation_split_and_nothing_
     assert not (folder / "inputs" / "evaluation.jsonl").exists()
 
 
+def test_supervised_tuning_learns_the_chosen_answers_and_stops_by_those_of_the_validation_split(dan: User, sft: ModelVersion) -> None:
+    frozen = build.snapshot()
+    run = runs.start(snapshot=frozen, policy=sft, preset="sft-clinic", name="ward-sft-2", actor=dan)
+    build.finish(run.job)
+    inputs = folder_of(run.job, 1) / "inputs"
+    rows = {name: [json.loads(line) for line in (inputs / f"{name}.jsonl").open()] for name in ("train", "validation")}
+    assert {name: len(found) for name, found in rows.items()} == {name: frozen.counts["used"][name] for name in rows}
+    assert set(rows["validation"][0]) == {"prompt", "completion"}
+    assert ModelVersion.objects.get(name="ward-sft-2").kind == "sft"
+
+
 def test_simulated_and_toy_pass_from_snapshot_and_start_model_to_the_new_version(dan: User, tmp_path: Path) -> None:
     toy = build.version(tmp_path, "toy-sft", toy=True)
     frozen = build.snapshot(simulated=True)

@@ -50,6 +50,8 @@ class Schooling:
         self.losses: list[float] = []  # of every phase that is over
         self.recent: list[float] = []
         self.watchdog = Watchdog(beta=0.0)
+        # Called with the step whenever held-out loss is due: what else a recipe wants to know of the model as it is then.
+        self.look: Callable[[int], None] = lambda step: None
         self.best_loss, self.worse = math.inf, 0
         self.pace: list[tuple[float, int]] = []  # seconds and tokens of a probe's steps
         self.ended = ""  # "early", "kept", "probed": why no further step is made
@@ -163,10 +165,11 @@ class Schooling:
     def _look_around(self, optimizer: Any, *, last: bool) -> None:
         """After a step: is it time to validate, to keep a checkpoint, or to stop?"""
         settings = self.settings
-        if self.validation:
-            every = settings.evaluate_steps or max(1, self.total // 5)
-            if self.done % every == 0 or self.done == self.total:
+        every = settings.evaluate_steps or max(1, self.total // 5)
+        if self.done % every == 0 or self.done == self.total:
+            if self.validation:
                 self._validate()
+            self.look(self.done)
         if self.attempt.asked_to_keep:
             self.ended = "kept"
         due = settings.checkpoint_steps and self.done % settings.checkpoint_steps == 0

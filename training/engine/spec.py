@@ -165,6 +165,8 @@ class Pit(Loop):
     def problem(self) -> tuple[str, str] | None:
         if self.anchor < 0 or self.phase_one_epochs < 0:
             return "anchor" if self.anchor < 0 else "phase_one_epochs", "must not be negative"
+        if self.neurons is not None and self.lora is not None:
+            return "lora", "would freeze the neurons that are to be trained"
         if self.domain is None and (self.replay or self.anchor or self.neurons):
             return "domain", "replay, anchor and neurons are for the toy domains"
         if self.domain is not None and (self.packing or self.outputs not in ("summary", "qa")):

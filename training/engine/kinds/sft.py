@@ -7,8 +7,10 @@ cut without a word.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
+
+import torch
 
 from training.engine import language, models, tokens, toytext
 from training.engine.attempt import Attempt, Outcome
@@ -16,6 +18,8 @@ from training.engine.errors import TooLong
 from training.engine.language import Batch, Row
 from training.engine.loop import Schooling, steps_for
 from training.engine.spec import Sft
+
+WATCH, WATCH_TOKENS = "watch.jsonl", 64
 
 
 def run(attempt: Attempt) -> Outcome:
@@ -50,6 +54,10 @@ def run(attempt: Attempt) -> Outcome:
         schooling.validation = language.in_batches(
             [[row] for row in _given(attempt, tokenizer, "validation.jsonl", limit)], params.batch_size, pad
         )
+    if (attempt.inputs / WATCH).exists() and not attempt.spec.probe:
+        schooling.look = _fixed_prompts(attempt, schooling, tokenizer)
+        if attempt.resume is None:
+            schooling.look(0)
     metrics["loss"] = schooling.phase(batches, steps=steps, learning_rate=params.learning_rate)
     if attempt.spec.probe:
         return Outcome(schooling.probed(began))
@@ -58,6 +66,32 @@ def run(attempt: Attempt) -> Outcome:
     models.save(model, tokenizer, attempt.output)
     models.copy_tokenizer(attempt.source("policy"), attempt.output)
     return Outcome(metrics | said, model=True)
+
+
+def _fixed_prompts(attempt: Attempt, schooling: Schooling, tokenizer: Any) -> Callable[[int], None]:
+    """Answers the same few prompts greedily, each by itself: one that hangs on its neighbours could not be compared from step to step."""
+    prompts = [tokens.encode_chat(tokenizer, row["messages"], generation_prompt=True) for row in attempt.rows(WATCH, messages=list)]
+    room = models.training_context(schooling.model) - WATCH_TOKENS
+
+    def look(step: int) -> None:
+        training, sizes = schooling.model.training, []
+        schooling.model.eval()
+        for index, prompt in enumerate(prompts):
+            if len(prompt) > room:
+                continue
+            attempt.check()
+            given = torch.tensor([prompt], device=schooling.device)
+            made = schooling.model.generate(
+                input_ids=given, attention_mask=torch.ones_like(given), max_new_tokens=WATCH_TOKENS, do_sample=False,
+                eos_token_id=tokens.stop_ids(tokenizer), pad_token_id=tokenizer.pad_token_id,
+            )[0, len(prompt) :]  # fmt: skip
+            attempt.events.sample(step, index, tokenizer.decode(made, skip_special_tokens=True).strip())
+            sizes.append(len(made))
+        schooling.model.train(training)
+        if sizes:
+            attempt.events.metric(step, "sample_tokens", sum(sizes) / len(sizes))
+
+    return look
 
 
 def _given(attempt: Attempt, tokenizer: Any, name: str, limit: int) -> list[Row]:

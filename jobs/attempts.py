@@ -124,6 +124,7 @@ def _attempt(claim: Claim, watch: _Watch) -> None:
     watch.wait(kind.prepare, job, folder)
     exit_code = _run(claim, job, kind, folder, watch)
     result = read_result(folder, exit_code)
+    watch.pace.finish()
     claims.patiently(lambda: claims.begin_publish(claim), seconds=PUBLISH_SECONDS)
     staged = watch.wait(kind.stage, job, result, folder)
     # From here the row lock keeps others away; a heartbeat would only wait for it.

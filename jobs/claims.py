@@ -138,13 +138,16 @@ def _untaken(claim: Claim, *states: str) -> JobQuerySet:
 
 
 @transaction.atomic
-def heartbeat(claim: Claim, *, phase: str | None = None, done: int | None = None, total: int | None = None) -> Heard:
+def heartbeat(
+    claim: Claim, *, phase: str | None = None, done: int | None = None, total: int | None = None, finished: bool = False
+) -> Heard:
     """Lengthen the lease, of the GPU too, and say how far we are; returns whether someone asked to stop.
 
-    Raises LeaseLost when the job is not ours any more, or was not lengthened in time.
+    Raises LeaseLost when the job is not ours any more, or was not lengthened in time. Once the child has `finished`, a lease that ran out
+    while the database was away may be taken up again as long as nobody else did: there is no child left that could write.
     """
     said: dict[str, Any] = {"phase": phase[:30] if phase else phase, "progress_done": done, "progress_total": total}
-    changed = _mine(claim, *HELD).update(
+    changed = (_untaken if finished else _mine)(claim, *HELD).update(
         lease_until=after(settings.ROUNDS_LEASE_SECONDS),
         heartbeat_at=Clock(),
         **{field: value for field, value in said.items() if value is not None},
@@ -180,12 +183,13 @@ def resumed(claim: Claim, *, step: int) -> None:
 
 
 def begin_publish(claim: Claim) -> None:
-    """The child is done and its result is whole: from here only the database decides. Raises LeaseLost or Cancelled.
+    """The child is done and its result is whole: from here only the database decides, and by the token: a lease that ran out while it was
+    away, and that nobody has taken up, costs no finished work. Raises LeaseLost or Cancelled.
 
     Asked again after an answer that was lost, it finds that it has begun.
     """
     begun = {"state": State.PUBLISHING, "phase": "publishing", "lease_until": after(settings.ROUNDS_LEASE_SECONDS)}
-    if not _mine(claim, State.RUNNING).update(**begun) and not _untaken(claim, State.PUBLISHING).exists():
+    if not _untaken(claim, State.RUNNING).update(**begun) and not _untaken(claim, State.PUBLISHING).exists():
         raise _why_not(claim)
 
 
@@ -222,8 +226,7 @@ def patiently(call: Callable[[], T], *, seconds: float, tries: int = 1) -> T:
 
 @transaction.atomic
 def _publish(claim: Claim, kind: Kind, result: dict[str, Any], staged: Any) -> Job:
-    # The row is ours until the commit: a cancel or a reaper waits, and then finds the job ended. The token decides, not the lease: one
-    # that ran out while the database was away, and that nobody has taken up, costs no finished work.
+    # The row is ours until the commit: a cancel or a reaper waits, and then finds the job ended.
     job = _untaken(claim, State.PUBLISHING).filter(cancel_requested_at__isnull=True).select_for_update().first()
     if job is None:
         raise _why_not(claim)

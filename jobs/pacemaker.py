@@ -38,6 +38,7 @@ class Pacemaker:
         self._done = threading.Event()
         self._said: tuple[str, int, int] | None = None
         self._folder: Path | None = None
+        self._finished = False
         self._thread = threading.Thread(target=self._beat, name=f"pacemaker-{claim.job}", daemon=True)
 
     def __enter__(self) -> Self:
@@ -57,6 +58,10 @@ class Pacemaker:
         self._renew()
         self.check()
 
+    def finish(self) -> None:
+        """The child has ended well. From here a database that is away is waited for, and only a job that another took is lost."""
+        self._finished = True
+
     def say(self, phase: str, done: int, total: int) -> None:
         """What the next heartbeat carries."""
         self._said = (phase, done, total)
@@ -74,7 +79,7 @@ class Pacemaker:
         """One heartbeat. The lease we tell the child began before we asked, so it never outlasts the database's."""
         asked = boot_clock()
         phase, done, total = self._said or (None, None, None)
-        heard = claims.heartbeat(self.claim, phase=phase, done=done, total=total)
+        heard = claims.heartbeat(self.claim, phase=phase, done=done, total=total, finished=self._finished)
         if heard.state == State.CANCELLING:
             self.cancelled.set()
         if self._folder is not None:
@@ -97,7 +102,7 @@ class Pacemaker:
                     return
                 except (OperationalError, InterfaceError):
                     connection.close()
-                    if boot_clock() - renewed > settings.ROUNDS_LEASE_SECONDS:
+                    if boot_clock() - renewed > settings.ROUNDS_LEASE_SECONDS and not self._finished:
                         self.lost.set()
                         return
                     continue

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 
 from accounts.models import User
 from jobs import attempts, claims, devices, disk, keeping, kinds, pacemaker, submissions
@@ -319,3 +319,27 @@ def test_a_job_that_holds_no_gpu_sees_none(runner: str, dan: User, settings: Any
         job = run(ask(dan, kind=kind))
         seen[kind] = json.loads((folder_of(job) / "environment.json").read_text())["CUDA_VISIBLE_DEVICES"]
     assert seen == {"fake": "", "fake-gpu": "GPU-a"}
+
+
+def test_a_finished_childs_result_outlasts_a_database_that_is_away_longer_than_the_lease(
+    runner: str, dan: User, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No statement of ours gets through from the child's end on, for three leases; no sweeper runs meanwhile."""
+    settings.ROUNDS_LEASE_SECONDS = 1
+    real = {name: getattr(claims, name) for name in ("begin_publish", "heartbeat")}
+    away_until: list[float] = []
+
+    def through(name: str) -> Any:
+        def call(*args: Any, **named: Any) -> Any:
+            if name == "begin_publish" and not away_until:
+                away_until.append(time.monotonic() + 3)
+            if away_until and time.monotonic() < away_until[0]:
+                raise OperationalError("the connection was refused")
+            return real[name](*args, **named)
+
+        return call
+
+    for name in real:
+        monkeypatch.setattr(claims, name, through(name))
+    assert run(ask(dan)).state == "succeeded"
+    assert ModelVersion.objects.count() == 1

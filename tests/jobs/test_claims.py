@@ -419,9 +419,14 @@ def test_the_most_urgent_job_goes_first_whichever_was_rung(runner: str, dan: Use
 def test_a_lapsed_lease_that_nobody_took_up_costs_no_finished_work(runner: str, dan: User) -> None:
     """The database was away for longer than the lease, and the sweeper has not come round yet."""
     held = take(ask(dan))
-    claims.begin_publish(held)
     Job.objects.update(lease_until=after(-1))
+    with pytest.raises(LeaseLost):
+        claims.heartbeat(held)
+    assert claims.heartbeat(held, finished=True).state == "running"
+    Job.objects.update(lease_until=after(-1))
+    claims.begin_publish(held)
     claims.begin_publish(held)  # asked again, after an answer that was lost
+    Job.objects.update(lease_until=after(-1))
     assert claims.publish(held, kind=nothing_made(), result={}, staged=None).state == "succeeded"
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from accounts.models import AuditEntry, User
 from annotation.models import Split
-from jobs import kinds
+from jobs import claims, kinds, submissions
 from jobs.attempts import folder_of
 from jobs.errors import EngineFailed
 from jobs.models import State
@@ -17,7 +17,7 @@ from tests.training import build
 from training import runs, specs
 from training.engine import rundir
 from training.engine.errors import SpecError
-from training.models import Run
+from training.models import MetricPoint, Run
 
 pytestmark = pytest.mark.django_db
 
@@ -175,3 +175,19 @@ def test_an_output_name_that_leads_out_of_the_folder_is_refused(dan: User, sft: 
 
     with pytest.raises(EngineFailed):
         kinds.get("dpo").stage(run.job, {"output": "../../secrets"}, Path("/nowhere"))
+
+
+def test_a_run_that_failed_goes_on_under_the_job_that_repeats_it(dan: User, sft: ModelVersion) -> None:
+    run = runs.start(snapshot=build.snapshot(), policy=sft, preset="demo", name="ward-dpo-1", actor=dan)
+    failed = run.job
+    held = claims.claim(job_id=failed.pk, worker="w")
+    assert held is not None
+    MetricPoint.objects.create(run=run, step=7, name="loss", value=0.9)
+    claims.fail(held, code="bad_input", detail="x")
+    repeated = submissions.again(job=failed, actor=dan)
+    run.refresh_from_db()
+    assert (run.job, run.points.count(), repeated.spec) == (repeated, 0, failed.spec)
+    build.finish(repeated, metrics={"loss": 0.5})
+    run.refresh_from_db()
+    assert run.output is not None
+    assert (run.output.name, run.output.origin) == ("ward-dpo-1", str(repeated.public_id))

@@ -17,11 +17,12 @@ import torch
 
 from tests.engine.conftest import PROJECT, Done, environment, laid_out
 from training.engine import attempt as engine
-from training.engine import checkpoints, decoding, models, rundir, sampling, spec, tokens
+from training.engine import checkpoints, continuous, decoding, models, rundir, sampling, spec, tokens
 from training.engine.attempt import Attempt
 from training.engine.decoding import Answer, Decoder, Place
 from training.engine.errors import RopeSide, TooLong
 from training.engine.sampling import Sampling
+from training.engine.spec import Generate
 
 pytestmark = pytest.mark.engine
 HOT = Sampling(temperature=1.0)
@@ -108,6 +109,7 @@ class Wobbly:
     def __init__(self, model: Any) -> None:
         self.model = model
         self.config, self.generation_config, self.eval = model.config, model.generation_config, model.eval
+        self.dtype, self.device = model.dtype, model.device
 
     def __call__(self, **inputs: Any) -> Any:
         made = self.model(**inputs)
@@ -135,8 +137,7 @@ def test_what_a_batchs_arithmetic_leaves_open_is_drawn_alone(attempt: Attempt, t
     assert found == written(attempt, Wobbly(twins), tokenizer, asked, greedy, batch_size=1, max_new_tokens=8)
     assert found == written(attempt, Wobbly(twins), tokenizer, asked, greedy, batch_size=5, max_new_tokens=8)
     # Without the second look it would not be so.
-    trusting = sampling.choose
-    monkeypatch.setattr(sampling, "choose", lambda logits, how, noise=None, margin=0.0: trusting(logits, how, noise, 0.0))
+    monkeypatch.setattr(sampling, "MARGIN", 0.0)
     hasty = [written(attempt, Wobbly(twins), tokenizer, asked, greedy, batch_size=size, max_new_tokens=8) for size in (1, 12)]
     assert hasty[0] != hasty[1]
 
@@ -343,3 +344,50 @@ def test_a_score_stays_on_its_side_of_longrope(attempt: Attempt, two_sided: Any)
     rows = [([9] * 10, [11, 12]), ([9] * 30, [11] * 10)]
     alone = [decoding.completion_logps(attempt, two_sided, 0, [row], 1)[0] for row in rows]
     assert decoding.completion_logps(attempt, two_sided, 0, rows, 2) == pytest.approx(alone, rel=1e-6)
+
+
+def asks(**changes: Any) -> Generate:
+    return Generate(**{"temperature": 1.0, "max_new_tokens": 6} | changes)
+
+
+def test_continuous_batching_is_for_machines_with_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert [continuous.is_wanted(asks(batching=way)) for way in ("auto", "static", "continuous")] == [False, False, True]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert [continuous.is_wanted(asks(batching=way)) for way in ("auto", "static", "continuous")] == [True, False, True]
+    assert not continuous.is_wanted(asks(min_new_tokens=2))  # which it would leave out without a word
+
+
+def test_continuous_batching_writes_what_static_batches_write(attempt: Attempt, model: Any, tokenizer: Any) -> None:
+    asked, how = prompts(3), Sampling()
+    decoder = Decoder(attempt, model, tokenizer, how, max_new_tokens=6, batch_size=8)
+    found = {place: answer for some in continuous.answers(decoder, asked, n=1, seed=1, skip={(1, 0)}) for place, answer in some.items()}
+    whole = written(attempt, model, tokenizer, asked, how, max_new_tokens=6)
+    assert found == {place: answer for place, answer in whole.items() if place != (1, 0)}
+
+
+def test_continuous_batching_forks_samples_from_a_prompt(attempt: Attempt, model: Any, tokenizer: Any) -> None:
+    decoder = Decoder(attempt, model, tokenizer, HOT, max_new_tokens=6, batch_size=8)
+    found = {place: answer for some in continuous.answers(decoder, prompts(2), n=3, seed=1) for place, answer in some.items()}
+    assert sorted(found) == [(index, number) for index in range(2) for number in range(3)]
+    assert len({answer.text for answer in found.values()}) > 2
+
+
+def test_what_continuous_batching_leaves_is_written_in_static_batches(
+    model: Any, tokenizer: Any, tmp_path: Path, run_here: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models.save(copy.deepcopy(model), tokenizer, tmp_path / "model")
+    asked = {"prompts.jsonl": [{"id": f"p{index}", "messages": [{"role": "user", "content": "a " * index}]} for index in range(4)]}
+    params = {"temperature": 0, "max_new_tokens": 6}
+    static = run_here("generate", params, {"policy": tmp_path / "model"}, asked)
+
+    def broken(decoder: Decoder, encoded: list[list[int]], **how: Any) -> Iterator[dict[Place, Answer]]:
+        yield {(2, 0): Answer("from the GPU", "stop", 3)}
+        raise continuous.Stopped("RuntimeError")
+
+    monkeypatch.setattr(continuous, "answers", broken)
+    done = run_here("generate", params | {"batching": "continuous"}, {"policy": tmp_path / "model"}, asked)
+    items, before = ((one.folder / "output" / "items.jsonl").read_text().splitlines() for one in (done, static))
+    assert [items[index] for index in (0, 1, 3)] == [before[index] for index in (0, 1, 3)]
+    assert "from the GPU" in items[2]
+    assert any("continuous batching stopped (RuntimeError)" in event.get("message", "") for event in done.events)

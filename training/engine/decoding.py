@@ -97,7 +97,7 @@ class Decoder:
         Raises ``TooLong`` when prompt and answer do not fit the model's context, and ``RopeSide`` when an answer might cross from
         the short to the long side of LongRoPE, where every key already cached would have to be another.
         """
-        sides = self._sides(prompts)
+        sides = self.sides(prompts)
         self.model.eval()
         for side in (buckets.LONG, buckets.SHORT, ""):
             mine = [index for index in range(len(prompts)) if sides[index] == side]
@@ -109,9 +109,10 @@ class Decoder:
             ]
             for batch in self._batches(rows):
                 for ended in self._write(batch):
-                    yield {row.place: self._answer(row, side) for row in ended}
+                    yield {row.place: self.answer(row.made, side) for row in ended}
 
-    def _sides(self, prompts: Sequence[list[int]]) -> list[str]:
+    def sides(self, prompts: Sequence[list[int]]) -> list[str]:
+        """The side of LongRoPE each is on, empty for a model with one. Raises as ``answers``."""
         limit, switch = models.context(self.model), models.switch_of(self.model)
         for index, ids in enumerate(prompts):
             if len(ids) + self.max_new_tokens > limit:
@@ -144,13 +145,10 @@ class Decoder:
         firsts = [place for place, row in enumerate(rows) if place == 0 or row.place[0] != rows[place - 1].place[0]]
         inputs, mask = _left_padded([rows[place].prompt for place in firsts], self.tokenizer.pad_token_id, self.max_new_tokens)
         width, cache = inputs.shape[1], Cache(layer_class_to_replicate=partial(Roomy, mask.shape[1]))
-        logits = self.model(
-            input_ids=inputs, attention_mask=mask[:, :width], position_ids=(mask[:, :width].cumsum(-1) - 1).clamp(min=0),
-            past_key_values=cache, use_cache=True, logits_to_keep=1,
-        ).logits[:, -1]  # fmt: skip
+        logits = self._forward(inputs, mask[:, :width], (mask[:, :width].cumsum(-1) - 1).clamp(min=0), cache)
         if len(firsts) < len(rows):
             owner = torch.tensor([bisect.bisect(firsts, place) - 1 for place in range(len(rows))])
-            cache.batch_select_indices(owner)
+            cache.batch_select_indices(owner.to(self.model.device))
             logits, mask = logits[owner], mask[owner]
         while True:
             self.attempt.check()
@@ -163,23 +161,33 @@ class Decoder:
                 if not going:
                     return
                 index = torch.tensor(going)
-                cache.batch_select_indices(index)
+                cache.batch_select_indices(index.to(self.model.device))
                 rows, chosen, mask = [rows[place] for place in going], chosen[index], mask[index]
             width += 1
-            logits = self.model(
-                input_ids=chosen[:, None], attention_mask=mask[:, :width], position_ids=mask[:, :width].sum(-1, keepdim=True) - 1,
-                past_key_values=cache, use_cache=True,
-            ).logits[:, -1]  # fmt: skip
+            logits = self._forward(chosen[:, None], mask[:, :width], mask[:, :width].sum(-1, keepdim=True) - 1, cache)
+
+    def _forward(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Cache) -> torch.Tensor:
+        """Logits of the next token, on the CPU whatever the model is on: choosing is little work, and the same everywhere."""
+        to = self.model.device
+        made = self.model(
+            input_ids=ids.to(to), attention_mask=mask.to(to), position_ids=positions.to(to), past_key_values=cache, use_cache=True,
+            logits_to_keep=1,
+        )  # fmt: skip
+        logits: torch.Tensor = made.logits[:, -1].float().cpu()
+        return logits
 
     def _next(self, logits: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor:
         """The next token of each row; all rows of a batch are at the same step."""
         noise = None
         if self.how.temperature > 0:
             noise = sampling.exponentials(np.stack([row.stream.block() for row in rows if row.stream]))
-        chosen, decided = sampling.choose(self._without_early_ends(logits, rows[0]), self.how, noise)
+        # Short of float32 batches differ by more than any margin, and a text may depend on its batch.
+        margin = sampling.MARGIN if self.model.dtype == torch.float32 else 0.0
+        chosen, decided = sampling.choose(self._without_early_ends(logits, rows[0]), self.how, noise, margin=margin)
         for place in (~decided).nonzero()[:, 0].tolist():
             row = rows[place]
-            alone = self.model(input_ids=torch.tensor([row.prompt + row.made]), use_cache=False, logits_to_keep=1).logits[:, -1]
+            ids = torch.tensor([row.prompt + row.made], device=self.model.device)
+            alone = self.model(input_ids=ids, use_cache=False, logits_to_keep=1).logits[:, -1].float().cpu()
             own = noise[place : place + 1] if noise is not None else None
             chosen[place] = sampling.choose(self._without_early_ends(alone, row), self.how, own, margin=0.0)[0][0]
             self.drawn_alone += 1
@@ -190,9 +198,10 @@ class Decoder:
             logits[:, sorted(self.ends)] = -torch.inf
         return logits
 
-    def _answer(self, row: Row, side: str) -> Answer:
-        stopped = row.made[-1] in self.ends
-        ids = row.made[:-1] if stopped else row.made
+    def answer(self, made: Sequence[int], side: str) -> Answer:
+        """The tokens that were written, with the one that ends them or without, as an answer."""
+        stopped = made[-1] in self.ends
+        ids = list(made[:-1] if stopped else made)
         text = self.tokenizer.decode(ids, skip_special_tokens=True).strip()
         return Answer(text, "stop" if stopped else "length", len(ids), side)
 
@@ -235,11 +244,11 @@ def _scored(model: Any, pad: int, rows: Sequence[tuple[list[int], list[int]]]) -
         inputs[place, : len(prompt) + len(completion)] = torch.tensor(prompt + completion)
     # Padding stands behind, where no token looks. What is predicted inside the shortest prompt is not asked for.
     first = max(1, min(len(prompt) for prompt, _ in rows))
-    logits = model(input_ids=inputs, use_cache=False, logits_to_keep=inputs.shape[1] - first + 1).logits
+    logits = model(input_ids=inputs.to(model.device), use_cache=False, logits_to_keep=inputs.shape[1] - first + 1).logits
     scores = []
     for place, (prompt, completion) in enumerate(rows):
         start = max(1, len(prompt))
-        told = logits[place, start - first : len(prompt) + len(completion) - first].double()
+        told = logits[place, start - first : len(prompt) + len(completion) - first].double().cpu()
         wanted = inputs[place, start : len(prompt) + len(completion), None]
         scores.append(float((told.gather(-1, wanted)[:, 0] - told.logsumexp(-1)).sum()))
     return scores

@@ -438,7 +438,8 @@ class Generate:
 
     ``top_k`` 0 and ``top_p`` 1 leave every token in. A batch holds at most ``batch_size`` answers, and at most ``token_budget``
     tokens of prompts and longest answers together; neither changes what is said. A checkpoint of what is answered is made every
-    ``checkpoint_seconds``. With ``endpoint`` a server answers instead of the policy; it knows neither ``top_k`` nor ``min_new_tokens``.
+    ``checkpoint_seconds``. ``batching`` auto is continuous on a GPU and static elsewhere. With ``endpoint`` a server answers instead of
+    the policy; it knows neither ``top_k`` nor ``min_new_tokens``.
     """
 
     temperature: float
@@ -450,6 +451,7 @@ class Generate:
     batch_size: int = 64
     token_budget: int = 32_768
     checkpoint_seconds: float = 20.0
+    batching: Literal["auto", "static", "continuous"] = "auto"
     endpoint: Endpoint | None = None
 
     def problem(self) -> tuple[str, str] | None:
@@ -465,6 +467,8 @@ class Generate:
             return "min_new_tokens", "must be from 0 to max_new_tokens"
         if self.endpoint and (self.top_k or self.min_new_tokens):
             return "top_k" if self.top_k else "min_new_tokens", "is no part of the protocol that endpoints speak"
+        if self.batching == "continuous" and self.min_new_tokens:
+            return "min_new_tokens", "is not known to continuous batching"
         if self.checkpoint_seconds < 0:
             return "checkpoint_seconds", "must not be negative"
         return _positive(self, "max_new_tokens", "batch_size", "token_budget", "n")

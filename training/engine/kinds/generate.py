@@ -47,17 +47,35 @@ def _written(
     from training.engine.sampling import Sampling
 
     models.set_threads(attempt.spec.threads, attempt.spec.seed)
-    model, tokenizer = models.load(attempt.spec.models["policy"])
+    model, tokenizer = models.load_to_write(attempt.spec.models["policy"])
     attempt.events.progress("tokenizing", 0, 1)
     encoded = [tokens.encode_chat(tokenizer, row["messages"], generation_prompt=True) for row in rows]
     how = Sampling(temperature=params.temperature, top_p=params.top_p, top_k=params.top_k, min_new_tokens=params.min_new_tokens)
     decoder = decoding.Decoder(
         attempt, model, tokenizer, how, max_new_tokens=params.max_new_tokens, batch_size=params.batch_size, token_budget=params.token_budget
     )
-    for found in decoder.answers(encoded, n=params.n, skip=skip):
+    done = set(skip)
+    for found in _continuously(attempt, params, decoder, encoded, skip):
+        done |= found.keys()
+        pace.add(found.values())
+        yield found
+    for found in decoder.answers(encoded, n=params.n, skip=done):
         pace.add(found.values())
         yield found
     told["drawn_alone"] = decoder.drawn_alone
+
+
+def _continuously(
+    attempt: Attempt, params: Generate, decoder: Any, encoded: Sequence[list[int]], skip: Collection[Place]
+) -> Iterator[dict[Place, Answer]]:
+    """What continuous batching answers where it is wanted: all, or, should it fail, what it came to."""
+    from training.engine import continuous
+
+    if continuous.is_wanted(params):
+        try:
+            yield from continuous.answers(decoder, encoded, n=params.n, seed=attempt.spec.seed, skip=skip)
+        except continuous.Stopped as stopped:
+            attempt.events.log(f"continuous batching stopped ({stopped}): the rest is written in static batches")
 
 
 def _asked(

@@ -164,9 +164,6 @@ class RunFilterForm(forms.Form):
                 return runs.filter(job__state__in=(State.FAILED, State.CANCELLED))
         return runs
 
-    def anything(self) -> bool:
-        return any(self.cleaned_data.get(name) for name in self.fields)
-
 
 class PromoteForm(forms.Form):
     """`expected` is what the alias named when the page was drawn: the move is off if it has moved since.

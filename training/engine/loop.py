@@ -43,7 +43,7 @@ class Schooling:
             model.activation_checkpointing_enable({"use_reentrant": False})
             model.enable_input_require_grads()
         self.model = models.adapted(model, settings.lora) if settings.lora else model
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = models.device()
         self.model.to(self.device)
         self.done = 0
         self.tokens = 0
@@ -52,11 +52,11 @@ class Schooling:
         self.watchdog = Watchdog(beta=0.0)
         # Called with the step whenever held-out loss is due: what else a recipe wants to know of the model as it is then.
         self.look: Callable[[int], None] = lambda step: None
-        self.best_loss, self.worse = math.inf, 0
+        self.best_loss, self.last_loss, self.worse = math.inf, math.inf, 0
         self.pace: list[tuple[float, int]] = []  # seconds and tokens of a probe's steps
         self.ended = ""  # "early", "kept", "probed": why no further step is made
         self.resume: Checkpoint | None = attempt.resume
-        self.saved_at, self.saved_step = time.monotonic(), 0
+        self.saved_at = time.monotonic()
 
     # --- one phase -----------------------------------------------------------------------------------------------------------------
 
@@ -80,7 +80,7 @@ class Schooling:
             self._go_on(self.resume, optimizer, batches)
         warmup = max(1, round(0.05 * steps)) if settings.warmup_steps is None else max(1, settings.warmup_steps)
         self.model.train()
-        clock, since = time.monotonic(), 0
+        clock, since = time.monotonic(), self.tokens
         with self._noise() as quieten:
             while self.done < end and not self.ended:
                 self.attempt.check()
@@ -178,7 +178,7 @@ class Schooling:
             self._save(optimizer)
 
     def _validate(self) -> None:
-        loss = self.validation_loss()
+        self.last_loss = loss = self.validation_loss()
         self.attempt.events.metric(self.done, "eval_loss", loss)
         if loss < self.best_loss:
             self.best_loss, self.worse = loss, 0
@@ -205,8 +205,9 @@ class Schooling:
         """(the trained model, with any adapter merged in and the best weights in place; what is to be said of the training)."""
         said: dict[str, Any] = {"steps": self.done, "tokens": self.tokens}
         best = self.attempt.folder / BEST
-        if self.validation and self.done:
-            said["validation_loss"] = self.best_loss
+        kept = self.best_loss if self.settings.early_stop else self.last_loss
+        if math.isfinite(kept):
+            said["validation_loss"] = kept
         if best.exists():
             self._read_weights(best)
             best.unlink()

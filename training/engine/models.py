@@ -54,6 +54,11 @@ def load(folder: str, dtype: str = "float32") -> tuple[Any, Any]:
     return model, tokens.load(path)
 
 
+def device() -> torch.device:
+    """Where the plain loop computes: the first GPU there is, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def context(model: Any) -> int:
     """Longest sequence the model may see."""
     return int(getattr(model.config, "max_position_embeddings", 2**31))

@@ -33,6 +33,7 @@ def run(attempt: Attempt) -> Outcome:
     assert isinstance(params, Pit)
     models.set_threads(attempt.spec.threads, seed)
     model, tokenizer = models.load(attempt.spec.models["policy"], params.dtype if params.lora else "float32")
+    model.to(models.device())
     if params.neurons is not None:
         language.only_neurons(model, params.neurons.index, params.neurons.of)
     elif params.freeze_embeddings:

@@ -19,6 +19,7 @@ def run(attempt: Attempt) -> Outcome:
     assert isinstance(params, Pretrain)
     models.set_threads(attempt.spec.threads, seed)
     model, tokenizer = models.load(attempt.spec.models["policy"], params.dtype if params.lora else "float32")
+    model.to(models.device())
     metrics: dict[str, Any] = {}
     if params.corpus is not None:
         batches = language.stream(language.encode_stream(tokenizer, toytext.corpus(params.corpus, seed)), params.batch_size, params.block)

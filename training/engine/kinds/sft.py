@@ -28,6 +28,7 @@ def run(attempt: Attempt) -> Outcome:
     assert isinstance(params, Sft)
     models.set_threads(attempt.spec.threads, seed)
     model, tokenizer = models.load(attempt.spec.models["policy"], params.dtype if params.lora else "float32")
+    model.to(models.device())
     if params.freeze_embeddings:
         language.freeze_embeddings(model)
     attempt.events.progress("tokenizing", 0, 1)

@@ -56,9 +56,11 @@ def config_of(policy: ModelVersion) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def of(*, config: dict[str, Any], kind: str, params: dict[str, Any], longest: int, prompt: int, device: footprint.Device) -> Footprint:
+def of(
+    *, config: dict[str, Any], kind: str, params: dict[str, Any], longest: int, prompt: int, device: footprint.Device, processes: int = 1
+) -> Footprint:
     """The footprint of a run of `kind` whose longest row has `longest` tokens, `prompt` of them its prompt.
 
     Raises footprint.Unknown for an architecture that cannot be estimated, and SpecError for parameters that are none.
     """
-    return footprint.of_params(config, parse_params(kind, params), tokens=longest, prompt=prompt, device=device)
+    return footprint.of_params(config, parse_params(kind, params), tokens=longest, prompt=prompt, device=device, processes=processes)

@@ -18,6 +18,7 @@ from modelhub.errors import Corrupt
 from modelhub.models import ModelVersion
 from training import footprints, lengths
 from training.engine.footprint import Footprint, Unknown
+from training.engine.spec import PARALLEL
 from training.lengths import Lengths
 from training.models import Run
 
@@ -54,13 +55,14 @@ def checks(*, snapshot: Snapshot, policy: ModelVersion, name: str, params: dict[
         )
         return [*of_data(snapshot=snapshot, policy=policy, name=name), broken, *of_house(policy)]
     found = lengths.of(snapshot, policy)
+    memory, disk = _of_size(found, policy, kind, params)
     return [
         *of_data(snapshot=snapshot, policy=policy, name=name),
         *_of_targets(snapshot, kind, params),
         *_of_length(found, policy, params),
         *_of_verbosity(found, kind),
-        *_of_memory(found, policy, kind, params),
-        *of_house(policy),
+        *memory,
+        *of_house(policy, disk),
     ]
 
 
@@ -86,9 +88,9 @@ def of_data(*, snapshot: Snapshot, policy: ModelVersion, name: str) -> list[Chec
     ]
 
 
-def of_house(policy: ModelVersion) -> list[Check]:
-    """What this machine needs: somebody to run the job, the engine's packages, room on the disk."""
-    return [worker(), _engine(), _disk(policy)]
+def of_house(policy: ModelVersion, disk: int = 0) -> list[Check]:
+    """What this machine needs: somebody to run the job, the engine's packages, room on the disk (`disk` bytes at least)."""
+    return [worker(), _engine(), _disk(policy, disk)]
 
 
 def _pairs(snapshot: Snapshot) -> Check:
@@ -195,19 +197,19 @@ def _of_verbosity(found: Lengths, kind: str) -> list[Check]:
     return [Check("Length and preference", "ok", said)]
 
 
-def _of_memory(found: Lengths, policy: ModelVersion, kind: str, params: dict[str, Any]) -> list[Check]:
-    """What the run takes at its longest batch against what this machine, or its GPU, has."""
+def _of_size(found: Lengths, policy: ModelVersion, kind: str, params: dict[str, Any]) -> tuple[list[Check], int]:
+    """What the run takes at its longest batch against what this machine, or its GPU, has; and the bytes it takes on the disk."""
     if not found.pairs:
-        return []
+        return [], 0
     room = footprints.room()
     try:
         needed = footprints.of(
             config=footprints.config_of(policy), kind=kind, params=params, longest=found.longest, prompt=found.prompt,
-            device=room.device,
+            device=room.device, processes=settings.ROUNDS_ENGINE_PROCESSES if kind in PARALLEL else 1,
         )  # fmt: skip
     except Unknown as why:
-        return [Check("Memory", "warn", f"not estimated: {why}", "Make sure that the machine has enough.")]
-    return [memory_check(needed, room)]
+        return [Check("Memory", "warn", f"not estimated: {why}", "Make sure that the machine has enough.")], 0
+    return [memory_check(needed, room)], needed.disk
 
 
 def memory_check(needed: Footprint, room: footprints.Room) -> Check:
@@ -249,9 +251,9 @@ def engine_missing() -> list[str]:
     return [name for name in ENGINE_PACKAGES if importlib.util.find_spec(name) is None]
 
 
-def _disk(policy: ModelVersion) -> Check:
+def _disk(policy: ModelVersion, run: int) -> Check:
     settings.DATA_DIR.mkdir(parents=True, exist_ok=True)
-    free, needed = shutil.disk_usage(settings.DATA_DIR).free, DISK_COPIES * policy.artifact.bytes + DISK_AIR
+    free, needed = shutil.disk_usage(settings.DATA_DIR).free, max(run, DISK_COPIES * policy.artifact.bytes) + DISK_AIR
     if free < needed:
         return Check("Disk", "stop", f"{free / 1e9:.1f} GB free, {needed / 1e9:.1f} GB needed", f"Make room in {settings.DATA_DIR}.")
     return Check("Disk", "ok", f"{free / 1e9:.1f} GB free")

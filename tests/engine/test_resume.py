@@ -164,3 +164,20 @@ def test_a_probe_takes_three_steps_and_foretells_the_run(model: Path, tmp_path: 
     assert done.metrics["steps_total"] == 300
     assert 0 < done.metrics["seconds_per_step"] < 10
     assert not os.path.exists(folder / "checkpoints")
+
+
+def test_an_adapter_learnt_in_bfloat16_is_merged_into_weights_that_were_not_rounded(model: Path, tmp_path: Path) -> None:
+    from peft import PeftModel
+    from safetensors.torch import load_file
+
+    from training.engine import models
+
+    params = LORA | {"dtype": "bfloat16", "learning_rate": 1e-4, "max_steps": 2, "nll_weight": 0.0}
+    done = tiny.in_fork(tiny.lay_out(tmp_path / "narrow", params, model, inputs()))
+    expected = PeftModel.from_pretrained(models.load(str(model))[0], done.folder / "output_adapter").merge_and_unload().state_dict()
+    made, start = load_file(done.model / "model.safetensors"), load_file(model / "model.safetensors")
+    assert all((made[name] == expected[name]).all() for name in made)
+    changed = [name for name in made if not (made[name] == start[name]).all()]
+    assert changed
+    # A change this small would have vanished in bfloat16's eight bits nearly everywhere.
+    assert max(float((made[name] - start[name]).abs().max()) for name in changed) < 1e-3

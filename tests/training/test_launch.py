@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -145,6 +146,17 @@ def test_a_model_of_3_8_billion_passes_the_preflight_of_a_machine_with_a_gpu_and
     page = as_dan.get("/runs/new/", wanted)
     assert page.context["clear"]
     assert "about 8.8 GB of 24.0 GB of GPU memory, about 23.8 GB of 64.0 GB of RAM" in page.text
+
+
+@pytest.mark.usefixtures("engine_is_there")
+def test_what_a_run_writes_counts_and_not_only_its_start_model(as_dan: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here the start model is a few bytes and calls itself 3.8 billion parameters: the finished one alone takes 15.3 GB in float32."""
+    build.everything_runs()
+    large = build.version(tmp_path, "phi-sft", config=build.PHI_35_MINI, positions=131072)
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: SimpleNamespace(free=int(15e9)))
+    page = as_dan.get("/runs/new/", fields(build.snapshot(), large, preset="clinic"))
+    assert states(page)["Disk"] == "stop"
+    assert "15.0 GB free, 16.8 GB needed" in page.text
 
 
 @pytest.mark.usefixtures("engine_is_there")

@@ -6,7 +6,7 @@ import shutil
 from typing import Any
 
 import torch
-from peft import LoraConfig
+from peft import LoraConfig, PeftModel
 
 from training.engine import models
 from training.engine.attempt import Attempt
@@ -35,6 +35,9 @@ def save(attempt: Attempt, trainer: Any, tokenizer: Any, *, lora: bool) -> None:
     trained = trainer.model
     if lora:
         trained.save_pretrained(attempt.folder / "output_adapter")
+        if trained.dtype != torch.float32:
+            # Onto the start model's own weights: rounded to bfloat16, most of a small change would be lost.
+            trained = PeftModel.from_pretrained(models.load(attempt.spec.models["policy"])[0], attempt.folder / "output_adapter")
         trained = trained.merge_and_unload()
     shutil.rmtree(trainer.args.output_dir, ignore_errors=True)  # the trainer's own folder; nothing is kept in it
     # Into a model that TRL has not patched.

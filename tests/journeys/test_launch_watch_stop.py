@@ -75,7 +75,7 @@ def launch(page: Any, policy: ModelVersion, snapshot: Snapshot) -> Run:
 
 
 def test_a_run_is_launched_watched_stopped_kept_and_cloned(
-    processes: Processes, open_page: Callable[..., Any], dan: User, record_property: Callable[[str, object], None]
+    processes: Processes, open_page: Callable[..., Any], dan: User, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
     processes.start_worker(slots=1)
     processes.start_sweeper()
@@ -92,8 +92,8 @@ def test_a_run_is_launched_watched_stopped_kept_and_cloned(
     assert RunSample.objects.filter(run=run, step=0).count() == 6
 
     found = lags(folder_of(run.job, 1), page.evaluate("window.shown"))
-    record_property("lag_seconds_median", round(median(found), 2))
-    record_property("lag_seconds_most", round(found[-1], 2))
+    record_testsuite_property("lag_seconds_median", round(median(found), 2))
+    record_testsuite_property("lag_seconds_most", round(found[-1], 2))
 
     # Stop and keep: the model as it is then becomes a version.
     page.get_by_text("Stop this run …").click()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.urls import reverse
 
 from accounts.models import AuditEntry, User
 from annotation import documents
@@ -125,6 +126,16 @@ def test_rows_come_in_one_order_with_title_and_outputs(django_assert_num_queries
     assert [row["id"] for row in read] == [row["id"] for row in documents.rows(corpus, "train")][:5]
     assert read[0]["outputs"] == {"summary": "s"}
     assert read[0]["text"].endswith("\nx.")
+
+
+def test_an_administrator_may_look_at_corpora_and_documents_and_change_nothing(as_ada: Any) -> None:
+    taken(GOUT)
+    for model, row in (("corpus", Corpus.objects.get()), ("document", Document.objects.get())):
+        listed = as_ada.get(reverse(f"admin:annotation_{model}_changelist"))
+        assert listed.status_code == 200
+        assert str(row) in listed.content.decode()
+        assert as_ada.get(reverse(f"admin:annotation_{model}_change", args=[row.pk])).status_code == 200
+        assert as_ada.post(reverse(f"admin:annotation_{model}_delete", args=[row.pk])).status_code == 403
 
 
 # --- other people's formats, through the command -----------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 Data: Wiki2023 as published with the method (github Edward-Sun/PIT: doc.jsonl, qa.jsonl), given by --data FOLDER. Half of the documents
 come with their questions, of the other half only the text is ever read; asked are the questions of that other half. From one base a seed
-(a tokenizer and a 1.3 million parameter Phi-3 that has read the first half's text), equally many tokens each:
+(a tokenizer and a Phi-3 of 1.4 million parameters that has read the first half's text), equally many tokens each:
 
   dapt    plain continued pre-training on all documents
   after   all documents, then the first half's questions and answers: instruction tuning as usual

@@ -29,5 +29,8 @@ app.conf.update(
     # Told to stop, slots give their jobs back in seconds (jobs.pulses): there is nothing to wait for.
     worker_soft_shutdown_timeout=0,
     worker_send_task_events=False,
+    # Nobody asks a worker anything through the broker, so it need not listen: kombu reads that subscription without a time limit, and
+    # after a broker's restart a worker could wait there for ever, alive and deaf.
+    worker_enable_remote_control=False,
 )
 app.autodiscover_tasks()

@@ -26,7 +26,8 @@ SWEEPER = "sweeper"
 BEAT_SECONDS = 5
 ALIVE_SECONDS = 20
 # How long a job that could run may lie, and for how long after that a slot may be free beside it, until the worker is taken for deaf.
-LYING_SECONDS, DEAF_SECONDS = 40, 20
+# With the time to start anew it is less than the minute within which every job is to start.
+LYING_SECONDS, DEAF_SECONDS = 25, 10
 
 
 @dataclass(frozen=True)

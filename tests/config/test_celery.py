@@ -39,6 +39,8 @@ SETTINGS: dict[str, object] = {
     "worker_soft_shutdown_timeout": 0,
     # Arguments are ids, and still nobody needs to hear of them.
     "worker_send_task_events": False,
+    # No subscription that a worker could wait on for ever after a broker's restart (benchmarks/faults/broker.py, seed 4).
+    "worker_enable_remote_control": False,
     "task_send_sent_event": False,
 }  # fmt: skip
 

@@ -43,13 +43,13 @@ def worker(runner: str) -> str:
 def test_an_idle_worker_that_lets_work_lie_is_asked_to_start_anew(worker: str, dan: User) -> None:
     lie(ask(dan), 45)
     assert (watch(), state()) == (0, (False, False))  # perhaps a slot was freed this very moment
-    assert (watch(15), state()) == (0, (False, False))
+    assert (watch(5), state()) == (0, (False, False))
     assert (watch(21), state()) == (1, (True, True))
     assert (watch(60), state()) == (0, (True, True))  # told once
 
 
 def test_what_has_only_just_come_is_not_lying(worker: str, dan: User) -> None:
-    lie(ask(dan), 30)
+    lie(ask(dan), 20)
     watch()
     assert (watch(60), state()) == (0, (False, False))
 

@@ -72,7 +72,7 @@ STATEMENTS = {
     "I11 a GPU is held by who holds its job": """
         SELECT d.id FROM jobs_device d JOIN jobs_job j ON j.id = d.holder_id
         WHERE j.state NOT IN ('running', 'publishing', 'cancelling') OR j.token <> d.token""",
-    "I13 what was published is the last holder's": """
+    "I13 what was published is of the last holder": """
         SELECT j.id, v.metrics -> 'attempt', j.attempts FROM jobs_job j JOIN modelhub_modelversion v ON v.origin = j.public_id::text
         WHERE j.kind LIKE 'fake%' AND ((v.metrics ->> 'attempt')::int <> j.attempts OR NOT EXISTS
             (SELECT 1 FROM jobs_attempt a WHERE a.job_id = j.id AND a.number = j.attempts AND a.reason = 'succeeded'))""",

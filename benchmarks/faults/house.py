@@ -75,6 +75,7 @@ class House(Processes):
             "ROUNDS_LEASE_SECONDS": str(LEASE_SECONDS),
             "ROUNDS_HEARTBEAT_SECONDS": "0.4",
             "OMP_NUM_THREADS": "1",
+            "PYTHONFAULTHANDLER": "1",
         }
         self.redis("FLUSHALL")
         history = History(self.root / "history" / f"{name}.jsonl")
@@ -184,6 +185,13 @@ class House(Processes):
             "--bind", f"127.0.0.1:{port}", "--timeout", "60", "--graceful-timeout", "5", "--no-control-socket", "--log-level", "warning",
         )  # fmt: skip
         return port
+
+    def dump(self, name: str) -> None:
+        """End a process and its slots with where each of its threads stood, in its log: for those that hang."""
+        child = self.children.pop(name)
+        for pid in (*processes.descendants(child.pid), child.pid):
+            processes.send(pid, signal.SIGABRT)
+        child.wait(timeout=20)
 
     @contextlib.contextmanager
     def changed(self, environment: dict[str, str]) -> Iterator[None]:

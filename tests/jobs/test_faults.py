@@ -131,12 +131,12 @@ def test_the_proxy_passes_resets_refuses_and_cuts(tmp_path: Path) -> None:
         threading.Thread(target=_echo, args=[server], daemon=True).start()
         proxy = Proxy(tmp_path / "s")
         try:
-            said = lambda: _say(proxy.port, b"12345678")  # noqa: E731
+            said = lambda seconds=20: _say(proxy.port, b"12345678", seconds)  # noqa: E731
             assert said() == b"12345678"
             proxy.obey("cut 3")
             assert said() != b"12345678"
             proxy.obey("silence")
-            assert said() == b"nothing"
+            assert said(0.5) == b"nothing"
             proxy.obey("reset")
             assert said() == b"reset"
             proxy.obey("refuse")
@@ -162,9 +162,9 @@ def _answer(connection: socket.socket) -> None:
             connection.sendall(data)
 
 
-def _say(port: int, what: bytes) -> bytes:
+def _say(port: int, what: bytes, seconds: float) -> bytes:
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1) as client:
+        with socket.create_connection(("127.0.0.1", port), timeout=seconds) as client:
             client.sendall(what)
             return client.recv(100)
     except TimeoutError:

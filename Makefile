@@ -38,7 +38,7 @@ lint: $(ALL) ## Style and types
 	$(IN)/ruff format --check .
 	$(IN)/mypy
 
-faults: $(ALL) ## Kill, cut, fill and tear everything for ten minutes; then the books must balance (ARGS="--quick", "--lane L3", "--seed 7")
+faults: $(ALL) ## Kill, cut, fill and tear everything for ten to twenty minutes; the books must balance (ARGS="--quick", "--lane L3", "--seed 7")
 	@$(IN)/python -m benchmarks.faults $(ARGS)
 
 stop: ## Stop a running `make run`, PostgreSQL and Redis

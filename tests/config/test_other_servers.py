@@ -56,7 +56,7 @@ def test_the_house_runs_on_servers_that_others_keep(data_dir: Path, port: int, d
         )
     try:
         until(lambda: (web_status(port) or 500) < 500)
-        until(lambda: re.search("workers that answer: compute@.*io@", manage("doctor")))
+        until(lambda: re.search("workers that are alive: compute@.*io@", manage("doctor")))
         until(lambda: "broken" not in manage("doctor"))
         healthy = manage("doctor")
         assert "postgres: not ours" in healthy

@@ -127,3 +127,40 @@ def test_steps_or_epochs_and_not_both() -> None:
     for params in ({}, {"steps": 3, "epochs": 1}, {"epochs": 1, "corpus": "toy"}):
         with pytest.raises(SpecError, match="steps"):
             spec.parse_params("sft", {"learning_rate": 1e-3, **params})
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "says"),
+    [
+        ({"label_smoothing": 0.1}, "label_smoothing", "would be ignored by the loss sigmoid; set targets to soft"),
+        ({"label_smoothing": 0.1, "loss": "ipo"}, "label_smoothing", "would be ignored by the loss ipo"),
+        ({"label_smoothing": 0.5, "loss": "robust"}, "label_smoothing", "must be below 0.5"),
+        ({"loss": "exo_pair"}, "label_smoothing", "must be above 0 with the loss exo_pair"),
+        ({"loss": "hinge", "targets": "soft"}, "targets", "only sigmoid reads them"),
+        ({"ld_alpha": 0.5}, "ld_alpha", "set reference to live"),
+        ({"ld_alpha": 0.5, "reference": "live", "targets": "soft"}, "ld_alpha", "is not defined for soft targets"),
+        ({"ld_alpha": 0.5, "reference": "live", "loss": "sigmoid_norm"}, "ld_alpha", "would correct for length twice"),
+        ({"ld_alpha": 1.5, "reference": "live"}, "ld_alpha", "must be from 0 to 1"),
+        ({"loss": "sigmoidal"}, "loss", "must be one of sigmoid, hinge"),
+        ({"replay": 1.0}, "replay", "must be from 0"),
+    ],
+)
+def test_what_a_loss_would_ignore_without_a_word_is_refused(changes: dict[str, Any], field: str, says: str) -> None:
+    with pytest.raises(SpecError, match=says) as refused:
+        spec.parse_params("dpo", {"learning_rate": 1e-5} | changes)
+    assert refused.value.field == f"params.{field}"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"targets": "soft", "nll_weight": 0.1},
+        {"loss": "robust", "label_smoothing": 0.2},
+        {"loss": "exo_pair", "label_smoothing": 0.001},
+        {"ld_alpha": 0.5, "reference": "live"},
+        {"loss": "apo_zero", "shared_prefix": True, "replay": 0.3},
+    ],
+)
+def test_what_goes_together_is_taken(changes: dict[str, Any]) -> None:
+    made = spec.parse_params("dpo", {"learning_rate": 1e-5} | changes)
+    assert all(getattr(made, name) == value for name, value in changes.items())

@@ -17,6 +17,7 @@ from modelhub.models import Alias, AliasMove, LineageEdge, ModelVersion
 from tests.annotation import build
 from tests.cast import person, signed_in
 from tests.modelhub.conftest import PHI3, safetensors
+from training import specs
 from training.models import Evaluation, Promotion, Run
 
 
@@ -77,11 +78,19 @@ def furnish(folder: Path) -> House:
     edge = LineageEdge.objects.create(child=version, parent=parent, role="policy")
     alias = Alias.objects.create(name="champion", version=version)
     move = AliasMove.objects.create(alias=alias, number=1, to_version=version, actor=dan)
+    params = specs.check("dpo", {"learning_rate": 1e-5})
     job, scoring = (
-        Job.objects.create(kind=kind, label=kind, spec={}, spec_digest="d" * 64, requested_by=dan) for kind in ("dpo", "evaluate")
+        Job.objects.create(
+            kind=kind,
+            label=kind,
+            spec={"seed": 1, "params": params, "models": {}, "inputs": {"snapshot": snapshot.pk}},
+            spec_digest="d" * 64,
+            requested_by=dan,
+        )
+        for kind in ("dpo", "evaluate")
     )
     attempt = Attempt.objects.create(job=job, number=1, token=1, worker="here")
-    run = Run.objects.create(job=job, name="tiny-dpo-run", policy=parent, reference=parent, snapshot=snapshot)
+    run = Run.objects.create(job=job, params=params, name="tiny-dpo-run", policy=parent, reference=parent, snapshot=snapshot)
     evaluation = Evaluation.objects.create(job=scoring, policy=version, reference=parent, snapshot=snapshot)
     promotion = Promotion.objects.create(
         decision="refused", alias="champion", version=version, evaluation=evaluation, reason="too few pairs"

@@ -12,6 +12,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -33,6 +34,8 @@ def parse() -> argparse.Namespace:
 
 def main() -> int:
     arguments = parse()
+    # Told to stop, it ends its servers and workers on its way out, as after Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     seed = arguments.seed if arguments.seed is not None else random.SystemRandom().randrange(10**6)
     sys.path.insert(0, str(PROJECT))
     ROOT.mkdir(mode=0o711, parents=True, exist_ok=True)

@@ -167,8 +167,10 @@ def test_the_child_is_told_until_when_it_may_save(runner: str, dan: User, settin
 def test_a_pacemaker_that_stopped_leaves_a_child_that_saves_nothing_more(
     runner: str, dan: User, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when the supervisor is frozen: nobody renews, so the child ends itself at its next checkpoint, without a result."""
+    """As when the supervisor is frozen: nobody renews and nobody stops it, so the child ends itself at its next checkpoint."""
     settings.ROUNDS_LEASE_SECONDS = 1
+    monkeypatch.setattr(claims, "check", lambda claim: None)
+    monkeypatch.setattr(claims, "kept", lambda claim, **said: None)
     monkeypatch.setattr(pacemaker.Pacemaker, "_beat", lambda self: None)
     job = run(ask(dan, steps=400, every=1, pause=0.05))
     assert gone(pid_of(job))

@@ -142,8 +142,13 @@ def _go_on_from_what_was_kept(claim: Claim, job: Job, kind: Kind, folder: Path) 
         if step is not None:
             claims.kept(claim, step=step, by_us=False)
     keeping.make_way(job, before=claim.number)
-    disk.require(kept)
     step = kind.resume(job, kept, folder, key)
+    try:
+        disk.require(kept)
+    except NoRoom:
+        # The one it goes on from has verified just now; the ones before it are all that can make room.
+        keeping.forget_others(job, step)
+        disk.require(kept)
     if step is not None:
         claims.resumed(claim, step=step)
         log.info("%s goes on from step %d.", claim, step)

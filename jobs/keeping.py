@@ -63,6 +63,13 @@ def make_way(job: Job, *, before: int) -> None:
                 shutil.rmtree(folder / name, ignore_errors=True)
 
 
+def forget_others(job: Job, step: int | None) -> None:
+    """Remove every kept checkpoint but that of `step`; none at all when it is not known which one is whole."""
+    for folder in _folders(folder_of(job)) if step is not None else []:
+        if folder.name != f"ckpt-{step}":
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def clear(job: Job) -> None:
     """The job has ended. Kept checkpoints go at once when it is done or cancelled; a failed one's stay as long as its inputs."""
     if job.state in (State.SUCCEEDED, State.CANCELLED):

@@ -218,11 +218,13 @@ def test_the_room_wanted_grows_with_the_checkpoints(runner: str, dan: User, sett
     settings.ROUNDS_MIN_FREE_BYTES = 0
     job = ask(dan)
     fill = lambda at: (at / "weights").write_bytes(b"w" * 100_000)  # noqa: E731
-    checkpoints.write(keeping.folder_of(job), step=2, fill=fill, state={"seen": 1}, key=keeping.key_of(job))
+    for step in (1, 2):
+        checkpoints.write(keeping.folder_of(job), step=step, fill=fill, state={"seen": 1}, key=keeping.key_of(job))
     size = disk.bytes_in(keeping.folder_of(job) / "ckpt-2")
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda path: Usage(10**9, 0, round(2.2 * size) - 1))
     assert run(job).state == "paused"
     assert job.needs_bytes == round(2.2 * size)
+    assert names(keeping.folder_of(job)) == ["ckpt-2"]  # what could be spared went first
 
 
 @pytest.mark.parametrize("behaviour", ["disk_full_once", "no_room"])

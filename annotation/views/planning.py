@@ -84,4 +84,5 @@ def _asked_for(request: UserRequest) -> dict[str, Any]:
         named = [UUID(text) for text in request.GET.getlist("batch")[:20]]
     except ValueError:
         raise Http404("No such texts.") from None
-    return {"batches": list(GenerationBatch.objects.filter(public_id__in=named).values_list("pk", flat=True))} if named else {}
+    found = GenerationBatch.objects.filter(public_id__in=named).order_by("pk").values_list("pk", flat=True)
+    return {"batches": list(found)} if named else {}

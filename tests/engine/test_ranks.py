@@ -148,6 +148,33 @@ def _children(pid: int) -> list[int]:
     return [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
 
 
+def test_the_launcher_starts_follows_and_cancels_all_of_them(model: Path, tmp_path: Path) -> None:
+    """SIGTERM to the one process the launcher knows reaches both, and they stop at the same step."""
+    folder = laid_out(tmp_path / "long", model, processes=2, epochs=500, checkpoint_steps=100_000)
+    launcher = launch.Local()
+    handle = launcher.submit(folder)
+    try:
+        deadline = time.monotonic() + 200
+        while not any(event.get("phase") == "training" for event in rundir.read_events(folder)[0]):
+            assert launcher.poll(handle) is None, launcher.logs(handle)
+            assert time.monotonic() < deadline, "no training step in time"
+            time.sleep(0.05)
+        launcher.cancel(handle)
+        while launcher.poll(handle) is None:
+            assert time.monotonic() < deadline, "still there"
+            time.sleep(0.05)
+    finally:
+        launcher.cancel(handle)
+    result = rundir.read_result(folder)
+    assert result is not None
+    assert result["error"]["code"] == "cancelled"
+    assert "SignalException" in launcher.logs(handle)
+    steps = [event["done"] for event in rundir.read_events(folder)[0] if event.get("phase") == "training"]
+    assert visited(Done(folder, 143, ""))[-1], "the last step was taken by both"
+    assert len(visited(Done(folder, 143, ""))) == steps[-1]
+    assert all(len(step) == 4 for step in visited(Done(folder, 143, "")))
+
+
 def test_a_kind_that_trains_alone_refuses_company(model: Path, tmp_path: Path) -> None:
     raw = {
         "schema": 1, "kind": "merge", "job": "j", "seed": 1, "threads": 1, "processes": 2, "models": {"base": "/a", "expert": "/b"},

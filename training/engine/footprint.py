@@ -11,7 +11,7 @@ the longest, n = S·T positions alive at once.
   checkpointing a layer keeps its input alone (a·h a position), and one layer at a time is computed again. Besides, the backward pass
   holds a layer's worth for a moment (assumed; on a CPU four, measured)
 - logits: three float32 copies (values, probabilities, gradient) of V numbers for every position with a label
-- the process itself (Python and the libraries), measured, or on a GPU its context, assumed; and a tenth of the activations for what
+- the process itself (Python, the libraries, the rows), or on a GPU its context, assumed; and a tenth of the activations for what
   allocators waste (assumed)
 
 Compute: 2·N flops a position forwards, 4·N backwards (2·N where the weights are frozen), 2·N for a checkpointed layer's second forward,
@@ -26,7 +26,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 KNOWN = ("phi3", "llama", "qwen2", "mistral")
-# Resident memory of a child that has imported torch, transformers, TRL and datasets and loaded a model of a few megabytes; measured here.
+# Resident memory of a child besides its model: Python, torch, transformers, TRL, datasets. With a model of a megabyte it took 0.5 GB
+# here; the rest is room for rows.
 PROCESS_BYTES = 800 * 2**20
 CUDA_CONTEXT_BYTES = 700 * 2**20
 # Layers' worth of activations besides those kept: what a backward pass holds for a moment and, on a CPU, what glibc does not give back.

@@ -3,8 +3,8 @@
 ``python -m training.engine.ranks --processes N ATTEMPT_DIR`` is torchrun in our own process, so that it holds the lifeline: the
 supervisor's child is torchrun's agent, and the ranks are the agent's. The kernel ends each when its parent dies, down to the last.
 
-Only rank 0 writes into the attempt's folder. The others compute, and say what they saw when asked. Standard library only, until something
-has to be agreed on.
+Only rank 0 writes into the attempt's folder. The others compute, and say what they saw when asked. A checkpoint holds the random state of
+rank 0 alone: with dropout the others' masks differ after a resumption. Standard library only, until something has to be agreed on.
 """
 
 from __future__ import annotations

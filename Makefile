@@ -31,7 +31,7 @@ run: $(WEB) ## Install the web part, start everything, print the address; Ctrl-C
 setup: $(ALL) ## Install everything: web, workers, training, development
 
 test: $(ALL) browser lint ## Everything that is checked, with a journey in real headless Chromium (PYTEST_ARGS=)
-	CI=1 $(IN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+	CI=1 $(IN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: $(ALL) ## Style and types
 	$(IN)/ruff check .

@@ -34,6 +34,12 @@ from tests.cast import (  # noqa: F401 (fixtures)
 )
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Journeys first, each a minute long and a file of its own: begun last, they would leave the other process with nothing to do."""
+    items.sort(key=lambda item: "journeys" not in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     """Headless Chromium: the system's when there is one, else the one `playwright install chromium` put in place."""

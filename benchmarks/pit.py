@@ -18,10 +18,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -29,9 +27,10 @@ from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(PROJECT))
+sys.path[0] = str(PROJECT)
 
-from training.engine import documents, rundir, spec  # noqa: E402
+from benchmarks.family_table import attempt  # noqa: E402
+from training.engine import documents  # noqa: E402
 
 FILES = ("doc.jsonl", "qa.jsonl")
 ARMS = ("base", "dapt", "after", "pit")
@@ -80,25 +79,6 @@ def choices(rows: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
         answers = [answer, *draw.sample(sorted(alike - {answer}), 3)]
         made.append({"id": str(number), "group": group, "domain": "wiki2023", "question": question, "answers": answers})
     return made
-
-
-def attempt(
-    folder: Path, kind: str, params: dict[str, Any], models: dict[str, Path], inputs: dict[str, list[dict[str, Any]]], seed: int
-) -> dict[str, Any]:
-    """One child process; its result. Raises ``RuntimeError`` with the error when it fails."""
-    raw = {
-        "schema": 1, "kind": kind, "job": folder.name, "seed": seed, "threads": 1, "params": params,
-        "models": {name: str(path.resolve()) for name, path in models.items()},
-    }  # fmt: skip
-    rundir.create(folder, spec.parse(raw), inputs)
-    child = subprocess.run(
-        [sys.executable, "-m", "training.engine", str(folder)],
-        cwd=PROJECT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, check=False,
-    )  # fmt: skip
-    result = rundir.read_result(folder)
-    if result is None or not result["ok"]:
-        raise RuntimeError(f"{kind} in {folder} failed: {result and result['error']}\n{child.stderr.decode()[-2000:]}")
-    return result
 
 
 def one_seed(root: Path, rows: list[dict[str, Any]], seed: int, say: Any) -> tuple[dict[str, int], dict[str, dict[str, list[float]]]]:

@@ -11,7 +11,9 @@ import pytest
 PROJECT = Path(__file__).resolve().parent.parent
 # An app may import itself and what stands to its right.
 ORDER = ["config", "training", "annotation", "modelhub", "jobs", "accounts", "web"]
-ENGINE_STDLIB_PARTS = {"spec", "rundir", "errors", "toytext", "family", "presets", "checkpoints", "footprint", "references", "served"}
+ENGINE_STDLIB_PARTS = {
+    "spec", "rundir", "errors", "toytext", "family", "presets", "checkpoints", "footprint", "references", "served", "versions",
+}  # fmt: skip
 HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "accelerate", "safetensors"}
 
 

@@ -4,9 +4,7 @@ nothing but TRL. What TRL has no word for is said in its README and nowhere smoo
 The rows are those of the snapshot as the run reads them; no other text is in it: not the prompts it is watched by, nor what is replayed.
 """
 
-import importlib.metadata
 import json
-import platform
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -15,10 +13,10 @@ from typing import IO, Any
 
 from annotation import exports
 from training import specs
+from training.engine import versions
 from training.models import Run
 
 ROWS = ("train.jsonl", "validation.jsonl", "kto.jsonl")
-PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers", "safetensors", "numpy")
 TRAINERS = {"dpo": "DPO", "kto": "KTO", "sft": "SFT"}
 COLUMNS = {"dpo": ["prompt", "chosen", "rejected"], "kto": ["prompt", "completion", "label"], "sft": ["prompt", "completion"]}
 SCRIPT = "train_stock_trl.py"
@@ -75,10 +73,10 @@ def _entry(name: str) -> zipfile.ZipInfo:
 
 
 def _texts(run: Run, counts: dict[str, dict[str, int]]) -> Iterator[tuple[str, str]]:
-    versions = environment(run)
+    installed = environment(run)
     yield "recipe.json", json.dumps(recipe(run), indent=2, sort_keys=True) + "\n"
-    yield "environment.json", json.dumps(versions, indent=2, sort_keys=True) + "\n"
-    yield "requirements.txt", "".join(f"{name}=={versions[name].split('+')[0]}\n" for name in PACKAGES if name in versions)
+    yield "environment.json", json.dumps(installed, indent=2, sort_keys=True) + "\n"
+    yield "requirements.txt", "".join(f"{name}=={installed[name].split('+')[0]}\n" for name in versions.PACKAGES if name in installed)
     if counts:
         yield SCRIPT, script(run.job.kind, run.params, run.job.spec["seed"])
     yield "README.md", readme(run, counts)
@@ -104,13 +102,7 @@ def environment(run: Run) -> dict[str, str]:
     said = run.job.result.get("environment")
     if isinstance(said, dict):
         return {str(name): str(version) for name, version in said.items()}
-    found = {"python": platform.python_version(), "platform": platform.platform()}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    return versions.environment()
 
 
 # --- the script --------------------------------------------------------------------------------------------------------------------

@@ -51,24 +51,11 @@ def start(
     }
     if not (inputs["pairs"] or inputs["prompts"] or (inputs["questions"] and not snapshot)):
         raise NothingHeldOut("The snapshot's campaign has no prompts of the evaluation split.")
-    job = submissions.submit(
-        kind="evaluate",
+    return _queued(
+        policy=policy, reference=reference, snapshot=snapshot, simulated=planted, inputs=inputs, actor=actor, seed=seed,
         label=f"Evaluate {policy.name} against {reference.name}",
-        spec={
-            "seed": seed,
-            "params": specs.check("evaluate", presets.EVALUATE["demo" if toy else "clinic"]),
-            "models": {"policy": {"version": policy.pk}, "reference": {"version": reference.pk}},
-            "inputs": inputs,
-        },
-        requested_by=actor,
         dedupe_key=f"evaluate:{policy.pk}:{reference.pk}:{snapshot.pk if snapshot else 0}",
-    )
-    evaluation, created = Evaluation.objects.get_or_create(
-        job=job, defaults={"policy": policy, "reference": reference, "snapshot": snapshot, "simulated": planted}
-    )
-    if created:
-        audit.record(actor, "evaluation.started", evaluation, policy=str(policy.public_id), reference=str(reference.public_id))
-    return evaluation
+    )  # fmt: skip
 
 
 @transaction.atomic
@@ -81,20 +68,34 @@ def on_corpus(
     """
     if not specs.choices(corpus, most=1):
         raise NothingHeldOut(f"{corpus.name} has too few held-out documents with questions to ask.")
-    toy = policy.toy and reference.toy
+    return _queued(
+        policy=policy, reference=reference, snapshot=None, simulated=False, actor=actor, seed=seed,
+        inputs={"prompts": [], "choices": {"corpus": corpus.pk, "digest": corpus.digest, "most": most}},
+        label=f"Ask {policy.name} and {reference.name} about {corpus.name}",
+        dedupe_key=f"choices:{policy.pk}:{reference.pk}:{corpus.pk}",
+    )  # fmt: skip
+
+
+def _queued(
+    *, policy: ModelVersion, reference: ModelVersion, snapshot: Snapshot | None, simulated: bool, inputs: dict[str, Any], label: str,
+    dedupe_key: str, actor: User | None, seed: int,
+) -> Evaluation:  # fmt: skip
+    """The evaluation and its job; one that is under way already is returned as it is."""
     job = submissions.submit(
         kind="evaluate",
-        label=f"Ask {policy.name} and {reference.name} about {corpus.name}",
+        label=label,
         spec={
             "seed": seed,
-            "params": specs.check("evaluate", presets.EVALUATE["demo" if toy else "clinic"]),
+            "params": specs.check("evaluate", presets.EVALUATE["demo" if policy.toy and reference.toy else "clinic"]),
             "models": {"policy": {"version": policy.pk}, "reference": {"version": reference.pk}},
-            "inputs": {"prompts": [], "choices": {"corpus": corpus.pk, "digest": corpus.digest, "most": most}},
+            "inputs": inputs,
         },
         requested_by=actor,
-        dedupe_key=f"choices:{policy.pk}:{reference.pk}:{corpus.pk}",
+        dedupe_key=dedupe_key,
     )
-    evaluation, created = Evaluation.objects.get_or_create(job=job, defaults={"policy": policy, "reference": reference})
+    evaluation, created = Evaluation.objects.get_or_create(
+        job=job, defaults={"policy": policy, "reference": reference, "snapshot": snapshot, "simulated": simulated}
+    )
     if created:
         audit.record(actor, "evaluation.started", evaluation, policy=str(policy.public_id), reference=str(reference.public_id))
     return evaluation

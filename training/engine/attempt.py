@@ -5,9 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import importlib
-import importlib.metadata
 import os
-import platform
 import resource
 import shutil
 import signal
@@ -21,12 +19,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from training.engine import checkpoints, lifeline, ranks, rundir
+from training.engine import checkpoints, lifeline, ranks, rundir, versions
 from training.engine.checkpoints import Checkpoint, LeaseOver
 from training.engine.errors import Cancelled, DiskFull, EngineError, InputError
 from training.engine.spec import Spec
 
-PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers", "safetensors", "numpy")
 OFFLINE = {
     "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1",
     "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -220,19 +217,8 @@ def _measures(started: float) -> dict[str, Any]:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     spent = resource.getrusage(resource.RUSAGE_SELF)
     return {
-        "environment": environment(),
+        "environment": versions.environment(),
         "seconds": round(time.monotonic() - started, 3),
         "cpu_seconds": round(spent.ru_utime + spent.ru_stime, 3),
         "peak_rss_mb": round(peak / (1024 if sys.platform == "linux" else 1024 * 1024), 1),
     }
-
-
-def environment() -> dict[str, str]:
-    """Versions of what computes, read from package metadata so that nothing is imported for it."""
-    versions = {"python": platform.python_version(), "platform": platform.platform()}
-    for package in PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions

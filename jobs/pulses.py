@@ -13,12 +13,12 @@ from typing import Any
 from billiard.process import active_children
 from celery import current_app, signals
 from django.db import DatabaseError, InterfaceError, connection
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q
 
 from jobs import devices, patience
 from jobs.clock import Clock, after
 from jobs.machine import Load
-from jobs.models import HELD, Attempt, Job, Pulse
+from jobs.models import HELD, Attempt, Job, Outbox, Pulse
 
 log = logging.getLogger(__name__)
 
@@ -87,13 +87,13 @@ def workers() -> list[Worker]:
 def warn_of_the_deaf() -> int:
     """Find workers beside whose free slots work lies, say so on their rows, and ask those that hold nothing to start anew; how many.
 
-    A bell is rung again each few seconds, so a job that could run, was rung for, and still lies there though a slot has been free for a
-    while means a worker that is connected and hears nothing. A job that waits for a GPU is nobody's fault.
+    A bell is rung again each few seconds, so a job that could run, was rung for since it could, and still lies there though a slot has
+    been free for a while means a worker that is connected and hears nothing. A job that waits for a GPU is nobody's fault.
     """
-    lately = after(-LYING_SECONDS)
-    lying = list(
-        Job.objects.claimable().filter(run_after__lt=lately, bells__published_at__lt=lately).distinct().values_list("queue", "needs_device")
-    )
+    # Whatever it waited for ended before that bell: an earlier one was heard, and rightly nothing done.
+    before = Job.waits_for.through.objects.filter(from_job_id=OuterRef("job_id"), to_job__ended_at__gt=OuterRef("published_at"))
+    rung = Outbox.objects.filter(~Exists(before), published_at__gte=F("job__run_after"), published_at__lt=after(-LYING_SECONDS))
+    lying = list(Job.objects.claimable().filter(Exists(rung.filter(job=OuterRef("pk")))).values_list("queue", "needs_device"))
     found = workers() if lying else []
     full = {host for host in {worker.host for worker in found} if devices.all_held(host)}
     missing_out = [

@@ -10,8 +10,7 @@ from config import embedded
 
 DATA = Path(__file__).resolve().parent.parent / "data" / "tests"
 
-theirs = "CELERY_BROKER_URL" in os.environ
 embedded.provide(data_dir=DATA, throwaway=True)
-# Test processes side by side share one Redis; each rings in a database of its own, as each has its own PostgreSQL database.
-if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and not theirs:
-    os.environ["CELERY_BROKER_URL"] += f"?virtual_host={int(worker.removeprefix('gw')) + 1}"
+# Test processes side by side share one Redis; each has keys of its own there, as each has its own PostgreSQL database.
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    os.environ["ROUNDS_QUEUE_PREFIX"] = worker

@@ -54,6 +54,20 @@ def test_what_has_only_just_come_is_not_lying(worker: str, dan: User) -> None:
     assert (watch(60), state()) == (0, (False, False))
 
 
+def test_what_waited_for_another_job_lies_only_since_that_one_ended(worker: str, dan: User) -> None:
+    first = ask(dan)
+    job = ask(dan, waits_for=(first,))
+    lie(job, 600)  # rung for when it was asked for, and heard: it could not run then
+    take(first)
+    Job.objects.filter(pk=first.pk).update(state="publishing")
+    Job.objects.filter(pk=first.pk).update(state="succeeded", ended_at=after(-50))
+    watch()
+    assert (watch(60), state()) == (0, (False, False))
+    Outbox.objects.create(job=job, published_at=after(-45))  # since it can run
+    watch()
+    assert (watch(60), state()) == (1, (True, True))
+
+
 def test_a_worker_that_takes_work_again_is_no_longer_warned_of(worker: str, dan: User) -> None:
     job = ask(dan)
     lie(job, 60)

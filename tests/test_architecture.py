@@ -13,6 +13,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 ORDER = ["config", "training", "annotation", "modelhub", "jobs", "accounts", "web"]
 ENGINE_STDLIB_PARTS = {
     "spec", "rundir", "errors", "toytext", "family", "presets", "checkpoints", "footprint", "references", "served", "versions",
+    "methods", "recipes",
 }  # fmt: skip
 HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "accelerate", "safetensors"}
 

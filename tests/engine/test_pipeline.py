@@ -46,7 +46,8 @@ def expert(run: Run, base: Done) -> Done:
 
 @pytest.fixture(scope="session")
 def merged(run: Run, base: Done, expert: Done) -> Done:
-    params = {"method": "breadcrumbs_ties", "density": 0.9, "weight": {"medcode": 1.0, "again": 0.5}}
+    inputs = [{"model": "medcode", "parameters": {"weight": 1.0}}, {"model": "again", "parameters": {"weight": 0.5}}]
+    params = {"method": "breadcrumbs_ties", "base": "base", "inputs": inputs, "parameters": {"density": 0.9}}
     return run("merge", params, {"base": base.model, "medcode": expert.model, "again": expert.model})
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from training.engine import spec
+from training.engine import recipes, spec
 from training.engine.errors import SpecError
 
 DPO: dict[str, Any] = {
@@ -87,18 +87,23 @@ def merge(params: dict[str, Any], *models: str) -> dict[str, Any]:
     return {**DPO, "kind": "merge", "params": params, "models": {name: f"/m/{name}" for name in models}}
 
 
+TIES = {
+    "method": "breadcrumbs_ties", "base": "base", "inputs": [{"model": "a"}, {"model": "b", "parameters": {"weight": 2.0}}],
+    "parameters": {"lambda": 0.5, "weight": 1.0},
+}  # fmt: skip
+
+
 def test_a_merge_is_typed_by_its_method() -> None:
     one = spec.parse(merge({"method": "slerp", "t": 0.5}, "base", "expert")).params
     many = spec.parse(merge({"method": "slerp", "t": [0.1, 0.5], "validation": "pubmed"}, "base", "expert")).params
-    ties = spec.parse(merge({"method": "breadcrumbs_ties", "weight": {"a": 1, "b": 2}, "lambda": 0.5}, "base", "a", "b"))
+    ties = spec.parse(merge(TIES, "base", "a", "b"))
     assert isinstance(one, spec.Slerp)
     assert one.t == 0.5
     assert isinstance(many, spec.Slerp)
     assert many.t == [0.1, 0.5]
-    assert isinstance(ties.params, spec.BreadcrumbsTies)
-    assert ties.params.lambda_ == 0.5
-    assert ties.params.weight == {"a": 1.0, "b": 2.0}
-    assert spec.as_json(ties)["params"]["lambda"] == 0.5
+    assert isinstance(ties.params, recipes.Recipe)
+    assert ties.params.inputs == (recipes.Input("a"), recipes.Input("b", {"weight": 2.0}))
+    assert spec.as_json(ties)["params"] == TIES
 
 
 @pytest.mark.parametrize(
@@ -112,9 +117,10 @@ def test_a_merge_is_typed_by_its_method() -> None:
         (merge({"method": "slerp", "t": [0.1, 0.5]}, "base", "expert"), "params.validation"),
         (merge({"method": "slerp", "t": 0.5, "validation": "surgery"}, "base", "expert"), "params.validation"),
         (merge({"method": "slerp", "t": 0.5}, "base", "a"), "models.a"),
-        (merge({"method": "breadcrumbs_ties"}, "base"), "models"),
-        (merge({"method": "breadcrumbs_ties", "weight": {"a": 1.0}}, "base", "a", "b"), "params.weight"),
-        (merge({"method": "breadcrumbs_ties", "density": 0}, "base", "a"), "params.density"),
+        (merge({"method": "breadcrumbs_ties"}, "base"), "params.inputs"),
+        (merge(TIES, "base", "a"), "models.b"),
+        (merge(TIES, "base", "a", "b", "c"), "models.c"),
+        (merge({**TIES, "parameters": {"density": 0, "weight": 1}}, "base", "a", "b"), "params.parameters.density"),
     ],
 )
 def test_a_merge_that_does_not_fit_is_named(raw: object, field: str) -> None:

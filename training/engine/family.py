@@ -32,7 +32,7 @@ _SIZES: dict[str, dict[str, dict[str, Any]]] = {
         "base": {"steps": 1500, "batch_size": 8, "block": 64, "learning_rate": 3e-3, "intermediate_size": 640},
         "pit": {"steps": 350, "learning_rate": 4e-3, "replay": 0.5, "anchor": 1.0},
         "slerp": {"t": [0.1, 0.25, 0.5], "questions": 32},
-        "merged": {"density": 0.18, "gamma": 0.001, "weight": 2.0},
+        "merged": {"density": 0.18, "gamma": 0.001, "weight": 2.0, "normalize": False},
         "sft": {"steps": 400, "learning_rate": 1e-3, "replay": 0.4},
     },
     "test": {
@@ -42,7 +42,7 @@ _SIZES: dict[str, dict[str, dict[str, Any]]] = {
         },
         "pit": {"steps": 20, "learning_rate": 4e-3, "replay": 0.5, "anchor": 1.0, "batch_size": 4},
         "slerp": {"t": 0.5},
-        "merged": {"density": 0.18, "gamma": 0.001, "weight": 2.0},
+        "merged": {"density": 0.18, "gamma": 0.001, "weight": 2.0, "normalize": False},
         "sft": {"steps": 40, "learning_rate": 1e-3, "replay": 0.4, "batch_size": 4},
     },
 }  # fmt: skip
@@ -73,8 +73,11 @@ def plan(preset: Preset, seed: int = 1) -> list[Job]:
             seed=seed, about=f"The {domain} expert, merged spherically with the base",
         ))  # fmt: skip
     jobs.append(Job(
-        key="merged", kind="merge", params={"method": "breadcrumbs_ties", **size["merged"]},
-        models={"base": "base", **{domain: f"slerp-{domain}" for domain in DOMAINS}}, seed=seed,
+        key="merged", kind="merge", models={"base": "base", **{domain: f"slerp-{domain}" for domain in DOMAINS}}, seed=seed,
+        params={
+            "method": "breadcrumbs_ties", "base": "base", "inputs": [{"model": domain} for domain in DOMAINS],
+            "parameters": dict(size["merged"]),
+        },
         about="All five, by Breadcrumbs with TIES' vote",
     ))  # fmt: skip
     jobs.append(Job(

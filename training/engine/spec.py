@@ -21,7 +21,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
+from training.engine import recipes
 from training.engine.errors import SpecError
+from training.engine.recipes import Recipe
 
 SCHEMA = 1
 Domain = Literal["pubmed", "clinical", "medcode", "guideline", "medwiki"]
@@ -181,7 +183,9 @@ class Pit(Loop):
 
 @dataclass(frozen=True, kw_only=True)
 class Slerp:
-    """SLERP of ``base`` (t = 0) and ``expert`` (t = 1). A list of t is searched on ``validation``'s questions."""
+    """SLERP of ``base`` (t = 0) and ``expert`` (t = 1). A list of t is searched on ``validation``'s questions.
+
+    Every other merge, a SLERP with its t by layer or module among them, is a ``Recipe``."""
 
     method: Literal["slerp"]
     t: float | list[float]
@@ -195,26 +199,6 @@ class Slerp:
         if len(candidates) > 1 and self.validation is None:
             return "validation", "is needed to choose among several t"
         return _positive(self, "questions")
-
-
-@dataclass(frozen=True, kw_only=True)
-class BreadcrumbsTies:
-    """Breadcrumbs' magnitude mask, then TIES' sign vote, over every model except ``base``.
-
-    ``weight`` is one number for all, or one a model name. ``normalize`` divides by the agreeing weights.
-    """
-
-    method: Literal["breadcrumbs_ties"]
-    density: float = 0.9
-    gamma: float = 0.01
-    weight: float | dict[str, float] = 1.0
-    normalize: bool = False
-    lambda_: float = field(default=1.0, metadata={"key": "lambda"})
-
-    def problem(self) -> tuple[str, str] | None:
-        if not 0 < self.density <= 1:
-            return "density", "must be above 0 and at most 1"
-        return ("gamma", "must not be negative") if self.gamma < 0 else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -494,15 +478,14 @@ class Evaluate:
         return _positive(self, "max_new_tokens", "batch_size", "bootstrap", "beta")
 
 
-Merge = Slerp | BreadcrumbsTies
-Params = BuildBase | Pretrain | Pit | Slerp | BreadcrumbsTies | Sft | Dpo | Kto | Generate | Evaluate
+Merge = Slerp | Recipe
+Params = BuildBase | Pretrain | Pit | Slerp | Recipe | Sft | Dpo | Kto | Generate | Evaluate
 Kind = Literal["build-base", "pretrain", "pit", "merge", "sft", "dpo", "kto", "generate", "evaluate"]
 
 PARAMS: dict[str, type[Any]] = {
     "build-base": BuildBase, "pretrain": Pretrain, "pit": Pit, "sft": Sft, "dpo": Dpo, "kto": Kto, "generate": Generate,
     "evaluate": Evaluate,
 }  # fmt: skip
-MERGES: dict[str, type[Any]] = {"slerp": Slerp, "breadcrumbs_ties": BreadcrumbsTies}
 KINDS: tuple[str, ...] = ("build-base", "pretrain", "pit", "merge", "sft", "dpo", "kto", "generate", "evaluate")
 MAKES_MODEL = frozenset({"build-base", "pretrain", "pit", "merge", "sft", "dpo", "kto"})
 # Kinds that several processes can train together.
@@ -578,15 +561,9 @@ def parse_params(kind: str, raw: object) -> Params:
         raise SpecError("kind", f"must be one of {', '.join(KINDS)}")
     if not isinstance(raw, dict):
         raise SpecError("params", "must be an object")
-    if kind == "merge":
-        if "method" not in raw:
-            raise SpecError("params.method", "is missing")
-        if not isinstance(raw["method"], str) or raw["method"] not in MERGES:
-            raise SpecError("params.method", f"must be one of {', '.join(MERGES)}")
-        shape = MERGES[raw["method"]]
-    else:
-        shape = PARAMS[kind]
-    params: Params = _value(shape, raw, "params")
+    if kind == "merge" and not (raw.get("method") == "slerp" and "t" in raw):
+        return recipes.parse(raw)
+    params: Params = _value(Slerp if kind == "merge" else PARAMS[kind], raw, "params")
     return params
 
 
@@ -603,6 +580,8 @@ def as_json(spec: Spec) -> dict[str, Any]:
 
 def params_as_json(params: Any) -> dict[str, Any]:
     """A params dataclass as plain JSON values, under the names of the file format."""
+    if isinstance(params, Recipe):
+        return recipes.as_json(params)
     out: dict[str, Any] = {}
     for entry in dataclasses.fields(params):
         value = getattr(params, entry.name)
@@ -616,12 +595,8 @@ def dumps(spec: Spec) -> str:
 
 
 def _check_models(kind: str, params: Params, models: dict[str, str]) -> None:
-    if isinstance(params, BreadcrumbsTies):
-        experts = set(models) - {"base"}
-        if "base" not in models or not experts:
-            raise SpecError("models", "needs base and at least one expert")
-        if isinstance(params.weight, dict) and set(params.weight) != experts:
-            raise SpecError("params.weight", "must name exactly the experts in models")
+    if isinstance(params, Recipe):
+        _exact_keys(models, set(params.models()), set(params.models()), "models")
     else:
         needed, optional = (frozenset({"base", "expert"}), frozenset[str]()) if kind == "merge" else MODELS[kind]
         if isinstance(params, Generate) and params.endpoint:

@@ -11,7 +11,8 @@ import torch
 
 from training.engine.attempt import Attempt, Outcome
 from training.engine.merging import folders, operators
-from training.engine.spec import BreadcrumbsTies, Slerp
+from training.engine.recipes import Input, Recipe, resolve
+from training.engine.spec import Slerp
 
 
 def run(attempt: Attempt) -> Outcome:
@@ -19,8 +20,10 @@ def run(attempt: Attempt) -> Outcome:
     params = attempt.spec.params
     if isinstance(params, Slerp):
         return _slerp(attempt, params)
-    assert isinstance(params, BreadcrumbsTies)
-    return _breadcrumbs_ties(attempt, params)
+    assert isinstance(params, Recipe)
+    sources = {name: attempt.source(name) for name in params.models()}
+    count = _merge(attempt, params, sources, attempt.output)
+    return Outcome({"tensors": count, "experts": len(params.inputs)}, model=True)
 
 
 def _slerp(attempt: Attempt, params: Slerp) -> Outcome:
@@ -46,26 +49,19 @@ def _slerp(attempt: Attempt, params: Slerp) -> Outcome:
 
 
 def _merge_slerp(attempt: Attempt, sources: Mapping[str, Path], t: float, output: Path) -> int:
-    def combine(parts: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        return operators.slerp(t, parts["base"], parts["expert"])
+    recipe = Recipe(method="slerp", base="base", inputs=(Input("expert"),), parameters={"t": t})
+    return _merge(attempt, recipe, sources, output)
+
+
+def _merge(attempt: Attempt, recipe: Recipe, sources: Mapping[str, Path], output: Path) -> int:
+    layers = folders.layers(next(iter(sources.values())))
+
+    def combine(name: str, tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        base = None if recipe.base is None else tensors[recipe.base]
+        parts = operators.Parts(name, base, [tensors[entry.model] for entry in recipe.inputs], [entry.model for entry in recipe.inputs])
+        return operators.combine(resolve(recipe, name, layers), parts, seed=attempt.spec.seed)
 
     return folders.merge(sources, output, combine, _watch(attempt))
-
-
-def _breadcrumbs_ties(attempt: Attempt, params: BreadcrumbsTies) -> Outcome:
-    names = ["base", *sorted(set(attempt.spec.models) - {"base"})]
-    sources = {name: attempt.source(name) for name in names}
-    experts = names[1:]
-    weights = [params.weight[name] if isinstance(params.weight, dict) else params.weight for name in experts]
-
-    def combine(parts: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        return operators.breadcrumbs_ties(
-            parts["base"], [parts[name] for name in experts], weights, density=params.density, gamma=params.gamma,
-            normalize=params.normalize, scale=params.lambda_,
-        )  # fmt: skip
-
-    count = folders.merge(sources, attempt.output, combine, _watch(attempt))
-    return Outcome({"tensors": count, "experts": len(experts)}, model=True)
 
 
 def _watch(attempt: Attempt) -> Any:

@@ -49,6 +49,10 @@ def _config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def layers(folder: Path) -> int:
+    return int(_config(folder).get("num_hidden_layers") or 1)
+
+
 def _digest(path: Path) -> str | None:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
 
@@ -75,7 +79,7 @@ class Tensors:
 
 
 def merge(
-    folders: Mapping[str, Path], output: Path, combine: Callable[[Mapping[str, torch.Tensor]], torch.Tensor],
+    folders: Mapping[str, Path], output: Path, combine: Callable[[str, Mapping[str, torch.Tensor]], torch.Tensor],
     on_tensor: Callable[[int, int], None],
 ) -> int:  # fmt: skip
     """Write ``output`` with ``combine`` of every tensor, in the first model's dtype, and its configuration and
@@ -94,7 +98,7 @@ def merge(
             for model, part in parts.items():
                 if part.shape != parts[first].shape:
                     raise BadModel(f"{model}: {name} has another shape than {first}'s")
-            made = combine(parts)
+            made = combine(name, parts)
             if not bool(torch.isfinite(made).all()):
                 raise BadModel(f"{name} is not finite after merging")
             merged[name] = made.to(parts[first].dtype).contiguous()

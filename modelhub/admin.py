@@ -1,7 +1,7 @@
 from django.contrib import admin
 
 from accounts.admin import site
-from modelhub.models import Alias, AliasMove, Artifact, LineageEdge, ModelVersion
+from modelhub.models import Alias, AliasMove, Artifact, CardRevision, LineageEdge, ModelVersion
 from web.records import ReadOnly
 
 
@@ -15,6 +15,12 @@ class ModelVersionAdmin(ReadOnly):
 @admin.register(Artifact, site=site)
 class ArtifactAdmin(ReadOnly):
     list_display = ("digest", "bytes", "created_at")
+
+
+@admin.register(CardRevision, site=site)
+class CardRevisionAdmin(ReadOnly):
+    list_display = ("version", "number", "author", "at")
+    list_select_related = ("version", "author")
 
 
 @admin.register(LineageEdge, site=site)

@@ -45,6 +45,10 @@ class ModelVersion(models.Model):
     name = models.CharField(max_length=80, unique=True)
     kind = models.CharField(max_length=10, choices=Kind.choices)
     artifact = models.ForeignKey(Artifact, on_delete=models.PROTECT, related_name="versions")
+    adapter = models.ForeignKey(
+        Artifact, null=True, blank=True, on_delete=models.PROTECT, related_name="adapter_of",
+        help_text="The LoRA adapter that was merged into its weights, kept beside them.",
+    )  # fmt: skip
     # The public id of the job that made it: at most one version a job, whatever happens to workers.
     # No foreign key: a version outlives its job.
     origin = models.CharField(max_length=64, null=True, blank=True, unique=True)
@@ -99,6 +103,26 @@ class LineageEdge(models.Model):
 
     def __str__(self) -> str:
         return f"{self.child_id} ← {self.role}"
+
+
+class CardRevision(models.Model):
+    """What people wrote on a version's card, as a whole, each time they changed it. What is generated is not in here."""
+
+    version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="card_revisions")
+    number = models.PositiveIntegerField()
+    prose = models.JSONField(help_text="{part: Markdown}, of the parts in modelhub.cards.PARTS; one that nobody wrote is not there.")
+    hub_id = models.CharField(max_length=96, blank=True, help_text="Its name on the Hugging Face Hub, if it is published there.")
+    datasets = models.JSONField(default=list, help_text="Public data sets it was trained on, by their names on the Hub.")
+    author = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+    at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        ordering = ["-number"]
+        constraints = [models.UniqueConstraint(fields=["version", "number"], name="card_revisions_are_numbered")]
+        triggers = [pgtrigger.Protect(name="append_only", operation=pgtrigger.Update | pgtrigger.Delete)]
+
+    def __str__(self) -> str:
+        return f"card {self.number} of version {self.version_id}"
 
 
 class AliasName(models.TextChoices):

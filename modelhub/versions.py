@@ -19,6 +19,7 @@ def register(
     name: str,
     kind: str,
     artifact: Artifact,
+    adapter: Artifact | None = None,
     parents: Iterable[tuple[ModelVersion, str]] = (),
     sources: Iterable[tuple[str, str, str, str]] = (),
     origin: str | None = None,
@@ -32,7 +33,8 @@ def register(
     """Enter one model version with its lineage.
 
     `parents` are (version, role); `sources` are (kind, digest, label, role) of what is no version, such as a snapshot. `origin` is the
-    public id of the job that made it: the same origin again returns the version that is there. Raises NameTaken.
+    public id of the job that made it: the same origin again returns the version that is there. `adapter` is the LoRA adapter that was
+    merged into it, where one was trained. Raises NameTaken.
     """
     if origin and (made := ModelVersion.objects.filter(origin=origin).first()):
         return made
@@ -41,9 +43,9 @@ def register(
         try:
             with transaction.atomic():
                 version = ModelVersion.objects.create(
-                    name=name, kind=kind, artifact=artifact, origin=origin, licence=licence[:60], toy=toy, simulated=simulated,
-                    metrics=metrics or {}, notes=notes, created_by=actor, architecture=facts.architecture, parameters=facts.parameters,
-                    tokenizer_digest=facts.tokenizer_digest, chat_template_digest=facts.chat_template_digest,
+                    name=name, kind=kind, artifact=artifact, adapter=adapter, origin=origin, licence=licence[:60], toy=toy,
+                    simulated=simulated, metrics=metrics or {}, notes=notes, created_by=actor, architecture=facts.architecture,
+                    parameters=facts.parameters, tokenizer_digest=facts.tokenizer_digest, chat_template_digest=facts.chat_template_digest,
                 )  # fmt: skip
         except IntegrityError:
             if origin and (made := ModelVersion.objects.filter(origin=origin).first()):

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -87,15 +88,25 @@ def _again(failed: Job, job: Job) -> None:
     GenerationBatch.objects.filter(origin=str(failed.public_id)).update(origin=str(job.public_id), pace={})
 
 
-def _stage_model(job: Job, result: dict[str, Any], folder: Path) -> artifacts.Staged:
+@dataclass(frozen=True)
+class StagedModel:
+    """Whole weights, and the adapter that was merged into them where one was trained."""
+
+    model: artifacts.Staged
+    adapter: artifacts.Staged | None
+
+
+def _stage_model(job: Job, result: dict[str, Any], folder: Path) -> StagedModel:
     references.bring(folder, specs.reference_store())
+    beside = folder / rundir.ADAPTER
     try:
-        return artifacts.stage(folder=folder / _promised(result, "output"))
+        model = artifacts.stage(folder=folder / _promised(result, "output"))
+        return StagedModel(model, artifacts.stage(folder=beside) if beside.is_dir() else None)
     except Refused as refused:
         raise EngineFailed(refused.code, str(refused)) from refused
 
 
-def _publish_model(job: Job, result: dict[str, Any], staged: artifacts.Staged) -> dict[str, Any]:
+def _publish_model(job: Job, result: dict[str, Any], staged: StagedModel) -> dict[str, Any]:
     """Artifact, version, edges and the run's output, all inside the transaction that ends the job."""
     run = Run.objects.select_for_update().get(job=job)
     wanted = job.spec["publish"]
@@ -104,7 +115,8 @@ def _publish_model(job: Job, result: dict[str, Any], staged: artifacts.Staged) -
         version = versions.register(
             name=run.name,
             kind=wanted["kind"],
-            artifact=artifacts.save(staged),
+            artifact=artifacts.save(staged.model),
+            adapter=artifacts.save(staged.adapter) if staged.adapter else None,
             parents=parents,
             sources=_sources(job, run),
             origin=str(job.public_id),

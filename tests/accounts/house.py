@@ -13,7 +13,7 @@ from annotation import snapshots
 from annotation.models import Assignment, Campaign, Corpus, Defect, Dispute, Document, Membership, Sample, Sitting, Snapshot
 from jobs.models import Attempt, Device, Job
 from modelhub import artifacts
-from modelhub.models import Alias, AliasMove, LineageEdge, ModelVersion
+from modelhub.models import Alias, AliasMove, CardRevision, LineageEdge, ModelVersion
 from tests.annotation import build
 from tests.cast import person, signed_in
 from tests.modelhub.conftest import PHI3, safetensors
@@ -77,6 +77,7 @@ def furnish(folder: Path) -> House:
     version = ModelVersion.objects.create(name="tiny-dpo", kind="dpo", artifact=artifact, toy=True)
     edge = LineageEdge.objects.create(child=version, parent=parent, role="policy")
     alias = Alias.objects.create(name="champion", version=version)
+    card = CardRevision.objects.create(version=version, number=1, prose={"limits": "A toy."}, author=dan)
     move = AliasMove.objects.create(alias=alias, number=1, to_version=version, actor=dan)
     params = specs.check("dpo", {"learning_rate": 1e-5})
     job, scoring = (
@@ -108,7 +109,7 @@ def furnish(folder: Path) -> House:
         "jobs_job": job, "jobs_attempt": attempt, "jobs_device": device,
         "annotation_corpus": corpus, "annotation_document": document,
         "modelhub_modelversion": version, "modelhub_artifact": artifact, "modelhub_lineageedge": edge, "modelhub_alias": alias,
-        "modelhub_aliasmove": move,
+        "modelhub_aliasmove": move, "modelhub_cardrevision": card,
         "annotation_source": Sample.objects.earliest("pk").source, "annotation_campaign": campaign,
         "annotation_membership": Membership.objects.get(campaign=campaign, user=alice), "annotation_snapshot": snapshot,
         "training_run": run, "training_evaluation": evaluation, "training_promotion": promotion,

@@ -51,6 +51,15 @@ def model_folder(
     return folder
 
 
+def adapter_folder(folder: Path) -> Path:
+    """What PEFT leaves of a LoRA adapter, in small."""
+    folder.mkdir(parents=True)
+    header = json.dumps({"base_model.model.lm_head.lora_A.weight": {"dtype": "F32", "shape": [1, 1], "data_offsets": [0, 4]}}).encode()
+    (folder / "adapter_model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + struct.pack("<f", 0.25))
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 1, "base_model_name_or_path": "0" * 64}))
+    return folder
+
+
 def artifact(tmp_path: Path, number: float = 1.0, **options: Any) -> Artifact:
     return artifacts.save(artifacts.stage(folder=model_folder(tmp_path / f"model-{number}", number, **options)))
 
@@ -92,7 +101,7 @@ def claimed(job: Job) -> claims.Claim:
 
 def finish(
     job: Job, *, metrics: dict[str, Any] | None = None, number: float = 9.0, items: Iterable[dict[str, Any]] | None = None,
-    seconds: float = 12.5,
+    seconds: float = 12.5, adapter: bool = False,
 ) -> Job:  # fmt: skip
     """Carry a job from its claim to its publication as the runner does, with a pretended child in the middle."""
     claim = claimed(job)
@@ -112,6 +121,8 @@ def finish(
     if items is None:
         model_folder(folder / "output", number)
         result["output"] = "output"
+        if adapter:
+            adapter_folder(folder / "output_adapter")
     else:
         (folder / "output").mkdir()
         (folder / "output" / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))

@@ -55,6 +55,16 @@ def test_a_dpo_run_becomes_a_version_with_its_lineage(dan: User, sft: ModelVersi
     assert AuditEntry.objects.filter(verb="run.started", actor_name="dan").count() == 1
 
 
+def test_the_adapter_of_a_run_is_kept_beside_its_version(dan: User, sft: ModelVersion) -> None:
+    run = runs.start(snapshot=build.snapshot(), policy=sft, preset="demo", name="ward-dpo-1", actor=dan)
+    build.finish(run.job, adapter=True)
+    made = ModelVersion.objects.get(name="ward-dpo-1")
+    assert made.adapter is not None
+    assert [entry["name"] for entry in made.adapter.manifest] == ["adapter_config.json", "adapter_model.safetensors"]
+    assert "adapter_config.json" not in [entry["name"] for entry in made.artifact.manifest]
+    assert made.parameters == 1
+
+
 def test_what_the_engine_gets_is_the_train_and_the_validation_split_and_nothing_else(dan: User, sft: ModelVersion) -> None:
     frozen = build.snapshot()
     run = runs.start(snapshot=frozen, policy=sft, preset="demo", name="ward-dpo-1", actor=dan)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel
 
-from training.engine import models
+from training.engine import models, rundir
 from training.engine.attempt import Attempt
 from training.engine.spec import Lora
 
@@ -34,10 +34,10 @@ def save(attempt: Attempt, trainer: Any, tokenizer: Any, *, lora: bool) -> None:
     attempt.events.progress("saving", 0, 1)
     trained = trainer.model
     if lora:
-        trained.save_pretrained(attempt.folder / "output_adapter")
+        models.save_adapter(trained, attempt.folder / rundir.ADAPTER, base=attempt.source("policy"))
         if trained.dtype != torch.float32:
             # Onto the start model's own weights: rounded to bfloat16, most of a small change would be lost.
-            trained = PeftModel.from_pretrained(models.load(attempt.spec.models["policy"])[0], attempt.folder / "output_adapter")
+            trained = PeftModel.from_pretrained(models.load(attempt.spec.models["policy"])[0], attempt.folder / rundir.ADAPTER)
         trained = trained.merge_and_unload()
     shutil.rmtree(trainer.args.output_dir, ignore_errors=True)  # the trainer's own folder; nothing is kept in it
     # Into a model that TRL has not patched.

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from training.engine import language, models
+from training.engine import language, models, rundir
 from training.engine.attempt import Attempt
 from training.engine.checkpoints import Checkpoint
 from training.engine.errors import EngineError
@@ -217,7 +217,7 @@ class Schooling:
         if self.settings.gradient_checkpointing:
             model.activation_checkpointing_disable()
         if self.settings.lora:
-            model.save_pretrained(self.attempt.folder / "output_adapter")
+            models.save_adapter(model, self.attempt.folder / rundir.ADAPTER, base=self.attempt.source("policy"))
             model = models.merged(model)
         return model.to("cpu").eval(), said
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,15 @@ def merged(model: Any) -> Any:
     """The adapter added into the weights it adapts, in float32; the sum is then rounded to the dtype the weights had."""
     dtype = next(parameter.dtype for parameter in model.parameters() if not parameter.requires_grad)
     return model.to(torch.float32).merge_and_unload().to(dtype)
+
+
+def save_adapter(model: Any, folder: Path, *, base: Path) -> None:
+    """The adapter alone, as PEFT reads it. Its base is named by the folder's name, a digest: a path would be this machine's business."""
+    model.save_pretrained(folder)
+    config = folder / "adapter_config.json"
+    said = json.loads(config.read_text(encoding="utf-8")) | {"base_model_name_or_path": base.name}
+    config.write_text(json.dumps(said, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    (folder / "README.md").unlink(missing_ok=True)  # PEFT's own empty card, with the path in it
 
 
 def untie(model: Any) -> None:

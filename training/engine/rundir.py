@@ -19,6 +19,8 @@ from training.engine import spec as specs
 from training.engine.errors import InputError, SpecError
 
 SPEC, EVENTS, RESULT, INPUTS, OUTPUT = "spec.json", "events.jsonl", "result.json", "inputs", "output"
+# Beside the output, where the kind trained an adapter: what was merged into it.
+ADAPTER = "output_adapter"
 STOP, KEEP = "stop", "keep"
 PHASES = ("preparing", "tokenizing", "training", "checkpointing", "generating", "evaluating", "merging", "saving")
 

@@ -279,8 +279,10 @@ class _Reader:
         for key, value in raw.items():
             if key not in table:
                 self.wrong(f"{path}.{key}", f"is unknown here; known are {', '.join(table) or 'none'}")
-            elif (setting := self.setting(table[key], value, f"{path}.{key}")) is not None:
-                found[key] = setting
+            else:
+                # What is wrong is said once, and not again as missing.
+                setting = self.setting(table[key], value, f"{path}.{key}")
+                found[key] = 0.0 if setting is None else setting
         return found
 
     def setting(self, parameter: Parameter, raw: object, path: str) -> Setting | None:

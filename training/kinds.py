@@ -18,6 +18,7 @@ from modelhub.errors import NameTaken, Refused
 from training import endpoints, evaluations, ingest, launch, specs
 from training.engine import checkpoints, references, rundir
 from training.engine.checkpoints import Torn
+from training.engine.merging import journal
 from training.engine.spec import MAKES_MODEL
 from training.models import Evaluation, Run
 
@@ -49,8 +50,11 @@ def _environment(job: Job) -> dict[str, str]:
 
 
 def _keep(job: Job, folder: Path, kept: Path, key: bytes) -> int | None:
-    """Promote the attempt's newest checkpoint that verifies; the two newest stay. New reference log-probabilities go into their store."""
+    """Promote the attempt's newest checkpoint that verifies; the two newest stay. New reference log-probabilities go into their store.
+    Of a merge, link what it has finished of its files."""
     references.bring(folder, specs.reference_store())
+    if job.kind == "merge":
+        return journal.hand_over(folder / checkpoints.FOLDER, kept, key)
     for path in checkpoints.named(folder / checkpoints.FOLDER):
         if _linked(path / checkpoints.MANIFEST, kept / path.name / checkpoints.MANIFEST):
             return checkpoints.step_of(path)
@@ -74,6 +78,8 @@ def _linked(one: Path, other: Path) -> bool:
 
 def _resume(job: Job, kept: Path, folder: Path, key: bytes) -> int | None:
     """Link the newest kept checkpoint that verifies into the attempt; the engine verifies it again before it reads a byte."""
+    if job.kind == "merge":
+        return journal.hand_over(kept, folder / checkpoints.RESUME, key)
     newest = checkpoints.newest(kept, key)
     return checkpoints.keep(newest.path, folder / checkpoints.RESUME, key).step if newest else None
 

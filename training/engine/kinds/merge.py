@@ -2,72 +2,100 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Mapping
+import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from training.engine import lifeline
 from training.engine.attempt import Attempt, Outcome
-from training.engine.merging import folders, operators
-from training.engine.recipes import Input, Recipe, resolve
+from training.engine.checkpoints import RESUME
+from training.engine.merging import stream
+from training.engine.recipes import Input, Recipe
 from training.engine.spec import Slerp
+
+# How often the supervisor hears that more is finished; it links what there is, and copies where it cannot.
+ANNOUNCE_SECONDS = 20.0
 
 
 def run(attempt: Attempt) -> Outcome:
-    torch.set_num_threads(attempt.spec.threads)
     params = attempt.spec.params
     if isinstance(params, Slerp):
         return _slerp(attempt, params)
     assert isinstance(params, Recipe)
-    sources = {name: attempt.source(name) for name in params.models()}
-    count = _merge(attempt, params, sources, attempt.output)
-    return Outcome({"tensors": count, "experts": len(params.inputs)}, model=True)
+    merged = _merge(attempt, params, attempt.output)
+    return Outcome({**_told(merged), "experts": len(params.inputs)}, model=True)
+
+
+def _told(merged: stream.Merged) -> dict[str, Any]:
+    return {"tensors": merged.tensors, "resumed": merged.resumed, "merge_report": {"tensors": merged.report}}
 
 
 def _slerp(attempt: Attempt, params: Slerp) -> Outcome:
-    sources = {name: attempt.source(name) for name in ("base", "expert")}
     candidates = params.t if isinstance(params.t, list) else [params.t]
     if len(candidates) == 1:
-        count = _merge_slerp(attempt, sources, candidates[0], attempt.output)
-        return Outcome({"t": candidates[0], "tensors": count}, model=True)
+        merged = _merge(attempt, _slerped(candidates[0]), attempt.output)
+        return Outcome({"t": candidates[0], **_told(merged)}, model=True)
     from training.engine.kinds import questions  # transformers from here on
 
     assert params.validation is not None
-    scores = {}
+    scores, made = {}, {}
     for t in candidates:
         folder = attempt.folder / "candidates" / str(t)
-        count = _merge_slerp(attempt, sources, t, folder)
+        made[t] = _merge(attempt, _slerped(t), folder)
         scores[t] = questions.validation_score(attempt, folder, params.validation, params.questions)
         attempt.events.metric(len(scores), "validation", scores[t])
     # Equal scores: the larger t, which keeps more of what the expert was made for.
     best = max(candidates, key=lambda t: (scores[t], t))
     shutil.move(attempt.folder / "candidates" / str(best), attempt.output)
     shutil.rmtree(attempt.folder / "candidates")
-    return Outcome({"t": best, "validation": {str(t): score for t, score in scores.items()}, "tensors": count}, model=True)
+    return Outcome({"t": best, "validation": {str(t): score for t, score in scores.items()}, **_told(made[best])}, model=True)
 
 
-def _merge_slerp(attempt: Attempt, sources: Mapping[str, Path], t: float, output: Path) -> int:
-    recipe = Recipe(method="slerp", base="base", inputs=(Input("expert"),), parameters={"t": t})
-    return _merge(attempt, recipe, sources, output)
+def _slerped(t: float) -> Recipe:
+    return Recipe(method="slerp", base="base", inputs=(Input("expert"),), parameters={"t": t})
 
 
-def _merge(attempt: Attempt, recipe: Recipe, sources: Mapping[str, Path], output: Path) -> int:
-    layers = folders.layers(next(iter(sources.values())))
+def _merge(attempt: Attempt, recipe: Recipe, output: Path) -> stream.Merged:
+    """Half a merge lies among the attempt's checkpoints: kept, given to the next attempt and cleared away as they are."""
+    return stream.merge(
+        recipe, {name: attempt.source(name) for name in recipe.models()}, output, staging=attempt.checkpoints,
+        handed=attempt.folder / RESUME, key=attempt.key, seed=attempt.spec.seed, workers=workers(attempt.spec.threads),
+        check=_check(attempt), on_tensor=_watch(attempt), on_sealed=_announce(attempt),
+    )  # fmt: skip
 
-    def combine(name: str, tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        base = None if recipe.base is None else tensors[recipe.base]
-        parts = operators.Parts(name, base, [tensors[entry.model] for entry in recipe.inputs], [entry.model for entry in recipe.inputs])
-        return operators.combine(resolve(recipe, name, layers), parts, seed=attempt.spec.seed)
 
-    return folders.merge(sources, output, combine, _watch(attempt))
+def workers(threads: int) -> int:
+    """Two at least where there are two cores: while one waits for the disk the other computes. They need a few megabytes each."""
+    return max(threads, min(2, os.cpu_count() or 1))
+
+
+def _check(attempt: Attempt) -> Any:
+    def check() -> None:
+        attempt.check()
+        lifeline.leave_unless_live(attempt.folder)
+
+    return check
 
 
 def _watch(attempt: Attempt) -> Any:
+    said = [-1]
+
     def on_tensor(done: int, total: int) -> None:
-        attempt.check()
-        if done == total or done % 10 == 0:
+        if done != said[0]:
             attempt.events.progress("merging", done, total)
+            said[0] = done
 
     return on_tensor
+
+
+def _announce(attempt: Attempt) -> Any:
+    last = [0.0]
+
+    def on_sealed(done: int) -> None:
+        if done and time.monotonic() - last[0] >= ANNOUNCE_SECONDS:
+            attempt.events.checkpoint(done)
+            last[0] = time.monotonic()
+
+    return on_sealed

@@ -15,12 +15,12 @@ from jobs.errors import EngineFailed
 from jobs.models import Job
 from modelhub import artifacts, versions
 from modelhub.errors import NameTaken, Refused
-from training import endpoints, evaluations, ingest, launch, specs
+from training import endpoints, evaluations, ingest, launch, merges, specs
 from training.engine import checkpoints, references, rundir
 from training.engine.checkpoints import Torn
 from training.engine.merging import journal
 from training.engine.spec import MAKES_MODEL
-from training.models import Evaluation, Run
+from training.models import Evaluation, MergePreview, Run
 
 QUEUE = "compute"
 # Trainings: told to stop, they save what they have learned. The others end whole or not at all.
@@ -34,6 +34,7 @@ def register() -> None:
     kinds.register(_kind("generate", stage=_stage_items, publish=_publish_completions, ingest=ingest.generation))
     kinds.register(_kind("ask", stage=_stage_items, publish=_publish_completions, ingest=ingest.generation))
     kinds.register(_kind("evaluate", stage=_stage_items, publish=_publish_evaluation))
+    kinds.register(_kind("preview", stage=_stage_items, publish=_publish_preview))
     kinds.register(_kind("probe", stage=_stage_nothing, publish=_publish_probe))
 
 
@@ -91,6 +92,7 @@ def _again(failed: Job, job: Job) -> None:
         run.samples.all().delete()
     Run.objects.filter(job=failed).update(job=job, pace={})
     Evaluation.objects.filter(job=failed).update(job=job)
+    MergePreview.objects.filter(job=failed).update(job=job)
     GenerationBatch.objects.filter(origin=str(failed.public_id)).update(origin=str(job.public_id), pace={})
 
 
@@ -139,7 +141,9 @@ def _publish_model(job: Job, result: dict[str, Any], staged: StagedModel) -> dic
     named = dict(job.spec["models"])
     if run.policy is None and "policy" in named:
         run.policy = specs.version_of(named["policy"])
-    run.save(update_fields=["output", "policy"])
+    if job.kind == "merge" and run.recipe is None:
+        run.recipe = merges.recorded(job=job, metrics=result["metrics"], actor=job.requested_by)
+    run.save(update_fields=["output", "policy", "recipe"])
     return {"version": str(version.public_id), "name": version.name, **_measures(result)}
 
 
@@ -209,6 +213,16 @@ def _publish_evaluation(job: Job, result: dict[str, Any], staged: list[dict[str,
     evaluation.finished_at = Now()
     evaluation.save(update_fields=["results", "finished_at"])
     return {"evaluation": str(evaluation.public_id), **_measures(result)}
+
+
+def _publish_preview(job: Job, result: dict[str, Any], staged: list[dict[str, Any]]) -> dict[str, Any]:
+    """Its texts; the merge itself was thrown away."""
+    asked = [str(pk) for pk in job.spec["inputs"]["prompts"]]
+    if [item.get("id") for item in staged] != asked or any(len(item.get("texts", [])) != 3 for item in staged):
+        raise EngineFailed("bad_items", "The answers are not to the prompts that were asked.")
+    preview = MergePreview.objects.get(job=job)
+    merges.fill_preview(preview=preview, items=staged)
+    return {"preview": str(preview.public_id), "prompts": len(staged), **_measures(result)}
 
 
 def _stage_nothing(job: Job, result: dict[str, Any], folder: Path) -> None:

@@ -161,12 +161,13 @@ def probe(*, snapshot: Snapshot, policy: ModelVersion, preset: str, changes: dic
 @transaction.atomic
 def build(
     *, kind: str, name: str, label: str, params: dict[str, Any], models: dict[str, Any], publish: dict[str, Any], waits_for: list[Job],
-    seed: int, preset: str, actor: User | None,
+    seed: int, preset: str, actor: User | None, flatten: bool = False,
 ) -> Run:  # fmt: skip
-    """Queue a model-making job that needs no snapshot: a step of a family, or a merge. Raises SpecError."""
+    """Queue a model-making job that needs no snapshot: a step of a family, or a merge. Raises SpecError.
+
+    `flatten`: a merge whose merged inputs are made anew from what they were merged of (training.merge_chains).
+    """
     checked = specs.check(kind, params)
-    job = submissions.submit(
-        kind=kind, label=label, spec={"seed": seed, "params": checked, "models": models, "inputs": {}, "publish": publish},
-        requested_by=actor, waits_for=waits_for,
-    )  # fmt: skip
+    asked = {"seed": seed, "params": checked, "models": models, "inputs": {}, "publish": publish, **({"flatten": True} if flatten else {})}
+    job = submissions.submit(kind=kind, label=label, spec=asked, requested_by=actor, waits_for=waits_for)
     return Run.objects.create(job=job, name=name, preset=preset, params=checked, seed=seed)

@@ -26,8 +26,8 @@ from jobs.errors import Unprepared
 from jobs.models import Job
 from modelhub import artifacts
 from modelhub.models import ModelVersion
-from training import endpoints
-from training.engine import rundir, toytext
+from training import endpoints, merge_chains
+from training.engine import recipes, rundir, toytext
 from training.engine import spec as engine
 
 Rows = Iterable[dict[str, Any]]
@@ -62,7 +62,8 @@ def prepare(job: Job, folder: Path) -> None:
 def engine_spec(job: Job) -> engine.Spec:
     # A server is looked up as the attempt begins: what the operator has struck off the list since is asked no more.
     params = job.spec["params"] | ({"endpoint": endpoints.for_job(job)} if "endpoint" in job.spec else {})
-    models = {name: str(artifacts.folder(version_of(reference).artifact)) for name, reference in job.spec.get("models", {}).items()}
+    params, versions = _flat(job, params, {name: version_of(reference) for name, reference in job.spec.get("models", {}).items()})
+    models = {name: str(artifacts.folder(version.artifact)) for name, version in versions.items()}
     return engine.parse(
         {
             "schema": engine.SCHEMA,
@@ -77,6 +78,18 @@ def engine_spec(job: Job) -> engine.Spec:
             "processes": processes(job),
         }
     )
+
+
+def _flat(job: Job, params: dict[str, Any], versions: dict[str, ModelVersion]) -> tuple[dict[str, Any], dict[str, ModelVersion]]:
+    """Of a merge that asks for it, its merged inputs made anew from what they were merged of (training.merge_chains)."""
+    if not job.spec.get("flatten"):
+        return params, versions
+    outer = kind_of(job) == "preview"
+    recipe, read = merge_chains.flattened(recipes.parse(params["recipe"] if outer else params), versions)
+    told = recipes.as_json(recipe)
+    if not outer:
+        return told, read
+    return params | {"recipe": told}, read | {name: versions[name] for name in params["beside"]}
 
 
 def processes(job: Job) -> int:
@@ -120,7 +133,7 @@ def inputs(job: Job) -> Iterator[tuple[str, Rows]]:
             yield "validation.jsonl", _favoured(held)
     elif "corpora" in wanted:
         yield from _documents(wanted["corpora"], validate=kind != "build-base")
-    elif kind == "generate":
+    elif kind in ("generate", "preview"):
         yield "prompts.jsonl", _prompts(wanted["prompts"])
     elif kind == "evaluate":
         if wanted.get("pairs"):

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from training.views import comparing, generating, home, impact, launching, watching
+from training.views import comparing, generating, home, impact, launching, merged, merging, watching
 
 app_name = "training"
 urlpatterns = [
@@ -20,6 +20,12 @@ urlpatterns = [
     path("runs/<int:pk>/evaluate/", comparing.evaluate, name="evaluate"),
     path("evaluations/<uuid:public_id>/", comparing.evaluation, name="evaluation"),
     path("evaluations/<uuid:public_id>/promote/", comparing.promote, name="promote"),
+    path("merge/", merging.lab, name="merge"),
+    path("merge/paper/", merging.paper, name="merge-paper"),
+    path("merge/recipes/", merged.recipe_list, name="merge-recipes"),
+    path("merge/recipes/compare/", merged.compare, name="compare-recipes"),
+    path("merge/recipes/<uuid:public_id>/", merged.recipe, name="merge-recipe"),
+    path("merge/previews/<uuid:public_id>/", merged.preview, name="merge-preview"),
     path("me/impact/", impact.impact, name="impact"),
     path("me/impact/data/", impact.impact_data, name="impact-data"),
     path("models/aliases/<str:name>/rollback/", comparing.rollback, name="rollback"),

@@ -105,7 +105,7 @@ def line_chart(
             )
     head = [x_label, *(s.name for s in series)]
     rows = _by_x(series)
-    return _figure(
+    return figure(
         title=f"{title} ({y_label})", summary=_line_summary(drawn, y_label), drawing=parts, width=width, height=height, head=head, rows=rows
     )
 
@@ -158,7 +158,7 @@ def bar_chart(
         parts.append(format_html('<text class="chart-name" x="{}" y="{}">{}</text>', right + 6, middle + 4, number(value)))
     cells = [[label, number(value), _interval(low, high)] for label, value, low, high in rows]
     summary = "; ".join(f"{label} {number(value)}" for label, value, _, _ in rows)
-    return _figure(title=title, summary=summary, drawing=parts, width=width, height=height, head=["", x_label, "95 % interval"], rows=cells)
+    return figure(title=title, summary=summary, drawing=parts, width=width, height=height, head=["", x_label, "95 % interval"], rows=cells)
 
 
 def interval_chart(
@@ -204,12 +204,13 @@ def interval_chart(
         parts.append(format_html('<text class="chart-name" x="{}" y="{}">{}</text>', right + 8, middle + 4, number(value)))
     cells = [[label, note if value is None else number(value), _interval(low, high)] for label, value, low, high, note in rows]
     summary = "; ".join(f"{label} {note if value is None else number(value)}" for label, value, _, _, note in rows)
-    return _figure(title=title, summary=summary, drawing=parts, width=width, height=height, head=["", x_label, "95 % interval"], rows=cells)
+    return figure(title=title, summary=summary, drawing=parts, width=width, height=height, head=["", x_label, "95 % interval"], rows=cells)
 
 
-def _figure(
+def figure(
     *, title: str, summary: str, drawing: Sequence[SafeString], width: int, height: int, head: Sequence[str], rows: Sequence[Sequence[str]]
 ) -> SafeString:
+    """A drawing with its name above and its numbers folded below; `summary` is what a screen reader says of it."""
     table = format_html(
         '<div class="table-scroll" tabindex="0" role="region" aria-label="{}"><table class="table">'
         "<thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>",

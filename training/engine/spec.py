@@ -478,15 +478,36 @@ class Evaluate:
         return _positive(self, "max_new_tokens", "batch_size", "bootstrap", "beta")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """A merge made in the attempt's own folder and thrown away, and ``inputs/prompts.jsonl`` ({"id", "messages"}) answered greedily: by the
+    models named in ``beside``, in that order, and then by the merge.
+
+    ``recipe`` is a merge's (training.engine.recipes).
+    """
+
+    recipe: dict[str, Any]
+    beside: list[str]
+    max_new_tokens: int = 96
+    batch_size: int = 20
+
+    def problem(self) -> tuple[str, str] | None:
+        try:
+            recipes.parse(self.recipe, "recipe")
+        except recipes.BadRecipe as wrong:
+            return wrong.problems[0]
+        return _positive(self, "max_new_tokens", "batch_size")
+
+
 Merge = Slerp | Recipe
-Params = BuildBase | Pretrain | Pit | Slerp | Recipe | Sft | Dpo | Kto | Generate | Evaluate
-Kind = Literal["build-base", "pretrain", "pit", "merge", "sft", "dpo", "kto", "generate", "evaluate"]
+Params = BuildBase | Pretrain | Pit | Slerp | Recipe | Preview | Sft | Dpo | Kto | Generate | Evaluate
+Kind = Literal["build-base", "pretrain", "pit", "merge", "preview", "sft", "dpo", "kto", "generate", "evaluate"]
 
 PARAMS: dict[str, type[Any]] = {
-    "build-base": BuildBase, "pretrain": Pretrain, "pit": Pit, "sft": Sft, "dpo": Dpo, "kto": Kto, "generate": Generate,
+    "build-base": BuildBase, "pretrain": Pretrain, "pit": Pit, "preview": Preview, "sft": Sft, "dpo": Dpo, "kto": Kto, "generate": Generate,
     "evaluate": Evaluate,
 }  # fmt: skip
-KINDS: tuple[str, ...] = ("build-base", "pretrain", "pit", "merge", "sft", "dpo", "kto", "generate", "evaluate")
+KINDS: tuple[str, ...] = ("build-base", "pretrain", "pit", "merge", "preview", "sft", "dpo", "kto", "generate", "evaluate")
 MAKES_MODEL = frozenset({"build-base", "pretrain", "pit", "merge", "sft", "dpo", "kto"})
 # Kinds that several processes can train together.
 PARALLEL = frozenset({"dpo"})
@@ -597,6 +618,9 @@ def dumps(spec: Spec) -> str:
 def _check_models(kind: str, params: Params, models: dict[str, str]) -> None:
     if isinstance(params, Recipe):
         _exact_keys(models, set(params.models()), set(params.models()), "models")
+    elif isinstance(params, Preview):
+        read = {*recipes.parse(params.recipe).models(), *params.beside}
+        _exact_keys(models, read, read, "models")
     else:
         needed, optional = (frozenset({"base", "expert"}), frozenset[str]()) if kind == "merge" else MODELS[kind]
         if isinstance(params, Generate) and params.endpoint:
@@ -621,6 +645,8 @@ def _exact_keys(raw: Mapping[str, object], known: set[str], needed: set[str], pa
 
 def _value(shape: Any, raw: object, path: str) -> Any:
     """``raw`` checked against the annotation ``shape``; whole numbers are welcome where a float is asked."""
+    if shape is Any:
+        return raw
     origin = get_origin(shape)
     if origin in (Union, types.UnionType):
         return _union(get_args(shape), raw, path)

@@ -11,10 +11,8 @@ import errno
 import json
 import os
 import shutil
-import stat as modes
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -22,21 +20,10 @@ from uuid import uuid4
 
 from django.conf import settings
 
-from modelhub import shared, weights
-from modelhub.errors import Corrupt, Refused
+from modelhub import listing, scanning, shared, weights
+from modelhub.errors import Corrupt
 from modelhub.models import Artifact
 
-ALLOWED = (
-    "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
-    "added_tokens.json", "vocab.json", "merges.txt", "tokenizer.model", "*.safetensors", "model.safetensors.index.json", "README.md",
-    "adapter_config.json", "LICENSE",
-)  # fmt: skip
-# Formats that can run code when they are opened, by ending.
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz", ".msgpack", ".h5")
-CODE = (".py", ".pyc", ".so", ".dll", ".dylib", ".sh", ".ipynb")
-# Configuration read by us is small; a tokenizer may be large.
-MAX_CONFIG_BYTES = 8 * 2**20
-MAX_NAME = 120
 BLOCK = 2**20
 
 
@@ -76,13 +63,13 @@ def digest_of(manifest: list[dict[str, Any]]) -> str:
 def stage(*, folder: Path) -> Staged:
     """Check a model folder and take its files into the store. Idempotent; needs no transaction, and leaves no row.
 
-    Files of an attempt's own folder are linked, others are copied: an owner may edit their copy later.
+    Files of an attempt's own folder, or of one in the store's `incoming`, are linked; others are copied: an owner may edit theirs later.
     Raises Refused, with nothing stored that a row will ever name, for a pickle, code, a link, remote code in a configuration,
     a safetensors header that lies, or an index that points elsewhere.
     """
-    names, left_out = _names(folder)
-    check(folder, names)
-    ours = folder.resolve().is_relative_to((Path(settings.DATA_DIR) / "attempts").resolve())
+    names, left_out = listing.names(folder)
+    scanning.check(folder, names)
+    ours = any(folder.resolve().is_relative_to(place.resolve()) for place in (Path(settings.DATA_DIR) / "attempts", store() / "incoming"))
     manifest = [_take(folder / name, name, link=ours) for name in names]
     return Staged(digest=digest_of(manifest), manifest=tuple(manifest), left_out=tuple(left_out))
 
@@ -91,87 +78,6 @@ def save(staged: Staged) -> Artifact:
     """The row of a staged set, made when it is new."""
     artifact, _ = Artifact.objects.get_or_create(digest=staged.digest, defaults={"manifest": list(staged.manifest), "bytes": staged.bytes})
     return artifact
-
-
-def _names(folder: Path) -> tuple[list[str], list[str]]:
-    """Allowed names and harmless others, both sorted. Raises Refused for what must not be here at all."""
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except (FileNotFoundError, NotADirectoryError):
-        raise Refused("not_a_folder", "", f"{folder} is not a folder.") from None
-    allowed, others = [], []
-    for entry in entries:
-        shown = entry.name.encode("utf-8", "backslashreplace").decode()[:MAX_NAME]
-        mode = entry.stat(follow_symlinks=False).st_mode
-        if modes.S_ISLNK(mode):
-            raise Refused("link", shown, "is a symbolic link. Copy the folder with its links followed (cp -rL) and import the copy.")
-        if not modes.S_ISREG(mode):
-            if not modes.S_ISDIR(mode):
-                raise Refused("not_a_file", shown, "is neither a file nor a folder. Remove it.")
-            others.append(shown + "/")
-            continue
-        lower = entry.name.lower()
-        if lower.endswith(PICKLES):
-            raise Refused(
-                "unsafe_format", shown, "is in a format that can run code when it is opened. Save the weights as safetensors; remove it."
-            )
-        if lower.endswith(CODE):
-            raise Refused("code", shown, "is code. Rounds runs models that transformers itself knows; remove it.")
-        if not entry.name.isascii() or not entry.name.isprintable() or "\\" in entry.name or len(entry.name) > MAX_NAME:
-            raise Refused("name", shown, "has a name with other than plain characters. Rename it.")
-        if any(fnmatchcase(entry.name, pattern) for pattern in ALLOWED):
-            allowed.append(entry.name)
-        else:
-            others.append(shown)
-    if not any(name.endswith(".safetensors") for name in allowed):
-        raise Refused("no_weights", "", f"{folder.name} holds no *.safetensors file. Save the model with safetensors and try again.")
-    return allowed, others
-
-
-def check(folder: Path, names: list[str]) -> None:
-    """Look into the files that decide what is run. Raises Refused."""
-    for name in ("config.json", "tokenizer_config.json", "generation_config.json", "adapter_config.json"):
-        if name in names:
-            _no_remote_code(name, read_json(folder / name, name))
-    headers = {name: weights.read_header(folder / name, name=name) for name in names if name.endswith(".safetensors")}
-    index = "model.safetensors.index.json"
-    if index in names:
-        _check_index(index, read_json(folder / index, index), headers)
-
-
-def _no_remote_code(name: str, value: Any) -> None:
-    """At any depth: a nested configuration can switch remote code on as well as the outer one."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            if key in ("auto_map", "custom_pipelines") and inner:
-                raise Refused("remote_code", name, f"asks for code of its own ({key}). Rounds runs only models that transformers knows.")
-            if key == "trust_remote_code" and inner is True:
-                raise Refused("remote_code", name, "switches trust_remote_code on. Rounds never runs a model's own code.")
-            _no_remote_code(name, inner)
-    elif isinstance(value, list):
-        for inner in value:
-            _no_remote_code(name, inner)
-
-
-def _check_index(name: str, index: Any, headers: dict[str, weights.Header]) -> None:
-    places = index.get("weight_map") if isinstance(index, dict) else None
-    if not isinstance(places, dict):
-        raise Refused("bad_index", name, "has no weight_map.")
-    for tensor, shard in places.items():
-        if not isinstance(shard, str) or shard not in headers:
-            raise Refused("bad_index", name, f"places tensors in {str(shard)[:80]!r}, which is not a safetensors file of this folder.")
-        if tensor not in headers[shard].shapes:
-            raise Refused("bad_index", name, f"places tensor {str(tensor)[:80]} in {shard}, which does not hold it.")
-
-
-def read_json(path: Path, name: str) -> Any:
-    """A small JSON file. Raises Refused when it is large or is not JSON in UTF-8."""
-    if path.stat().st_size > MAX_CONFIG_BYTES:
-        raise Refused("too_large", name, f"is larger than {MAX_CONFIG_BYTES} bytes.")
-    try:
-        return json.loads(path.read_bytes().decode("utf-8"))
-    except (UnicodeDecodeError, ValueError, RecursionError):
-        raise Refused("not_json", name, "is not JSON in UTF-8.") from None
 
 
 def _take(source: Path, name: str, *, link: bool) -> dict[str, Any]:
@@ -409,6 +315,15 @@ def facts(artifact: Artifact) -> Facts:
     )
 
 
+def shapes_of(artifact: Artifact) -> dict[str, tuple[int, ...]]:
+    """Every tensor of the model's own weights, from the headers. Raises Corrupt when a file is not here."""
+    digests = {entry["name"]: entry["sha256"] for entry in artifact.manifest}
+    found: dict[str, tuple[int, ...]] = {}
+    for name in _weight_files(digests):
+        found |= weights.read_header(file(artifact, name), name=name).shapes
+    return found
+
+
 def _weight_files(digests: dict[str, str]) -> Iterator[str]:
     """The model's own weights; an adapter that lies beside them does not count."""
     names = [name for name in digests if name.endswith(".safetensors")]
@@ -418,7 +333,7 @@ def _weight_files(digests: dict[str, str]) -> Iterator[str]:
 def _config(digests: dict[str, str], name: str) -> dict[str, Any]:
     if name not in digests:
         return {}
-    found = read_json(blob(digests[name]), name)
+    found = listing.read_json(blob(digests[name]), name)
     return found if isinstance(found, dict) else {}
 
 

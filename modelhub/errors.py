@@ -1,16 +1,7 @@
 """Why a model was not taken in, or an alias not moved. Each name is a decision for whoever catches it."""
 
 from modelhub.models import ModelVersion
-
-
-class Refused(Exception):
-    """A file or folder that Rounds does not take. `code` is stable, `file` is its name in the folder, `message` says what to do."""
-
-    def __init__(self, code: str, file: str, message: str) -> None:
-        super().__init__(f"{file}: {message}" if file else message)
-        self.code = code
-        self.file = file
-        self.message = message
+from modelhub.refusals import Refused as Refused
 
 
 class Corrupt(Exception):

@@ -1,24 +1,22 @@
-"""Taking in a model from outside: any causal language model that transformers itself knows, as safetensors, without code of its own."""
+"""Taking in what others made: models that transformers itself knows, and LoRA adapters for models that are here. Safetensors, no code."""
 
-import ast
-import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from uuid import uuid4
 
 from django.db import transaction
 
 from accounts.models import User
-from modelhub import artifacts, versions
+from modelhub import adapters, artifacts, intake, versions
 from modelhub.artifacts import Staged
 from modelhub.errors import Refused
+from modelhub.intake import Brought
 from modelhub.models import Kind, ModelVersion
 
-TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
-# Names of the classes that predict the next token, where transformers is not installed to ask.
-CAUSAL = re.compile(r"(ForCausalLM|LMHeadModel)$")
+ROLE = "base"
 
 
 @dataclass(frozen=True)
@@ -28,6 +26,7 @@ class Imported:
     version: ModelVersion
     left_out: tuple[str, ...]
     already: bool
+    removed: str = ""
 
 
 def import_folder(
@@ -35,94 +34,69 @@ def import_folder(
 ) -> Imported:
     """Check a folder, take its files into the store and register it as a model version. Twice is once.
 
-    Reads the architecture from config.json and the parameter count from safetensors headers; loads no tensor, no torch. Raises Refused
-    with a code and the file's name, or NameTaken when another model has that name.
+    Reads the architecture from config.json and the parameter count from safetensors headers; loads no torch. Every float is looked at
+    as bits. Raises Refused with a code and the file's name, or NameTaken when another model has that name.
     """
-    check(folder)
-    staged: Staged = artifacts.stage(folder=folder)
-    called = (name or folder.resolve().name)[: versions.MAX_NAME]
-    with transaction.atomic():
-        artifact = artifacts.save(staged)
-        if same := ModelVersion.objects.filter(name=called, artifact=artifact).first():
-            return Imported(same, staged.left_out, already=True)
-        version = versions.register(
-            name=called, kind=kind, artifact=artifact, licence=licence if licence is not None else licence_of(folder),
-            notes=f"Imported from a folder called {folder.resolve().name}.", actor=actor,
+    with _brought(folder) as (brought, staged):
+        return register(
+            brought=brought, staged=staged, source_name=folder.resolve().name, name=name, kind=kind, licence=licence, actor=actor
+        )
+
+
+def import_adapter(
+    *, folder: Path, base: ModelVersion, name: str | None = None, licence: str | None = None, same_base: bool = False,
+    actor: User | None = None,
+) -> Imported:  # fmt: skip
+    """Check a LoRA adapter's folder against the version it is for, and register it as a version whose parent that is. Twice is once.
+
+    `same_base` says that the base goes by another name in the adapter's configuration; sizes are compared all the same. Raises Refused
+    or NameTaken.
+    """
+    with _brought(folder, base=base, same_base=same_base) as (brought, staged):
+        return register(
+            brought=brought, staged=staged, source_name=folder.resolve().name, name=name, kind=Kind.ADAPTER, licence=licence, base=base,
+            actor=actor,
         )  # fmt: skip
-    return Imported(version, staged.left_out, already=False)
 
 
-def check(folder: Path) -> None:
-    """Whether this folder holds a causal language model with its tokenizer. Raises Refused; files are looked at by `artifacts.stage`."""
+@contextmanager
+def _brought(folder: Path, *, base: ModelVersion | None = None, same_base: bool = False) -> Iterator[tuple[Brought, Staged]]:
+    """A checked copy of the folder and its files in the store. The copy is gone afterwards, whatever happens."""
     if not folder.is_dir():
         raise Refused("not_a_folder", "", f"{folder} is not a folder.")
-    config_path = folder / "config.json"
-    if not config_path.is_file():
-        raise Refused("no_config", "config.json", "is missing: without it nobody knows what kind of model this is.")
-    if config_path.is_symlink():
-        raise Refused("link", "config.json", "is a symbolic link. Copy the folder with its links followed (cp -rL) and import the copy.")
-    config = artifacts.read_json(config_path, "config.json")
-    if not isinstance(config, dict):
-        raise Refused("not_json", "config.json", "is not a JSON object.")
-    _check_architecture(config)
-    if not any((folder / tokenizer).is_file() for tokenizer in TOKENIZERS):
-        raise Refused("no_tokenizer", "tokenizer.json", "is missing, and so are tokenizer.model and vocab.json. Save the tokenizer too.")
-
-
-def _check_architecture(config: dict[str, Any]) -> None:
-    names, model_type = config.get("architectures"), config.get("model_type")
-    if not isinstance(names, list) or not names or not isinstance(names[0], str) or not isinstance(model_type, str):
-        raise Refused("no_architecture", "config.json", "names no architectures or no model_type.")
-    shown = f"{names[0][:60]} ({model_type[:40]})"
-    known = causal_models()
-    if known is None:
-        if not CAUSAL.search(names[0]):
-            raise Refused("not_causal", "config.json", f"names {shown}, which is no causal language model.")
-    elif model_type not in known:
-        what = "which is no causal language model" if not CAUSAL.search(names[0]) else "which the installed transformers does not know"
-        raise Refused("not_causal" if "no causal" in what else "unknown_architecture", "config.json", f"names {shown}, {what}.")
-    elif names[0] not in known[model_type]:
-        wanted = " or ".join(sorted(known[model_type]))
-        raise Refused("not_causal", "config.json", f"names {shown}; as a causal language model it would be {wanted}.")
-
-
-@cache
-def causal_models() -> dict[str, frozenset[str]] | None:
-    """{model type: class names} of the causal language models that the installed transformers knows, read from its source.
-
-    None when it is not installed: a web process has none, and none of ours ever imports it.
-    """
-    package = find_spec("transformers")
-    if package is None or not package.submodule_search_locations:
-        return None
-    source = Path(package.submodule_search_locations[0]) / "models" / "auto" / "modeling_auto.py"
+    copy = artifacts.store() / "incoming" / uuid4().hex
     try:
-        tree = ast.parse(source.read_text(encoding="utf-8"))
-    except (OSError, SyntaxError):
-        return None
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES" in [getattr(target, "id", "") for target in node.targets]:
-            return _pairs(node.value)
-    return None
+        brought = intake.bring(folder, copy, adapter=base is not None, base=base_of(base) if base else None, same_base=same_base)
+        yield brought, artifacts.stage(folder=copy)
+    finally:
+        shutil.rmtree(copy, ignore_errors=True)
 
 
-def _pairs(node: ast.expr) -> dict[str, frozenset[str]] | None:
-    """The entries of `OrderedDict([("phi3", "Phi3ForCausalLM"), …])`; a class may be a tuple of classes."""
-    if not isinstance(node, ast.Call) or not node.args:
-        return None
-    try:
-        entries = ast.literal_eval(node.args[0])
-    except ValueError:
-        return None
-    return {name: frozenset([classes] if isinstance(classes, str) else classes) for name, classes in entries}
+@transaction.atomic
+def register(
+    *, brought: Brought, staged: Staged, source_name: str, name: str | None, kind: str, licence: str | None = None,
+    base: ModelVersion | None = None, origin: str | None = None, actor: User | None = None,
+) -> Imported:  # fmt: skip
+    """The row of what was brought in: the same files under the same name are the version that is there. Raises NameTaken."""
+    called = (name or source_name)[: versions.MAX_NAME]
+    artifact = artifacts.save(staged)
+    if same := ModelVersion.objects.filter(name=called, artifact=artifact).first():
+        return Imported(same, brought.left_out, already=True, removed=brought.removed)
+    named = licence if licence is not None else brought.licence
+    version = versions.register(
+        name=called, kind=kind, artifact=artifact, parents=[(base, ROLE)] if base else [], licence=named or (base.licence if base else ""),
+        notes=_notes(source_name, brought), origin=origin, source_name=source_name, actor=actor,
+    )  # fmt: skip
+    return Imported(version, brought.left_out, already=False, removed=brought.removed)
 
 
-def licence_of(folder: Path) -> str:
-    """The licence that the model's README names in its front matter, or an empty string."""
-    try:
-        text = (folder / "README.md").read_text(encoding="utf-8")[:20_000]
-    except (OSError, UnicodeDecodeError):
-        return ""
-    front = re.match(r"---\s*\n(.*?)\n---", text, flags=re.DOTALL)
-    found = re.search(r"^license:\s*['\"]?([\w.+-]{1,60})", front.group(1), flags=re.MULTILINE) if front else None
-    return found.group(1) if found else ""
+def _notes(source_name: str, brought: Brought) -> str:
+    left_out = f" Not taken: {', '.join(brought.left_out)}." if brought.left_out else ""
+    return f"Imported from a folder called {source_name}.{left_out} {brought.removed}".strip()
+
+
+def base_of(version: ModelVersion) -> adapters.Base:
+    """What an adapter's folder is compared with. Raises Refused for an adapter, which can be no base, and Corrupt."""
+    if version.kind == Kind.ADAPTER:
+        raise Refused("base_mismatch", "", f"{version.name} is an adapter itself. Name the model that this one is for.")
+    return adapters.Base(names=(version.name, version.source_name), shapes=artifacts.shapes_of(version.artifact))

@@ -32,9 +32,15 @@ class Kind(models.TextChoices):
     MERGED = "merged", "Merged"
     SFT = "sft", "SFT"
     DPO = "dpo", "DPO"
+    # A LoRA adapter: no model by itself, its parent in the role "base" is what it is put on.
+    ADAPTER = "adapter", "Adapter"
 
 
 class ModelVersionQuerySet(models.QuerySet["ModelVersion"]):
+    def usable(self) -> "ModelVersionQuerySet":
+        """What can be chosen to train from, generate with or merge: whole models that are not archived."""
+        return self.filter(archived_at=None).exclude(kind=Kind.ADAPTER)
+
     def for_list(self) -> "ModelVersionQuerySet":
         """With files, aliases and who made it."""
         return self.select_related("artifact", "created_by").prefetch_related("aliases").order_by("-id")
@@ -61,8 +67,10 @@ class ModelVersion(models.Model):
     simulated = models.BooleanField(default=False, help_text="Trained on simulated raters' judgements.")
     metrics = models.JSONField(default=dict)
     notes = models.TextField(blank=True)
+    source_name = models.CharField(max_length=120, blank=True, help_text="What it was called where it came from.")
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="model_versions")
     created_at = models.DateTimeField(db_default=Now())
+    archived_at = models.DateTimeField(null=True, blank=True, help_text="Since when it is offered nowhere. Nothing of it is deleted.")
 
     objects = ModelVersionQuerySet.as_manager()
 

@@ -9,7 +9,7 @@ from accounts import audit
 from accounts.models import User
 from modelhub import artifacts, lineage
 from modelhub.errors import NameTaken
-from modelhub.models import Artifact, LineageEdge, ModelVersion
+from modelhub.models import Artifact, Kind, LineageEdge, ModelVersion
 
 MAX_NAME = 80
 
@@ -28,24 +28,29 @@ def register(
     simulated: bool = False,
     metrics: dict[str, Any] | None = None,
     notes: str = "",
+    source_name: str = "",
     actor: User | None,
 ) -> ModelVersion:
     """Enter one model version with its lineage.
 
     `parents` are (version, role); `sources` are (kind, digest, label, role) of what is no version, such as a snapshot. `origin` is the
     public id of the job that made it: the same origin again returns the version that is there. `adapter` is the LoRA adapter that was
-    merged into it, where one was trained. Raises NameTaken.
+    merged into it, where one was trained. `source_name` is what it was called where it came from. A version that is an adapter itself has
+    its first parent's tokenizer and architecture. Raises NameTaken.
     """
     if origin and (made := ModelVersion.objects.filter(origin=origin).first()):
         return made
-    facts = artifacts.facts(artifact)
+    facts, parents = artifacts.facts(artifact), list(parents)
+    known = parents[0][0] if kind == Kind.ADAPTER and parents else None
     with transaction.atomic():
         try:
             with transaction.atomic():
                 version = ModelVersion.objects.create(
                     name=name, kind=kind, artifact=artifact, adapter=adapter, origin=origin, licence=licence[:60], toy=toy,
-                    simulated=simulated, metrics=metrics or {}, notes=notes, created_by=actor, architecture=facts.architecture,
-                    parameters=facts.parameters, tokenizer_digest=facts.tokenizer_digest, chat_template_digest=facts.chat_template_digest,
+                    simulated=simulated, metrics=metrics or {}, notes=notes, source_name=source_name[:120], created_by=actor,
+                    parameters=facts.parameters, architecture=known.architecture if known else facts.architecture,
+                    tokenizer_digest=known.tokenizer_digest if known else facts.tokenizer_digest,
+                    chat_template_digest=known.chat_template_digest if known else facts.chat_template_digest,
                 )  # fmt: skip
         except IntegrityError:
             if origin and (made := ModelVersion.objects.filter(origin=origin).first()):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 PHI3 = {"architectures": ["Phi3ForCausalLM"], "model_type": "phi3", "hidden_size": 2}
+TOKENIZER = '{"version": "1.0", "model": {"type": "WordLevel", "vocab": {"a": 0, "b": 1}, "unk_token": "a"}}'
 
 
 def safetensors(tensors: dict[str, list[int]], *, value: float = 0.5, header: dict[str, Any] | None = None) -> bytes:
@@ -42,7 +43,7 @@ def model_folder(tmp_path: Path) -> Callable[..., Path]:
         folder.mkdir(parents=True)
         (folder / "config.json").write_text(json.dumps(PHI3 if config is None else config))
         (folder / "model.safetensors").write_bytes(safetensors({"embed": [7, 2], "head": [2, 7]}, value=value))
-        (folder / "tokenizer.json").write_text('{"version": "1.0"}')
+        (folder / "tokenizer.json").write_text(TOKENIZER)
         (folder / "tokenizer_config.json").write_text('{"chat_template": "{{ messages }}"}')
         for extra, content in (files or {}).items():
             (folder / extra).write_bytes(content)

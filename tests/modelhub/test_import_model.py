@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from modelhub import artifacts, imports
+from modelhub import architectures, artifacts
 from modelhub.models import Artifact, ModelVersion
+from tests.modelhub import real
 from tests.modelhub.conftest import PHI3
 
 pytestmark = pytest.mark.django_db
@@ -39,7 +40,8 @@ def test_the_last_line_is_json_when_asked(model_folder: Make) -> None:
     version = ModelVersion.objects.get()
     assert said == {
         "version": str(version.public_id), "name": "phi", "architecture": "Phi3ForCausalLM", "parameters": 28,
-        "bytes": version.artifact.bytes, "digest": version.artifact.digest, "licence": "mit", "left_out": ["notes.txt"], "already": False,
+        "bytes": version.artifact.bytes, "digest": version.artifact.digest, "licence": "mit", "left_out": ["notes.txt"],
+        "removed": "", "already": False,
     }  # fmt: skip
     assert version.kind == "expert"
 
@@ -77,7 +79,7 @@ def test_what_is_no_causal_language_model_is_refused(model_folder: Make, what: s
     assert not ModelVersion.objects.exists()
 
 
-@pytest.mark.skipif(imports.causal_models() is None, reason="transformers is not installed to ask")
+@pytest.mark.skipif(architectures.causal_models() is None, reason="transformers is not installed to ask")
 def test_an_architecture_transformers_does_not_know_is_refused(model_folder: Make) -> None:
     config = {"architectures": ["NovelForCausalLM"], "model_type": "novel"}
     with pytest.raises(CommandError, match="unknown_architecture"):
@@ -129,11 +131,15 @@ print(json.dumps(figures))
         said = json.loads(run(saved / name, "--json"))
         assert said["parameters"] == parameters, name
         folders.append(str(artifacts.folder(Artifact.objects.get(digest=said["digest"]))))
+    # One with code beside it, as Microsoft's is: from the store it opens as transformers' own class, and no code of its own runs.
+    said = json.loads(run(real.phi(tmp_path / "phi-with-code"), "--json"))
+    folders.append(str(artifacts.folder(Artifact.objects.get(digest=said["digest"]))))
     opens = """
 import sys
 from transformers import AutoModelForCausalLM, AutoTokenizer
 for folder in sys.argv[1:]:
-    AutoTokenizer.from_pretrained(folder)
+    if folder != sys.argv[-1]:
+        AutoTokenizer.from_pretrained(folder)
     model, info = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
     assert not info["missing_keys"] and not info["unexpected_keys"], info
 """

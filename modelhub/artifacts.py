@@ -8,10 +8,12 @@ Where hosts share a store (modelhub.shared), what is taken in here goes there to
 """
 
 import errno
+import fcntl
 import json
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -57,6 +59,30 @@ def digest_of(manifest: list[dict[str, Any]]) -> str:
     return sha256(json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
+@contextmanager
+def together() -> Iterator[None]:
+    """Hold the store's lock with others who take files in; never for longer than a link takes."""
+    with _locked(fcntl.LOCK_SH):
+        yield
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Hold the store's lock alone: nobody takes a file in meanwhile."""
+    with _locked(fcntl.LOCK_EX):
+        yield
+
+
+@contextmanager
+def _locked(how: int) -> Iterator[None]:
+    descriptor = os.open(store() / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, how)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 # --- taking files in ---------------------------------------------------------------------------------------------------------------
 
 
@@ -87,12 +113,17 @@ def _take(source: Path, name: str, *, link: bool) -> dict[str, Any]:
         digest, size = _link(source, incoming) if link else _copy(source, incoming)
         final = blob(digest)
         final.parent.mkdir(mode=0o700, exist_ok=True)
-        try:
-            os.link(incoming, final)
-        except FileExistsError:
-            # Here already. One that was damaged is healed by the whole one at hand.
-            if final.stat().st_size != size or hash_of(final) != digest:
-                incoming.replace(final)
+        here = False
+        with together():
+            try:
+                os.link(incoming, final)
+            except FileExistsError:
+                here = True
+            # Somebody wants it again: a collection that had found it unnamed begins anew (modelhub.garbage).
+            (store() / "marks" / digest).unlink(missing_ok=True)
+        # Here already. One that was damaged is healed by the whole one at hand.
+        if here and (final.stat().st_size != size or hash_of(final) != digest):
+            incoming.replace(final)
         _sync_folder(final.parent)
     finally:
         incoming.unlink(missing_ok=True)
@@ -257,6 +288,11 @@ def _whole(artifact: Artifact, path: Path, entry: dict[str, Any]) -> None:
         raise Corrupt(f"{where} has {found} bytes, not {entry['size']}. Restore it, or import it again.")
     if hash_of(path) != entry["sha256"]:
         raise Corrupt(f"{where} is damaged: its digest has changed. Restore it, or import it again.")
+
+
+def doubt(artifact: Artifact) -> None:
+    """Have every file of its folder hashed again before it is next given out."""
+    _stamp_path(store() / "sets" / artifact.digest).unlink(missing_ok=True)
 
 
 def _stamp(artifact: Artifact, held: Path, made: Path) -> None:

@@ -15,7 +15,10 @@ ADVICE = {
     "internal_error": "Read the log below and the worker's log. The place named above is where to look.",
     "io_error": "The disk, or the network it is reached by, failed. It is tried again by itself; if it comes again, look at the disk.",
     "disk_full": "Free some space there. It goes on by itself, from its newest checkpoint, as soon as there is enough.",
-    "out_of_memory": "Ask for smaller batches or shorter texts, or use a machine with more memory.",
+    "out_of_memory": "Ask for smaller batches or shorter texts, or a machine with more memory (ROUNDS_CHILD_MEMORY_GB: a job's share).",
+    "file_too_large": "Raise ROUNDS_CHILD_FILE_GB for the worker if a file of this size is meant, and ask for the work again.",
+    "network_not_cut": "Look at what manage.py doctor says on the worker's machine, or set ROUNDS_CHILD_NETWORK=cut there.",
+    "not_confined": "It is tried again by itself. If it comes again, manage.py doctor on the worker's machine says more.",
 }
 OTHERWISE = "Remove the cause named above, and ask for the work again."
 

@@ -27,7 +27,7 @@ from uuid import uuid4
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections, connection
 
-from jobs import claims, devices, disk, keeping, kinds
+from jobs import cage, claims, confinement, devices, disk, keeping, kinds
 from jobs.claims import Claim
 from jobs.errors import Cancelled, EngineFailed, LeaseLost, NoRoom, Unprepared, WorkerStops
 from jobs.kinds import Kind
@@ -205,7 +205,7 @@ def _say_how_it_ended(claim: Claim, error: Exception) -> None:
 
 def _pause(claim: Claim, code: str, need: int, said: str = "", exit_code: int | None = None) -> None:
     """`said`: the child's own words, for when there is room again by our count: it knows better what it ran into."""
-    otherwise = f"The volume {disk.volume()} had no room left, or our share of it is used up."
+    otherwise = f"The volume {disk.volume(disk.tightest()[1])} had no room left, or our share of it is used up."
     detail = disk.missing(need) or said or otherwise
     claims.pause(claim, code=code, detail=detail, needs_bytes=need, exit_code=exit_code)
     log.error("%s is paused: %s.", claim, code)
@@ -260,11 +260,12 @@ def _run(claim: Claim, job: Job, kind: Kind, folder: Path, watch: _Watch) -> int
     """Start the child, take in its events while it lives, and return its exit code. No process of its group outlives this call."""
     keeper = _Keeper(claim, job, kind, folder, watch)
     events = _Events(job, kind, folder, watch.pace, keeper)
+    program = confinement.command(kind.command(job, folder), folder=folder, network=kind.network)
     lifeline, held = os.pipe()
     try:
         with (folder / LOG).open("ab") as output:
             child = subprocess.Popen(
-                kind.command(job, folder), cwd=folder, env=_environment(claim, job, kind, folder, lifeline), pass_fds=(lifeline,),
+                program, cwd=folder, env=_environment(claim, job, kind, folder, lifeline), pass_fds=(lifeline,),
                 stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
     except BaseException:
@@ -273,9 +274,11 @@ def _run(claim: Claim, job: Job, kind: Kind, folder: Path, watch: _Watch) -> int
     finally:
         os.close(lifeline)
     grace = 0.0
+    memory = confinement.Memory(child.pid)
     try:
         while child.poll() is None:
             watch.check()
+            memory.look()
             events.take()
             keeper.look()
             if events.silent_for() > settings.ROUNDS_SILENT_SECONDS:
@@ -430,6 +433,8 @@ def read_result(folder: Path, exit_code: int) -> dict[str, Any]:
     except FileNotFoundError:
         if exit_code == EXIT_DISK_FULL:
             raise broken("disk_full", "There was no room left for so much as its result.") from None
+        if exit_code == cage.REFUSED:
+            raise broken("not_confined", "The child could not be confined and was not begun; its log says what was refused.") from None
         raise broken("no_result", f"The child ended with {how} and left no result.{hint}") from None
     except (UnicodeDecodeError, json.JSONDecodeError):
         raise broken("bad_result", f"The child ended with {how} and its result is not JSON.") from None

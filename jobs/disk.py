@@ -1,4 +1,4 @@
-"""Room on the volume of the data folder: how much there is, how much is wanted, and what to say when it is too little."""
+"""Room on the volumes that jobs write to: how much there is, how much is wanted, and what to say when it is too little."""
 
 import shutil
 from pathlib import Path
@@ -13,26 +13,31 @@ CHECKPOINTS = 2.2
 
 
 def free() -> int:
-    """Bytes that we may still write there."""
-    return shutil.disk_usage(_existing(Path(settings.DATA_DIR))).free
+    """Bytes that we may still write into the data folder."""
+    return _free(_places()[0])
 
 
 def total() -> int:
-    """Bytes of the whole volume."""
-    return shutil.disk_usage(_existing(Path(settings.DATA_DIR))).total
+    """Bytes of the whole volume of the data folder."""
+    return shutil.disk_usage(_places()[0]).total
+
+
+def tightest() -> tuple[int, Path]:
+    """Bytes free where there is least room, of the data folder and the one that hosts share; and which it is."""
+    return min((_free(place), place) for place in _places())
 
 
 def missing(need: int) -> str:
-    """What to tell a person when there is less room than `need` bytes; nothing when there is enough."""
+    """What to tell a person when there is less room than `need` bytes on one of them; nothing when there is enough."""
     need = max(need, settings.ROUNDS_MIN_FREE_BYTES)
-    have = free()
-    return "" if have >= need else f"Need {words(need)}, have {words(have)} on the volume {volume()}."
+    have, place = tightest()
+    return "" if have >= need else f"Need {words(need)}, have {words(have)} on the volume {volume(place)}."
 
 
 def require(kept: Path) -> None:
     """Raises NoRoom when an attempt that goes on from what lies in `kept` would not have room to save."""
     need = max(round(CHECKPOINTS * largest(kept)), settings.ROUNDS_MIN_FREE_BYTES)
-    if free() < need:
+    if tightest()[0] < need:
         raise NoRoom(need)
 
 
@@ -48,12 +53,21 @@ def bytes_in(folder: Path) -> int:
     return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def volume() -> Path:
-    """Where the volume of the data folder is mounted: the name an operator knows it by."""
-    place = _existing(Path(settings.DATA_DIR)).resolve()
+def volume(place: Path | None = None) -> Path:
+    """Where the volume of `place`, the data folder unless one is named, is mounted: the name an operator knows it by."""
+    place = (place or _places()[0]).resolve()
     while not place.is_mount() and place != place.parent:
         place = place.parent
     return place
+
+
+def _places() -> list[Path]:
+    """Attempts lie in the data folder, and checkpoints in the one that hosts share, if there is one."""
+    return [_existing(Path(root)) for root in (settings.DATA_DIR, settings.ROUNDS_SHARED_DIR) if root]
+
+
+def _free(place: Path) -> int:
+    return shutil.disk_usage(place).free
 
 
 def _existing(path: Path) -> Path:

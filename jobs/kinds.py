@@ -48,9 +48,10 @@ class Kind:
     name: str
     queue: str
     command: Callable[[Job, Path], list[str]]
-    # Wants a GPU where there are some; can be told to stop where it is and keep what it has.
+    # Wants a GPU where there are some; can be told to stop where it is and keep what it has; asks a server that the operator named.
     device: bool = False
     can_keep: bool = False
+    network: bool = False
     prepare: Callable[[Job, Path], None] = _nothing
     environment: Callable[[Job], dict[str, str]] = _empty_environment
     ingest: Callable[[Job, list[dict[str, Any]]], None] = _nothing

@@ -7,6 +7,8 @@ from typing import Any
 from jobs import disk
 
 PROC = Path("/proc")
+# What a container may have, in either form of control groups; "max", or a number beyond any memory, where it is not limited.
+GROUPS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 class Load:
@@ -44,6 +46,20 @@ def _ticks() -> tuple[int, int] | None:
     # user nice system idle iowait irq softirq steal; guests are counted in user already.
     ticks = [int(part) for part in first[1:9]]
     return sum(ticks) - sum(ticks[3:5]), sum(ticks)
+
+
+def memory() -> int | None:
+    """Bytes of memory that we may use: the machine's, or our control group's where that is less. None where it is not told."""
+    found = _memory()
+    given = [int(text) for text in map(_text, GROUPS) if text.isdigit()]
+    return min([*given, found[0]]) if found else None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 def _memory() -> tuple[int, int] | None:

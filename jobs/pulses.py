@@ -116,6 +116,12 @@ def alive(*, queue: str) -> bool:
     return Pulse.objects.filter(at__gt=after(-ALIVE_SECONDS), queues__contains=[queue]).exists()
 
 
+def hosts(*, queue: str) -> list[str]:
+    """The machines whose workers serve `queue` and were heard of lately, in one query."""
+    heard = Pulse.objects.filter(at__gt=after(-ALIVE_SECONDS), queues__contains=[queue])
+    return sorted(set(heard.values_list("host", flat=True)))
+
+
 def missing(queues: tuple[str, ...] = ("compute",)) -> list[Missing]:
     """What is not running, in one query."""
     heard = Pulse.objects.filter(at__gt=after(-ALIVE_SECONDS)).filter(Q(name=SWEEPER) | Q(queues__overlap=list(queues)))

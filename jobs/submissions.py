@@ -117,12 +117,14 @@ def can_stop_and_keep(job: Job) -> bool:
 
 
 @transaction.atomic
-def prioritise(*, job: Job, priority: int, actor: User | None) -> Job:
-    """Give a waiting job its place in the queue: the highest goes first, the default is 0. Raises NotCancellable for one that has begun."""
+def prioritise(*, job: Job, by: int, actor: User | None) -> Job:
+    """Move a waiting job's place in the queue: the highest priority goes first, the default is 0. Counted from where it stands now, not
+    from where `job` was read: two people who press at once move it twice. Raises NotCancellable for one that has begun.
+    """
     mine = Job.objects.select_for_update().get(pk=job.pk)
     if mine.state not in WAITING:
         raise NotCancellable(f"Only a waiting job has a turn; this one is {mine.get_state_display().lower()}.")
-    priority = max(-HIGHEST_PRIORITY, min(HIGHEST_PRIORITY, priority))
+    priority = max(-HIGHEST_PRIORITY, min(HIGHEST_PRIORITY, mine.priority + by))
     if priority != mine.priority:
         Job.objects.filter(pk=mine.pk).update(priority=priority)
         audit.record(actor, "job.prioritised", mine, was=mine.priority, now=priority)

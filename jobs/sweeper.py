@@ -78,8 +78,19 @@ def _messages(queue: str) -> int:
         return 0
 
 
+def also_forget(what: str, forget: Callable[[], int]) -> None:
+    """Have `forget` called with the rest that is cleared away; it says how many of `what` went. Apps name theirs in `AppConfig.ready`."""
+    _forgotten[what] = forget
+
+
+_forgotten: dict[str, Callable[[], int]] = {}
+
+
 def forget_old() -> None:
-    """Bells that rang a day ago, signs of life of workers long gone, and what ended jobs left on the disk."""
+    """Bells that rang a day ago, signs of life of workers long gone, what ended jobs left on the disk, and what apps have named."""
+    for what, forget in _forgotten.items():
+        if gone := forget():
+            log.info("Cleared away %d %s.", gone, what)
     if cleared := keeping.sweep():
         log.info("Cleared what %d ended jobs had left in their folders.", cleared)
     Outbox.objects.filter(published_at__lt=after(-86_400)).delete()

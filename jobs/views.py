@@ -84,7 +84,7 @@ def prioritise(request: UserRequest, public_id: UUID) -> HttpResponse:
     found = get_object_or_404(Job, public_id=public_id)
     by = 1 if request.POST.get("turn") == "sooner" else -1
     try:
-        submissions.prioritise(job=found, priority=found.priority + by, actor=request.user)
+        submissions.prioritise(job=found, by=by, actor=request.user)
     except NotCancellable as begun:
         messages.warning(request, str(begun))
     return redirect("jobs:jobs") if request.POST.get("back") == "jobs" else redirect("jobs:job", public_id)

@@ -11,6 +11,7 @@ from typing import Any
 from django.conf import settings
 
 from annotation.models import Snapshot
+from jobs import pulses
 from jobs.models import Job, State
 from modelhub.models import ModelVersion
 from training import footprints, lengths, preflight
@@ -164,8 +165,11 @@ def _measured(run: Run) -> Measured | None:
 
 
 def newest_probe(work: Work) -> Job | None:
-    """The latest three steps measured of this kind, size and shape."""
-    return Job.objects.filter(kind="probe", state=State.SUCCEEDED, spec__contains=work.key).order_by("-id").first()
+    """The latest three steps measured of this kind, size and shape, on a machine where the run may land. While no worker is up: on any."""
+    measured = Job.objects.filter(kind="probe", state=State.SUCCEEDED, spec__contains=work.key).order_by("-id")
+    if measured and (alive := pulses.hosts(queue="compute")):
+        return next((probe for probe in measured if probe.result.get("host") in alive), None)
+    return measured.first()
 
 
 def latest_probe(work: Work) -> Job | None:

@@ -42,7 +42,7 @@ def _kind(name: str, *, stage: Any, publish: Any, ingest: Any = ingest.events) -
     return kinds.Kind(
         name=name, queue=QUEUE, command=lambda job, folder: launch.command(folder, specs.processes(job)), environment=_environment,
         prepare=specs.prepare, ingest=ingest, keep=_keep, resume=_resume, stage=stage, publish=publish,
-        again=_again, device=name not in ("merge", "ask"), can_keep=name in CAN_KEEP,
+        again=_again, device=name not in ("merge", "ask"), can_keep=name in CAN_KEEP, network=name == "ask",
     )  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import shutil
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,6 +10,7 @@ from django.db.models import Avg, Count, Max, Min, Q
 
 from annotation import safety
 from annotation.models import Snapshot, SnapshotRow, Split
+from jobs import disk as volumes
 from jobs import pulses
 from jobs.models import Job, State
 from modelhub import artifacts
@@ -253,9 +253,9 @@ def engine_missing() -> list[str]:
 
 def _disk(policy: ModelVersion, run: int) -> Check:
     settings.DATA_DIR.mkdir(parents=True, exist_ok=True)
-    free, needed = shutil.disk_usage(settings.DATA_DIR).free, max(run, DISK_COPIES * policy.artifact.bytes) + DISK_AIR
+    (free, place), needed = volumes.tightest(), max(run, DISK_COPIES * policy.artifact.bytes) + DISK_AIR
     if free < needed:
-        return Check("Disk", "stop", f"{free / 1e9:.1f} GB free, {needed / 1e9:.1f} GB needed", f"Make room in {settings.DATA_DIR}.")
+        return Check("Disk", "stop", f"{free / 1e9:.1f} GB free, {needed / 1e9:.1f} GB needed", f"Make room in {place}.")
     return Check("Disk", "ok", f"{free / 1e9:.1f} GB free")
 
 

@@ -27,7 +27,7 @@ from jobs.models import Job
 from modelhub import artifacts
 from modelhub.models import ModelVersion
 from training import endpoints, merge_chains
-from training.engine import recipes, rundir, toytext
+from training.engine import recipes, references, rundir, toytext
 from training.engine import spec as engine
 
 Rows = Iterable[dict[str, Any]]
@@ -102,6 +102,14 @@ def reference_store() -> Path:
     path = Path(settings.DATA_DIR) / "references"
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return path
+
+
+def forget_references() -> int:
+    """Keep the store within what the settings allow; returns how many files went."""
+    return references.forget(
+        Path(settings.DATA_DIR) / "references", most_bytes=1e9 * settings.ROUNDS_KEEP_REFERENCES_GB,
+        unused_days=settings.ROUNDS_KEEP_REFERENCES_DAYS,
+    )  # fmt: skip
 
 
 def version_of(reference: dict[str, Any]) -> ModelVersion:

@@ -205,10 +205,18 @@ ROUNDS_BACK_OFF: list[float] = env.list("ROUNDS_BACK_OFF", [10.0, 60.0, 300.0], 
 ROUNDS_PAUSE_SECONDS: float = env.float("ROUNDS_PAUSE_SECONDS", 15.0)
 # A child that appends no event for so long is taken for hung. Loading a large model from a slow disk takes many minutes.
 ROUNDS_SILENT_SECONDS: float = env.float("ROUNDS_SILENT_SECONDS", 3600.0)
+# What a child may have (jobs/confinement.py). Memory of it and all it starts, in GB (10^9 bytes): unset 90 % of the machine's, 0 no limit.
+# The size of one file it makes. Its network: "cut" where this machine can, "required" (no job begins where it cannot), "open".
+ROUNDS_CHILD_MEMORY_GB: float | None = env.float("ROUNDS_CHILD_MEMORY_GB", None, validate=Range(0))
+ROUNDS_CHILD_FILE_GB: float = env.float("ROUNDS_CHILD_FILE_GB", 200.0, validate=Range(0, min_inclusive=False))
+ROUNDS_CHILD_NETWORK: str = env.str("ROUNDS_CHILD_NETWORK", "cut", validate=OneOf(("cut", "required", "open")))
 # No attempt begins with less room than this on the volume of the data folder.
 ROUNDS_MIN_FREE_BYTES: int = env.int("ROUNDS_MIN_FREE_BYTES", 256 * 2**20)
 # How long an ended job's inputs, outputs and answers, which hold clinical text, stay in its folder. Its log, spec and result stay.
 ROUNDS_KEEP_ATTEMPT_HOURS: float = env.float("ROUNDS_KEEP_ATTEMPT_HOURS", 72.0)
+# Stored reference log-probabilities: what was not used for so many days goes, and of the rest what was used longest ago beyond so many GB.
+ROUNDS_KEEP_REFERENCES_DAYS: float = env.float("ROUNDS_KEEP_REFERENCES_DAYS", 90.0, validate=Range(0))
+ROUNDS_KEEP_REFERENCES_GB: float = env.float("ROUNDS_KEEP_REFERENCES_GB", 10.0, validate=Range(0))
 # Several hosts: where model files are shared (a folder, s3://bucket/path, whatever fsspec opens), and a folder all of them see, where
 # checkpoints are kept so that another host can go on from them. Empty: this machine's DATA_DIR is all there is.
 ROUNDS_ARTIFACT_STORE: str = env.str("ROUNDS_ARTIFACT_STORE", "")

@@ -15,6 +15,7 @@ import pytest
 
 pytest.importorskip("trl", reason="the engine's packages are not installed")
 
+from jobs import confinement
 from tests.engine import tiny
 from tests.engine.conftest import PROJECT, Done, environment
 from tests.engine.test_child import gone
@@ -44,8 +45,11 @@ def laid_out(folder: Path, model: Path, *, processes: int, **changes: Any) -> Pa
 
 
 def waited_for(folder: Path) -> Done:
-    command = launch.command(folder, rundir.read_spec(folder).processes)
-    child = subprocess.run(command, cwd=PROJECT, env=environment(), capture_output=True, text=True, timeout=240, check=False)
+    """In a network of their own, as the runner starts them: the processes find each other on its loopback."""
+    command = confinement.command(launch.command(folder, rundir.read_spec(folder).processes), folder=folder, network=False)
+    (folder / "tmp").mkdir(exist_ok=True)
+    surroundings = environment() | {"TMPDIR": str(folder / "tmp"), "HOME": str(folder / "tmp")}
+    child = subprocess.run(command, cwd=PROJECT, env=surroundings, capture_output=True, text=True, timeout=240, check=False)
     return Done(folder, child.returncode, child.stderr)
 
 

@@ -1,5 +1,6 @@
 """Stored reference log-probabilities: whole files by their content, and nothing else is believed."""
 
+import os
 from pathlib import Path
 
 from training.engine import references
@@ -39,6 +40,21 @@ def test_new_entries_are_brought_into_the_store_once(tmp_path: Path) -> None:
     assert references.bring(attempt, store) == 0
     assert references.read(store / GROUP) == ENTRIES
     assert sorted(path.name for path in store.iterdir()) == [GROUP]
+
+
+def test_what_was_used_longest_ago_goes_first_and_what_was_not_used_for_long_goes_anyway(tmp_path: Path) -> None:
+    files = [references.write(tmp_path / (group * 64), {(f"p{day}", "short"): (-1.0, -2.0)}) for day, group in enumerate("abca")]
+    for day, path in enumerate(files):
+        os.utime(path, (86_400 * day, 0))
+    size = files[0].stat().st_size
+    left = lambda: sorted(path.parent.name[0] for path in tmp_path.glob("*/*"))  # noqa: E731
+    assert references.forget(tmp_path, most_bytes=4 * size, unused_days=10, now=86_400 * 9) == 0
+    assert references.forget(tmp_path, most_bytes=4 * size, unused_days=10, now=86_400 * 10.5) == 1
+    assert left() == ["a", "b", "c"]
+    assert references.forget(tmp_path, most_bytes=2.5 * size, unused_days=100, now=86_400 * 9) == 1
+    assert left() == ["a", "c"]
+    assert not (tmp_path / ("b" * 64)).exists()
+    assert references.forget(tmp_path / "nothing", most_bytes=0, unused_days=0) == 0
 
 
 def test_another_weight_template_or_precision_is_another_group(tmp_path: Path) -> None:

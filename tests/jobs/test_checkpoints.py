@@ -227,6 +227,20 @@ def test_the_room_wanted_grows_with_the_checkpoints(runner: str, dan: User, sett
     assert names(keeping.folder_of(job)) == ["ckpt-2"]  # what could be spared went first
 
 
+def test_a_full_volume_that_hosts_share_pauses_a_job_too(
+    runner: str, dan: User, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checkpoints are kept there; there is all the room in the world in the data folder."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    settings.ROUNDS_SHARED_DIR = str(shared)
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda path: Usage(10**10, 0, 400_000 if path == shared else 10**10))
+    job = run(ask(dan))
+    assert (job.state, job.error_code, job.error_detail) == (
+        "paused", "disk_full", f"Need 1.0 MB, have 400.0 kB on the volume {disk.volume(shared)}.",
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("behaviour", ["disk_full_once", "no_room"])
 def test_a_child_that_found_the_disk_full_pauses_its_job(runner: str, dan: User, behaviour: str) -> None:
     job = run(ask(dan, behaviour=behaviour))

@@ -411,7 +411,7 @@ def test_a_paused_job_is_cancelled_at_once(runner: str, dan: User) -> None:
 
 def test_the_most_urgent_job_goes_first_whichever_was_rung(runner: str, dan: User) -> None:
     later, usual, urgent = ask(dan, priority=-1), ask(dan), ask(dan)
-    submissions.prioritise(job=urgent, priority=2, actor=dan)
+    submissions.prioritise(job=urgent, by=2, actor=dan)
     order = [claims.claim_next(queue=runner, worker=f"w{number}") for number in range(4)]
     assert [held and held.job for held in order] == [urgent.pk, usual.pk, later.pk, None]
 

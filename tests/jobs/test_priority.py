@@ -4,6 +4,7 @@ import pytest
 from django.test import Client
 
 from accounts.models import AuditEntry, User
+from jobs import submissions
 from jobs.models import Job
 from tests.jobs.conftest import ask
 from tests.jobs.test_claims import take
@@ -42,6 +43,13 @@ def test_a_running_job_has_had_its_turn(runner: str, dan: User, as_dan: Client) 
     assert "Only a waiting job has a turn; this one is running." in as_dan.post(url(job), {"turn": "sooner"}, follow=True).content.decode()
     job.refresh_from_db()
     assert job.priority == 0
+
+
+def test_two_who_press_at_once_move_it_twice(runner: str, dan: User) -> None:
+    mine, theirs = Job.objects.get(pk=ask(dan).pk), Job.objects.get()
+    submissions.prioritise(job=mine, by=1, actor=dan)
+    assert submissions.prioritise(job=theirs, by=1, actor=dan).priority == 2
+    assert submissions.prioritise(job=theirs, by=1000, actor=dan).priority == 100
 
 
 @pytest.mark.parametrize("who", ["as_alice", "as_carol", "as_sam"])

@@ -5,6 +5,7 @@ import signal
 import threading
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from celery import current_app
@@ -34,6 +35,19 @@ def swept() -> dict[str, int]:
 def test_a_quiet_house_is_left_alone(runner: str, dan: User) -> None:
     ask(dan)
     assert set(swept().values()) == {0}
+
+
+def test_what_an_app_has_named_is_cleared_with_the_rest(runner: str, settings: Any, caplog: pytest.LogCaptureFixture) -> None:
+    store = Path(settings.DATA_DIR) / "references" / ("a" * 64)
+    store.mkdir(parents=True)
+    (store / "b.jsonl").write_text("{}")
+    sweeper.forget_old()
+    assert list(store.iterdir())
+    settings.ROUNDS_KEEP_REFERENCES_GB = 0.0
+    with caplog.at_level("INFO", "jobs.sweeper"):
+        sweeper.forget_old()
+    assert not store.exists()
+    assert "Cleared away 1 stored log-probabilities' files." in caplog.text
 
 
 def test_a_job_whose_worker_fell_silent_is_tried_again_after_a_pause(runner: str, dan: User) -> None:

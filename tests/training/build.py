@@ -9,7 +9,7 @@ from typing import Any
 from accounts.models import Role
 from annotation import snapshots
 from annotation.models import Sample, Snapshot, Split, Verdict
-from jobs import claims, kinds
+from jobs import claims, devices, kinds
 from jobs.attempts import folder_of
 from jobs.models import Job
 from jobs.pulses import beat
@@ -94,7 +94,7 @@ def everything_runs() -> None:
 
 
 def claimed(job: Job) -> claims.Claim:
-    claim = claims.claim(job_id=job.pk, worker="here:1:aa")
+    claim = claims.claim(job_id=job.pk, worker=f"{devices.here()}:1:aa")
     assert claim is not None
     return claim
 

@@ -8,8 +8,8 @@ from django.test import Client
 
 from accounts.models import User
 from annotation.models import Snapshot
-from jobs import claims
-from jobs.models import Job
+from jobs import claims, devices, pulses
+from jobs.models import Job, Pulse
 from modelhub.models import ModelVersion
 from tests.training import build
 from training import estimates, presets, runs
@@ -117,9 +117,15 @@ def test_three_steps_measured_on_a_worker_make_the_estimate(as_dan: Client, froz
     probed(job, {"startup_seconds": 4.0, "seconds_per_step": 0.25, "tokens_per_second": 900.0, "steps_total": 9, "peak_rss_mb": 300.0})
     page = as_dan.get("/runs/new/", sent)
     known = page.context["estimate"]
-    assert known.basis == "three steps measured on here"
+    assert known.basis == f"three steps measured on {devices.here()}"
     assert known.seconds == pytest.approx((9.0 - 3 * 0.25) * 1.2 + 0.25 * work(frozen, sft).steps)
     assert "0.25 s a step" in page.text
+    # A machine that is not there any more does not foretell one that is.
+    pulses.beat("worker:first", ["compute"])
+    Pulse.objects.update(host="elsewhere")
+    assert "for want of" in estimates.of(work(frozen, sft)).basis
+    pulses.beat("worker:second", ["compute"])
+    assert estimates.of(work(frozen, sft)).seconds == pytest.approx(known.seconds)
     # Asked with other settings it is not known.
     other = as_dan.get("/runs/new/", sent | {"batch_size": "4"})
     assert "for want of" in other.context["estimate"].basis

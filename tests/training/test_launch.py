@@ -153,7 +153,7 @@ def test_what_a_run_writes_counts_and_not_only_its_start_model(as_dan: Client, t
     """Here the start model is a few bytes and calls itself 3.8 billion parameters: the finished one alone takes 15.3 GB in float32."""
     build.everything_runs()
     large = build.version(tmp_path, "phi-sft", config=build.PHI_35_MINI, positions=131072)
-    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: SimpleNamespace(free=int(15e9)))
+    monkeypatch.setattr(preflight.volumes.shutil, "disk_usage", lambda path: SimpleNamespace(free=int(15e9)))
     page = as_dan.get("/runs/new/", fields(build.snapshot(), large, preset="clinic"))
     assert states(page)["Disk"] == "stop"
     assert "15.0 GB free, 16.8 GB needed" in page.text

@@ -35,6 +35,8 @@ PEER_LOST = ("closed by peer", "Connection reset", "Connection refused", "Broken
 FULL = (errno.ENOSPC, errno.EDQUOT)
 # A disk or a network's file system that answers wrongly now may answer later, and the checkpoints before it are whole.
 FAILING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
+# What safetensors says of EFBIG: its errors carry no number.
+TOO_LARGE = "File too large"
 
 
 @dataclass(frozen=True)
@@ -197,6 +199,9 @@ def _known(problem: Exception, folder: Path) -> EngineError:
         return EngineError("out of memory", code="out_of_memory", retryable=True)
     if isinstance(problem, OSError) and problem.errno in FULL:
         return DiskFull(0, shutil.disk_usage(folder).free, folder)
+    if (isinstance(problem, OSError) and problem.errno == errno.EFBIG) or TOO_LARGE in str(problem):
+        most = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+        return EngineError(f"a file would be larger than the {most / 1e9:g} GB that one may have here", code="file_too_large")
     if ranks.world() > 1 and isinstance(problem, RuntimeError) and any(words in str(problem) for words in PEER_LOST):
         return EngineError("another process of this training ended", code="rank_lost", retryable=True)
     last = where[-1] if where else None

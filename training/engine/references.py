@@ -14,7 +14,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -45,11 +47,12 @@ def read(root: Path) -> dict[Entry, Logps]:
     """Every entry of one group's folder. A file whose content is not its name is passed over."""
     found: dict[Entry, Logps] = {}
     for path in sorted(root.glob("*.jsonl")):
-        if not path.is_symlink() and _sha256(path) == path.stem:
-            with path.open(encoding="utf-8", newline="\n") as stream:
-                for line in stream:
-                    row = json.loads(line)
-                    found[row["pair"], row["side"]] = (row["chosen"], row["rejected"])
+        with suppress(FileNotFoundError):  # cleared away since we looked
+            if not path.is_symlink() and _sha256(path) == path.stem:
+                with path.open(encoding="utf-8", newline="\n") as stream:
+                    for line in stream:
+                        row = json.loads(line)
+                        found[row["pair"], row["side"]] = (row["chosen"], row["rejected"])
     return found
 
 
@@ -97,6 +100,29 @@ def bring(attempt: Path, store: Path) -> int:
         temporary.replace(target)
         brought += 1
     return brought
+
+
+def forget(store: Path, *, most_bytes: float, unused_days: float, now: float | None = None) -> int:
+    """Delete what was not used for so long, then what was used longest ago, until the rest is within ``most_bytes``; how many files.
+
+    A file is used when it is read, which most systems note once a day, and when it is made. Any may go: it costs one pass of the reference.
+    """
+    now = time.time() if now is None else now
+    found = []
+    for path in store.glob("*/*.jsonl"):
+        with suppress(FileNotFoundError):
+            told = path.lstat()
+            found.append((max(told.st_atime, told.st_mtime), told.st_size, path))
+    left, gone = sum(size for _, size, _ in found), 0
+    for used, size, path in sorted(found):
+        if now - used <= 86_400 * unused_days and left <= most_bytes:
+            break
+        path.unlink(missing_ok=True)
+        left, gone = left - size, gone + 1
+    for folder in {path.parent for _, _, path in found}:
+        with suppress(OSError):  # not empty
+            folder.rmdir()
+    return gone
 
 
 def _hex(text: str) -> bool:

@@ -94,6 +94,9 @@ def subprocess_with_forks() -> Any:
 
         @staticmethod
         def Popen(arguments: list[str], **kwargs: Any) -> Any:
-            return Forked(arguments, **kwargs) if arguments[0] == MARK else subprocess.Popen(arguments, **kwargs)
+            if MARK not in arguments:
+                return subprocess.Popen(arguments, **kwargs)
+            # What stands before it is the door that a program is started through (jobs/cage.py).
+            return Forked(arguments[arguments.index(MARK) :], **kwargs)
 
     return Stand()

@@ -40,7 +40,7 @@ class Command(BaseCommand):
         data_dir: Path = settings.DATA_DIR
         looks: list[Callable[[], Iterator[Finding]]] = [
             versions, lambda: disk(data_dir), lambda: services(data_dir), database, broker, lambda: supervised(data_dir), workers,
-            lambda: training_packages(data_dir),
+            lambda: training_packages(data_dir), confined,
         ]  # fmt: skip
         broken = 0
         for look in looks:
@@ -157,6 +157,26 @@ def workers() -> Iterator[Finding]:
             yield Finding("broken", f"{missing.what} {missing.without}", missing.command)
     except DatabaseError:
         yield Finding("broken", "Signs of life cannot be read: the database does not answer", "make run")
+
+
+def confined() -> Iterator[Finding]:
+    """What jobs that run on this machine cannot do."""
+    from jobs import confinement
+
+    can, most = confinement.able(), confinement.most_memory()
+    memory = f"{most / 1e9:.1f} GB of memory each" if most else "as much memory as there is"
+    if can.namespaces and settings.ROUNDS_CHILD_NETWORK != confinement.OPEN:
+        required = settings.ROUNDS_CHILD_NETWORK == confinement.REQUIRED
+        mend = (
+            "Let the worker's account make user namespaces (sysctl kernel.unprivileged_userns_clone, "
+            "kernel.apparmor_restrict_unprivileged_userns), or keep its machine from the network by a firewall."
+        )
+        yield Finding("broken" if required else "note", f"jobs keep the network on this machine ({can.namespaces})", mend)
+    if can.files:
+        yield Finding("note", f"jobs may write outside their folders ({can.files})", "Landlock needs Linux 6.2, and lsm= to name it.")
+    without = "" if settings.ROUNDS_CHILD_NETWORK == confinement.OPEN or can.namespaces else "run without network, "
+    where = "" if can.files else "write in their own folders only, and "
+    yield Finding("ok", f"jobs {without}{where}may have {memory}")
 
 
 def training_packages(data_dir: Path) -> Iterator[Finding]:

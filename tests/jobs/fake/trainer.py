@@ -4,19 +4,25 @@ Started as a script. spec.json: {"behaviour": see below, "steps": n, "pause": se
 "phase": what it says it is doing}.
 
 succeed, fail, fail_once, crash (when all steps are done), crash_at_once, silent (no result), hang (no more events), deaf (to SIGTERM),
-bad_exit, disk_full and disk_full_once (its result says so), no_room (not even for a result).
+bad_exit, disk_full and disk_full_once (its result says so), no_room (not even for a result), hungry (a third of what it takes is a
+child's of its own), large_file, curious (tries what it may not, and notes in tried.json what came of it).
 """
 
+import errno
 import json
 import os
+import resource
 import signal
+import socket
 import struct
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from training.engine import checkpoints, lifeline
+from training.engine import attempt, checkpoints, lifeline
 
 
 def write_model(folder: Path, value: float) -> None:
@@ -24,6 +30,30 @@ def write_model(folder: Path, value: float) -> None:
     header = json.dumps({"w": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}}).encode()
     (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + struct.pack("<6f", *[value] * 6))
     (folder / "config.json").write_text(json.dumps({"architectures": ["Phi3ForCausalLM"], "model_type": "phi3"}))
+
+
+def curious(folder: Path, spec: dict[str, Any]) -> dict[str, str]:
+    """What each attempt to leave the cage ends with: "done", or the name of the error."""
+
+    def tried(act: Callable[[], object]) -> str:
+        try:
+            act()
+        except OSError as problem:
+            return errno.errorcode.get(problem.errno or 0, type(problem).__name__)
+        return "done"
+
+    def talk_to_oneself() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname(), 5):
+            server.accept()[0].close()
+
+    return {
+        "network": tried(lambda: socket.create_connection(tuple(spec["address"]), 5).close()),
+        "loopback": tried(talk_to_oneself),
+        "database": tried(Path(spec["services"], "cluster").read_bytes),
+        "other_folder": tried((folder.parent / "mine").touch),
+        "own_folder": tried((folder / "mine").touch),
+        "core": str(resource.getrlimit(resource.RLIMIT_CORE)[1]),
+    }
 
 
 def main() -> int:
@@ -82,6 +112,22 @@ def main() -> int:
         signal.pause()
     if behaviour == "crash":
         os.kill(os.getpid(), signal.SIGKILL)
+    if behaviour == "curious":
+        (folder / "tried.json").write_text(json.dumps(curious(folder, spec)))
+    if behaviour == "hungry":
+        taken = [bytearray(os.urandom(4096) * 256) for _ in range(20)]
+        if os.fork() == 0:
+            more = [bytearray(os.urandom(4096) * 256) for _ in range(10)]
+            time.sleep(len(more) * len(taken))
+        signal.pause()
+    if behaviour == "large_file":
+        try:
+            with (folder / "weights").open("wb") as file:
+                for _ in range(3):
+                    file.write(b"w" * 2**20)
+        except OSError as problem:
+            told = attempt._known(problem, folder)
+            return fail(told.code, told.message, retryable=told.retryable)
     if behaviour == "silent":
         return 0
     if behaviour == "no_room" and first:

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from training.views import comparing, generating, home, impact, launching, merged, merging, watching
+from training.views import comparing, generating, home, impact, launching, merged, merging, tracing, watching
 
 app_name = "training"
 urlpatterns = [
@@ -28,5 +28,10 @@ urlpatterns = [
     path("merge/previews/<uuid:public_id>/", merged.preview, name="merge-preview"),
     path("me/impact/", impact.impact, name="impact"),
     path("me/impact/data/", impact.impact_data, name="impact-data"),
+    path("lineage/", tracing.lineage_search, name="lineage-search"),
+    path("lineage/<str:kind>/<str:key>/", tracing.lineage, name="lineage"),
+    path("lineage/<str:kind>/<str:key>/list/<str:of>/", tracing.lineage_list, name="lineage-list"),
+    path("lineage/<str:kind>/<str:key>/prov.json", tracing.lineage_prov, name="lineage-prov"),
+    path("lineage/<str:kind>/<str:key>/drawing.svg", tracing.lineage_svg, name="lineage-svg"),
     path("models/aliases/<str:name>/rollback/", comparing.rollback, name="rollback"),
 ]

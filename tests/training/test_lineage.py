@@ -42,5 +42,9 @@ def url(kind: str, key: object, rest: str = "") -> str:
 
 
 def test_a_model_shows_all_that_fed_it_in_counts(world: dict[str, Any], as_dan: Client) -> None:
-    page = as_dan.get(url("model", world["dpo"].public_id))
-    assert page.status_code == 200
+    page = as_dan.get(url("model", world["dpo"].public_id)).content.decode()
+    rows = world["snapshot"].rows.exclude(split="evaluation").count()
+    assert f"{rows} samples" in page
+    assert f"{2 * rows} completions" in page
+    assert "by 1 rater" in page
+    assert "style=" not in page

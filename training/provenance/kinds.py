@@ -1,4 +1,4 @@
-"""What a lineage is made of: the kinds of things, what they are called, where their rows lie, and how a part of a snapshot is numbered."""
+"""What a lineage is made of: the kinds of things, what they are called, and how a part of a snapshot is numbered."""
 
 from dataclasses import dataclass
 

@@ -55,8 +55,8 @@ def get_asked_for(request: UserRequest, kind: str, key: str) -> Asked:
     return Asked(kind, pk, direction, bool(hidden))
 
 
-@require_safe
 @access.allow(*WHO)
+@require_safe
 def lineage_search(request: UserRequest) -> HttpResponse:
     text = request.GET.get("q", "").strip()
     page = {
@@ -68,8 +68,8 @@ def lineage_search(request: UserRequest) -> HttpResponse:
     return render(request, "training/lineage_search.html", page)
 
 
-@require_safe
 @access.allow(*WHO)
+@require_safe
 def lineage(request: UserRequest, kind: str, key: str) -> HttpResponse:
     asked = get_asked_for(request, kind, key)
     opened = [name for name in request.GET.get("open", "").split(",") if name][:8]
@@ -89,8 +89,8 @@ def lineage(request: UserRequest, kind: str, key: str) -> HttpResponse:
     return render(request, "training/lineage.html", page)
 
 
-@require_safe
 @access.allow(*WHO)
+@require_safe
 def lineage_list(request: UserRequest, kind: str, key: str, of: str) -> HttpResponse:
     """Everything of one kind in a lineage, or of one box of its drawing, to be paged through; samples can be filtered."""
     if of not in KINDS:
@@ -120,8 +120,8 @@ def lineage_list(request: UserRequest, kind: str, key: str, of: str) -> HttpResp
     return render(request, "training/lineage_list.html", page)
 
 
-@require_safe
 @access.allow(*WHO)
+@require_safe
 def lineage_prov(request: UserRequest, kind: str, key: str) -> HttpResponse:
     """The lineage as a PROV-JSON document, every single thing in it."""
     asked = get_asked_for(request, kind, key)
@@ -129,8 +129,8 @@ def lineage_prov(request: UserRequest, kind: str, key: str) -> HttpResponse:
     return _file(written, "application/json", _root(asked), asked, "prov.json")
 
 
-@require_safe
 @access.allow(*WHO)
+@require_safe
 def lineage_svg(request: UserRequest, kind: str, key: str) -> HttpResponse:
     """The drawing as a file of its own, which needs no stylesheet."""
     asked = get_asked_for(request, kind, key)

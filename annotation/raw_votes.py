@@ -5,9 +5,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from accounts.models import Profile
+from accounts.models import Profile, Specialty
 from annotation import safety
-from annotation.models import Adjudication, Edit, Judgement, SlotKind, Snapshot
+from annotation.models import Adjudication, Edit, Judgement, SlotKind, Snapshot, SnapshotEvidence
 
 # A field shared by fewer raters of a data set could name one of them.
 SHARED_BY = 3
@@ -104,3 +104,14 @@ def _values(answer: Judgement, snapshot: Snapshot, names: dict[int, str], fields
 
 def _which(completion: int, first: int) -> str:
     return "first" if completion == first else "second"
+
+
+def cohorts(snapshot: Snapshot) -> tuple[dict[str, int], int]:
+    """(raters by main field, as its label, where enough share it; the rest). Who they are cannot be told from it."""
+    evidence = SnapshotEvidence.objects.filter(snapshot=snapshot).first()
+    if evidence is None:
+        return {}, 0
+    spoke = Judgement.objects.filter(pk__in=evidence.judgements).values_list("assignment__annotator", flat=True).distinct().order_by()
+    raters = dict.fromkeys(spoke)
+    shared = Counter(Specialty(field).label for field in _fields(raters).values())
+    return dict(sorted(shared.items())), len(raters) - shared.total()

@@ -1,6 +1,8 @@
 """Model versions: what was made, from what, and how that is shown."""
 
+import json
 from collections.abc import Iterable
+from hashlib import sha256
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -73,3 +75,23 @@ def register(
 def ancestors(version: ModelVersion) -> lineage.Branch:
     """Everything `version` was made from, nested for display. Two queries."""
     return lineage.tree(version)
+
+
+def lineage_hash(version: ModelVersion, edges: dict[int, list[LineageEdge]] | None = None) -> str:
+    """A digest over the whole ancestry: equal for two versions only if every file, source and role on every way up is equal.
+
+    SHA-256 of the canonical JSON of [artifact digest, sorted [role, "version", parent's lineage hash] and [role, kind, digest of what is
+    no version]]; a parent's own hash is computed in the same way. Names and dates are not in it.
+    """
+    edges = lineage.edges_above(version) if edges is None else edges
+    members = {version.pk} | {edge.parent_id for above in edges.values() for edge in above if edge.parent_id}
+    digests = dict(ModelVersion.objects.filter(pk__in=members).values_list("pk", "artifact__digest"))
+    known: dict[int, str] = {}
+    # Parents are older than their children: from the oldest on, what is needed is there.
+    for pk in sorted(members):
+        above = [
+            [edge.role, "version", known[edge.parent_id]] if edge.parent_id else [edge.role, edge.source_kind, edge.source_digest]
+            for edge in edges.get(pk, [])
+        ]
+        known[pk] = sha256(json.dumps([digests[pk], sorted(above)], separators=(",", ":")).encode()).hexdigest()
+    return known[version.pk]

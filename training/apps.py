@@ -6,8 +6,10 @@ class TrainingConfig(AppConfig):
 
     def ready(self) -> None:
         from jobs import sweeper
-        from training import endpoints, kinds, specs
+        from modelhub import cards as modelcards
+        from training import cards, endpoints, kinds, specs
 
         kinds.register()
+        modelcards.register(cards.write)
         sweeper.also_forget("stored log-probabilities' files", specs.forget_references)
         endpoints.allowed()  # settings that are wrong stop the start

@@ -6,7 +6,16 @@ from django.db.models import F
 from accounts import audit
 from accounts.models import User
 from modelhub.errors import AliasMoved, NothingBefore
-from modelhub.models import Alias, AliasMove, ModelVersion
+from modelhub.models import Alias, AliasMove, AliasName, ModelVersion
+
+# Who reads a name, and so what a move changes, in words for whoever moves it.
+CONSUMERS = {
+    AliasName.CHAMPION: "New runs and new completions start from the champion unless they name another, and gates compare with it. Jobs "
+    "that wait or run keep the version they named; campaigns and snapshots stay as they are.",
+    AliasName.CHALLENGER: "Nothing in this house reads it by itself: it tells people which version is to be compared with the champion.",
+    AliasName.SERVING: "Nothing in this house reads it by itself. A server elsewhere keeps what it has loaded until somebody exports this "
+    "version again and loads it there.",
+}
 
 
 def current(name: str) -> ModelVersion | None:

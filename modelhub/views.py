@@ -13,10 +13,13 @@ from django.views.decorators.http import require_safe
 from accounts import access
 from accounts.access import TRAINERS, UserRequest
 from accounts.models import Role
-from modelhub import aliases, lineage
-from modelhub.models import AliasMove, Kind, ModelVersion
+from modelhub import aliases, cards, exports, lineage
+from modelhub.models import AliasMove, AliasName, Kind, ModelVersion
+from web import prose
 
 A_PAGE = 50
+# Figures of a merge that are no table's: pages of their own draw them.
+ELSEWHERE = {"merge_report", "retention"}
 # Clinicians do not see models: what they compare must stay blinded.
 WHO = (*TRAINERS, Role.STEWARD)
 
@@ -35,7 +38,8 @@ def models(request: UserRequest) -> HttpResponse:
 @access.allow(*WHO)
 @require_safe
 def model(request: UserRequest, public_id: UUID) -> HttpResponse:
-    version = get_object_or_404(ModelVersion.objects.for_list(), public_id=public_id)
+    version = get_object_or_404(ModelVersion.objects.for_list().select_related("adapter"), public_id=public_id)
+    card = cards.of(version)
     edges = lineage.edges_above(version)
     moves = AliasMove.objects.filter(Q(to_version=version) | Q(from_version=version)).select_related(
         "alias", "from_version", "to_version", "actor"
@@ -44,9 +48,13 @@ def model(request: UserRequest, public_id: UUID) -> HttpResponse:
         "version": version,
         "tree": lineage.tree(version, edges),
         "drawing": lineage.draw(version, edges) if edges else None,
-        "metrics": list(flat(version.metrics)),
+        "metrics": [(name, value) for name, value in flat(version.metrics) if name.partition(".")[0] not in ELSEWHERE],
+        "card": card,
+        # Its title is the page's.
+        "preview": prose.render(card.body.partition("\n")[2]),
+        "has_adapter": exports.adapter_of(version) is not None,
         "moves": moves,
-        "roll_backs": [(alias.name, before) for alias in version.aliases.all() if (before := aliases.previous(alias.name))],
+        "named": [(alias, aliases.previous(alias.name), aliases.CONSUMERS[AliasName(alias.name)]) for alias in version.aliases.all()],
         "used_by": version.child_edges.select_related("child").order_by("child_id"),
     }
     return render(request, "modelhub/model.html", page)

@@ -3,11 +3,17 @@
 import json
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import yaml
 
+from jobs.errors import Unprepared
+from jobs.models import Job
 from modelhub.cards import plain
+from training import mergekit_yaml, specs
+from training.engine import recipes
+from training.engine.errors import SpecError
 from training.models import Evaluation
 
 # Of a version's own metrics these are pictures of a merge, shown where they can be read.
@@ -91,6 +97,30 @@ def _flat(metrics: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]
             yield f"{prefix}{name}", f"{value:.4g}"
         elif isinstance(value, int | str) and len(str(value)) <= 80:
             yield f"{prefix}{name}", str(value)
+
+
+def as_mergekit(job: Job) -> str:
+    """A merge as mergekit's YAML, its models by the names they have here; empty for what that YAML cannot say."""
+    names: dict[str, str] = {}
+    for reference, one in job.spec.get("models", {}).items():
+        with suppress(Unprepared):
+            names[reference] = specs.version_of(one).name
+    try:
+        raw = recipes.as_json(recipes.parse(job.spec["params"]))
+        return mergekit_yaml.write(recipes.parse(_renamed(raw, names)))
+    except (SpecError, ValueError, KeyError):
+        return ""
+
+
+def _renamed(raw: Any, names: dict[str, str]) -> Any:
+    """A recipe's JSON with other names for its models; steps keep theirs."""
+    made = dict(raw)
+    if made.get("base"):
+        made["base"] = names.get(made["base"], made["base"])
+    made["inputs"] = [one | {"model": names.get(one["model"], one["model"])} for one in made["inputs"]]
+    if "steps" in made:
+        made["steps"] = {name: _renamed(step, names) for name, step in made["steps"].items()}
+    return made
 
 
 def as_yaml(params: dict[str, Any]) -> str:

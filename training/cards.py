@@ -232,6 +232,8 @@ class Facts:
         if self.run is None:
             return Section("Recipe", "It was not made by a run of this house." if not self.version.origin else "Its run is not known.")
         said = f"A run of the kind {self.run.job.kind}" + (f", preset {plain(self.run.preset)}" if self.run.preset else "") + ". "
+        if self.run.job.kind == "merge" and (text := cardfigures.as_mergekit(self.run.job)):
+            return Section("Recipe", f"{said}As mergekit's YAML:\n\n{fenced(text, 'yaml')}")
         kept = fenced(cardfigures.as_yaml(self.params), "yaml")
         return Section("Recipe", f"{said}Every parameter, as it was trained or merged:\n\n{kept}")
 

@@ -8,7 +8,7 @@ from django import forms
 from accounts.models import User
 from annotation.models import Sample, Snapshot, Source, Split
 from jobs.models import ENDED, State
-from modelhub.models import ModelVersion
+from modelhub.models import AliasName, ModelVersion
 from training import endpoints, hyperparameters, presets
 from training.engine.errors import SpecError
 from training.engine.spec import MAKES_MODEL, Endpoint
@@ -168,12 +168,15 @@ class RunFilterForm(forms.Form):
 class PromoteForm(forms.Form):
     """`expected` is what the alias named when the page was drawn: the move is off if it has moved since.
 
-    `override` is written against a lead clinician's block, and kept with it.
+    `override` is written against a lead clinician's block, and kept with it. `alias` is the name that moves: the champion where none is
+    said. `back` says which page it was sent from.
     """
 
     expected = forms.UUIDField(required=False)
     reason = forms.CharField(required=False, max_length=200)
     override = forms.CharField(required=False, max_length=400)
+    alias = forms.ChoiceField(required=False, choices=AliasName.choices)
+    back = forms.CharField(required=False, max_length=10)
 
 
 class ProducerField(forms.ChoiceField):

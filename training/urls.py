@@ -1,6 +1,6 @@
 from django.urls import path
 
-from training.views import comparing, generating, home, impact, launching, merged, merging, tracing, watching
+from training.views import comparing, generating, home, impact, launching, merged, merging, promoting, tracing, watching
 
 app_name = "training"
 urlpatterns = [
@@ -26,6 +26,7 @@ urlpatterns = [
     path("merge/recipes/compare/", merged.compare, name="compare-recipes"),
     path("merge/recipes/<uuid:public_id>/", merged.recipe, name="merge-recipe"),
     path("merge/previews/<uuid:public_id>/", merged.preview, name="merge-preview"),
+    path("models/<uuid:public_id>/promote/", promoting.promotion, name="promotion"),
     path("me/impact/", impact.impact, name="impact"),
     path("me/impact/data/", impact.impact_data, name="impact-data"),
     path("lineage/", tracing.lineage_search, name="lineage-search"),

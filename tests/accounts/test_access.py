@@ -198,6 +198,7 @@ DECISIONS: dict[str, Row] = {
     "training:lineage-list":        asks_first("GET", READERS),
     "training:lineage-prov":        asks_first("GET", READERS),
     "training:lineage-svg":         asks_first("GET", READERS),
+    "training:promotion":          rows("GET", TRAINERS),
     "training:impact":             rows("GET", RATERS),
     "training:impact-data":        rows("GET", RATERS),
 
@@ -210,6 +211,9 @@ DECISIONS: dict[str, Row] = {
     "jobs:job-again":              asks_first("POST", TRAINERS),
     "modelhub:models":             asks_first("GET", READERS),
     "modelhub:model":              asks_first("GET", READERS),
+    "modelhub:card":               rows("GET", TRAINERS, "POST", TRAINERS),
+    "modelhub:readme":             rows("GET", READERS),
+    "modelhub:export":             rows("GET", TRAINERS),
 
     # The API
     "api-samples":                 asks_first("GET", API_READERS),
@@ -246,6 +250,7 @@ DECISIONS: dict[str, Row] = {
 READ_ONLY = [
     "accounts_auditentry", "accounts_apitoken", "jobs_job", "jobs_attempt", "jobs_device",
     "modelhub_modelversion", "modelhub_artifact", "modelhub_lineageedge", "modelhub_alias", "modelhub_aliasmove",
+    "modelhub_cardrevision",
     "annotation_source", "annotation_campaign", "annotation_membership", "annotation_snapshot",
     "annotation_corpus", "annotation_document",
     "training_run", "training_evaluation", "training_promotion",
@@ -349,6 +354,10 @@ POINTING_AT: dict[str, Callable[[House], dict[str, Any]]] = {
     "jobs:job": lambda house: {"public_id": house.job.public_id},
     **{f"jobs:job-{verb}": lambda house: {"public_id": house.job.public_id} for verb in ("cancel", "keep", "priority", "again")},
     "modelhub:model": lambda house: {"public_id": house.version.public_id},
+    "modelhub:card": lambda house: {"public_id": house.version.public_id},
+    "modelhub:readme": lambda house: {"public_id": house.version.public_id},
+    "modelhub:export": lambda house: {"public_id": house.version.public_id, "form": "hf"},
+    "training:promotion": lambda house: {"public_id": house.version.public_id},
     "training:ask-again": lambda house: {"public_id": house.campaign.pairs.earliest("pk").first.batch.public_id},
     "training:run": lambda house: {"pk": house.run.pk},
     "training:run-live": lambda house: {"pk": house.run.pk},

@@ -24,7 +24,8 @@ def url(version: ModelVersion) -> str:
 def test_it_shows_the_whole_way_from_dpo_to_base_and_snapshot(model_folder: Make, as_dan: Client) -> None:
     made = family.build(model_folder)
     page = as_dan.get(url(made["dpo"])).content.decode()
-    tree = page[page.index('<ul class="tree">') : page.index("</section>")]
+    start = page.index('<ul class="tree">')
+    tree = page[start : page.index("</section>", start)]
     places = [tree.index(f">{name}<") for name in ("dpo", "sft", "merged", "pubmed-slerp", "pubmed", "medwiki-slerp", "medwiki")]
     assert places == sorted(places)
     assert "first round" in tree
@@ -52,8 +53,24 @@ def test_it_shows_aliases_with_their_moves_and_offers_the_way_back(model_folder:
     page = as_dan.get(url(made["dpo"])).content.decode()
     assert "won 61 of 100" in page
     assert "Roll champion back to sft …" in page
+    assert "New runs and new completions start from the champion" in page
     assert 'action="/models/aliases/champion/rollback/"' in page
     assert "Roll champion back" not in as_dan.get(url(made["sft"])).content.decode()
+
+
+def test_it_shows_the_card_with_what_it_lacks_and_the_ways_to_take_it(model_folder: Make, as_dan: Client) -> None:
+    dpo = family.build(model_folder)["dpo"]
+    ModelVersion.objects.filter(pk=dpo.pk).update(metrics={"loss": 0.5, "merge_report": {"layers": [0.123]}, "retention": {"pubmed": 0.9}})
+    page = as_dan.get(url(dpo)).content.decode()
+    assert "<li>Intended use: nobody has written it</li>" in page
+    assert "<blockquote><p><strong>Toy.</strong>" in page
+    assert f'href="{url(dpo)}export/hf.zip"' in page
+    assert f'href="{url(dpo)}README.md"' in page
+    assert "export/adapter.zip" not in page
+    assert "No adapter of it is kept" in page
+    figures = page[page.index('aria-label="Figures"') :]
+    assert "merge_report" not in figures
+    assert "retention" not in figures
 
 
 def test_a_model_from_nothing_says_so(model_folder: Make, as_dan: Client) -> None:
@@ -90,6 +107,7 @@ def test_a_model_that_is_not_there_is_not_found(as_dan: Client) -> None:
 
 def test_its_queries_are_counted(model_folder: Make, as_dan: Client, django_assert_num_queries: Any) -> None:
     made = family.build(model_folder)
-    # session, user with roles, version, aliases, ancestry, edges, moves, made from it, its run, evaluations, runs from it
-    with django_assert_num_queries(11):
+    # session, user with roles, version, aliases; the card: its run, ancestry, edges, revision, evaluations, promotions, blocks, digests,
+    # earlier revisions; then ancestry, edges, moves, made from it, its run, evaluations, runs from it
+    with django_assert_num_queries(20):
         as_dan.get(url(made["dpo"]))

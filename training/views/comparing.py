@@ -79,10 +79,12 @@ def promote(request: UserRequest, public_id: UUID) -> HttpResponse:
     if not form.is_valid():
         messages.error(request, "The form was not complete; nothing was changed.")
         return redirect("training:evaluation", public_id)
+    alias = form.cleaned_data["alias"] or AliasName.CHAMPION
     try:
         decision = promotions.decide(
             evaluation=found,
             actor=request.user,
+            alias=alias,
             expected=_expected(form),
             reason=form.cleaned_data["reason"],
             override=form.cleaned_data["override"],
@@ -90,12 +92,14 @@ def promote(request: UserRequest, public_id: UUID) -> HttpResponse:
     except promotions.OverrideRefused as refused:
         messages.error(request, f"{refused} Nothing was changed.")
     except AliasMoved:
-        messages.error(request, "Somebody else moved the champion meanwhile; nothing was changed. Look again, then decide.")
+        messages.error(request, f"Somebody else moved the {alias} meanwhile; nothing was changed. Look again, then decide.")
     else:
         if decision.decision == "promoted":
-            messages.success(request, f"{found.policy.name} is champion.")
+            messages.success(request, f"{found.policy.name} is {alias}.")
         else:
             messages.error(request, f"Not promoted. {decision.reason}. The refusal is on record.")
+    if form.cleaned_data["back"] == "model":
+        return redirect("modelhub:model", found.policy.public_id)
     return redirect("training:evaluation", public_id)
 
 

@@ -1,15 +1,19 @@
-"""The operators against slow ones written out here, entry by entry, from the formulas; and against mergekit."""
+"""The operators against slow ones written out here, entry by entry, from the papers' formulas; ranks against a sort; masks that depend
+on nothing but seed, expert and tensor."""
 
 import math
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch", reason="the engine's packages are not installed")
 
 from training.engine import recipes  # noqa: E402
-from training.engine.merging import operators  # noqa: E402
+from training.engine.merging import masks, operators, work  # noqa: E402
+from training.engine.merging.randomness import Stream  # noqa: E402
 
 Values = list[float]
 
@@ -59,15 +63,19 @@ def tensor(values: object) -> "torch.Tensor":
     return torch.tensor(np.asarray(values, dtype=np.float32))
 
 
-def merged(method: str, base: Any, *experts: Any, own: list[dict[str, Any]] | None = None, **parameters: Any) -> "torch.Tensor":
+def merged(
+    method: str, base: Any, *experts: Any, own: list[dict[str, Any]] | None = None, variants: dict[str, str] | None = None, seed: int = 0,
+    **parameters: Any,
+) -> "torch.Tensor":  # fmt: skip
     """One tensor through the front door: JSON, recipe, numbers, operator."""
     inputs = [{"model": f"e{index}", "parameters": (own or [{}] * len(experts))[index]} for index in range(len(experts))]
-    raw = {"method": method, "inputs": inputs, "parameters": parameters} | ({"base": "base"} if base is not None else {})
+    raw: dict[str, Any] = {"method": method, "inputs": inputs, "parameters": parameters, "variants": variants or {}}
+    raw |= {"base": "base"} if base is not None else {}
     resolved = recipes.resolve(recipes.parse(raw), "w", layers=1)
     parts = operators.Parts(
         "w", None if base is None else tensor(base), [tensor(expert) for expert in experts], [f"e{i}" for i in range(9)]
     )
-    return operators.combine(resolved, parts)
+    return operators.combine(resolved, parts, seed=seed)
 
 
 @pytest.mark.parametrize("t", [0.0, 0.1, 0.25, 0.5, 1.0])
@@ -139,3 +147,169 @@ def test_the_vote_by_hand() -> None:
     assert vote(1.0, False) == [3.0, 3.0, 0.0, 2.0]
     assert vote(1.0, True) == [1.5, 3.0, 0.0, 2.0]
     assert vote(-1.0, False) == [-2.0, -4.0, 0.0, 4.0]
+
+
+def kept(expert: int, chance: Any, count: int, seed: int = 3) -> "np.ndarray[Any, Any]":
+    """The mask of one expert of ``merged``, as it is drawn."""
+    return Stream(seed, f"e{expert}", "w").keep(chance, 0, count).numpy()
+
+
+@pytest.mark.parametrize("vote", [False, True])
+def test_dare_divides_by_density_as_the_paper_does(vote: bool) -> None:
+    random = np.random.default_rng(5)
+    base, one, two = random.normal(size=(3, 300))
+    made = merged(
+        "dare_ties" if vote else "dare_linear", base, one, two, own=[{"density": 0.3}, {"density": 0.8}], seed=3, weight=0.5,
+        **{"lambda": 1.5},
+    )  # fmt: skip
+    changes = [0.5 * np.where(kept(0, 0.3, 300), (one - base) / 0.3, 0), 0.5 * np.where(kept(1, 0.8, 300), (two - base) / 0.8, 0)]
+    if vote:
+        sign = np.where(changes[0] + changes[1] >= 0, 1, -1)
+        changes = [np.where(np.sign(change) == sign, change, 0) for change in changes]
+    assert made.numpy() == pytest.approx(base + 1.5 * (changes[0] + changes[1]), abs=1e-5)
+
+
+def test_without_rescaling_dare_only_drops() -> None:
+    base, one = np.zeros(200), np.random.default_rng(6).normal(size=200)
+    made = merged("dare_linear", base, one, seed=3, density=0.4, weight=1, rescale=False)
+    assert made.numpy() == pytest.approx(np.where(kept(0, 0.4, 200), one, 0), abs=1e-6)
+
+
+def test_della_keeps_a_rows_larger_changes_more_often_and_divides_by_each_ones_chance() -> None:
+    one = np.random.default_rng(7).normal(size=(4, 50)).astype(np.float32)
+    made = merged("della_linear", np.zeros((4, 50)), one, seed=3, density=0.5, epsilon=0.2, weight=1)
+    ranks = np.abs(one).argsort(1).argsort(1)
+    chance = 0.3 + 0.4 * ranks / 49
+    assert made.numpy() == pytest.approx(np.where(kept(0, chance.reshape(-1), 200).reshape(4, 50), one / chance, 0), abs=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-5])
+def test_model_stock_and_sce_do_not_look_at_the_scale_of_changes(scale: float) -> None:
+    """mergekit's small constants would take over where changes are as small as fine-tuning makes them."""
+    random = np.random.default_rng(8)
+    changes = scale * (random.normal(size=(3, 64)) + random.normal(size=64))
+    cosines = [
+        a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+        for a, b in ((changes[0], changes[1]), (changes[0], changes[2]), (changes[1], changes[2]))
+    ]
+    c = np.mean(cosines)
+    made = merged("model_stock", np.zeros(64), *changes)
+    assert made.numpy() / scale == pytest.approx(3 * c / (1 + 2 * c) * changes.mean(0) / scale, abs=1e-4)
+
+    changes *= np.array([[1], [2], [4]])
+    weights = (changes**2).mean(1) / (changes**2).mean(1).sum()
+    agrees = np.sign(changes) == np.where(changes.sum(0) >= 0, 1, -1)
+    expected = (changes * agrees * weights[:, None]).sum(0) / (agrees * weights[:, None]).sum(0)
+    assert merged("sce", np.zeros(64), *changes).numpy() / scale == pytest.approx(expected / scale, abs=1e-4)
+    if scale < 1:
+        floored = merged("sce", np.zeros(64), *changes, variants={"sce_weights": "floor"}).numpy()
+        assert floored / scale == pytest.approx((changes * agrees).sum(0) / agrees.sum(0) / scale, abs=1e-4)
+
+
+def test_ties_over_the_whole_model_keeps_its_largest_changes_wherever_they_are() -> None:
+    random = np.random.default_rng(9)
+    # Whole steps, so that many are equal at the edge; and one tensor changes ten times as much.
+    changes = {name: np.round(random.normal(size=(6, 20)) * size) for name, size in (("b", 3), ("a", 3), ("c", 30))}
+    recipe = recipes.parse({
+        "method": "ties", "base": "base", "inputs": [{"model": "e", "parameters": {"density": 0.4}}], "parameters": {"weight": 1},
+        "variants": {"trim": "vector"},
+    })  # fmt: skip
+    survey = operators.survey(recipe, 1)
+    assert survey is not None
+    parts = {name: operators.Parts(name, torch.zeros(6, 20), [tensor(change)]) for name, change in changes.items()}
+    passes = 0
+    while survey.open:
+        passes += 1
+        for name in parts:
+            survey.look(name, parts[name])
+        survey.turn()
+    assert passes == 3  # the third for what is equal at the edge
+    made = [
+        operators.combine(
+            recipes.resolve(recipe, name, 1), parts[name], survey=survey
+        ).reshape(-1).tolist()
+        for name in sorted(changes)
+    ]  # fmt: skip
+    flat = np.concatenate([changes[name].reshape(-1) for name in sorted(changes)])
+    largest = np.argsort(-np.abs(flat), kind="stable")[: int(0.4 * 360)]
+    expected = np.zeros(360)
+    expected[largest] = flat[largest]
+    assert [value for part in made for value in part] == expected.tolist()
+    assert operators.survey(recipes.parse(recipes.as_json(recipe) | {"variants": {"trim": "tensor"}}), 1) is None
+
+
+@given(
+    values=st.lists(st.floats(0, 2.0**126, width=32) | st.sampled_from([0.0, 1.0, 1.0000001]), min_size=1, max_size=60),
+    count=st.integers(0, 61), top=st.integers(0, 61), size=st.integers(1, 61),
+)  # fmt: skip
+@settings(max_examples=100, deadline=None)
+def test_ranks_are_those_of_a_stable_sort(values: Values, count: int, top: int, size: int) -> None:
+    magnitudes, n = tensor(values), len(values)
+
+    def chunks() -> Any:
+        return iter(magnitudes.split(size))
+
+    def mask(band: masks.Band) -> list[int]:
+        parts = [band.mask(chunk, place * size) for place, chunk in enumerate(chunks())]
+        return torch.cat(parts).nonzero().view(-1).tolist()
+
+    falling = sorted(range(n), key=lambda index: (-magnitudes[index].item(), index))
+    assert mask(masks.largest(chunks, n, count)) == sorted(falling[:count])
+    rising = sorted(range(n), key=lambda index: (magnitudes[index].item(), index))
+    assert mask(masks.middle(chunks, n, count, top)) == sorted(rising[count : max(count, n - top)])
+
+
+def test_draws_are_the_same_however_they_are_cut_and_others_for_other_names() -> None:
+    stream = Stream(1, "expert", "tensor")
+    together = stream.draws(0, 1000)
+    assert torch.equal(torch.cat([stream.draws(0, 13), stream.draws(13, 400), stream.draws(413, 587)]), together)
+    for other in (
+        Stream(2, "expert", "tensor"),
+        Stream(1, "expert2", "tensor"),
+        Stream(1, "expert", "tensor2"),
+        Stream(1, "expertt", "ensor"),
+    ):
+        assert (other.draws(0, 1000) == together).sum() < 3
+    assert together[:3].tolist() == [2912535252, 2367470785, 1921985411]  # on any machine
+    assert stream.keep(0.25, 0, 100_000).float().mean().item() == pytest.approx(0.25, abs=0.006)  # 4 standard deviations
+    assert stream.keep(1.0, 0, 1000).all()
+
+
+@pytest.mark.parametrize("method", ["ties", "breadcrumbs_ties", "dare_ties", "della", "linear", "model_stock", "sce"])
+def test_nothing_depends_on_the_chunks(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(10)
+    tensors = np.round(random.normal(size=(3, 30, 17)) * 4) / 4
+    base = None if method == "linear" else tensors[0]
+    numbers = {} if method in ("model_stock", "sce") else {"weight": 1.0} | ({} if method == "linear" else {"density": 0.5})
+    whole = merged(method, base, *tensors[1:], **numbers)
+    monkeypatch.setattr(work, "CHUNK", 64)
+    assert torch.equal(merged(method, base, *tensors[1:], **numbers), whole)
+
+
+def test_any_float_goes_in_and_inputs_stay_as_they_are() -> None:
+    base, expert = torch.full((2, 3), 1.0, dtype=torch.bfloat16), torch.full((2, 3), 2.0, dtype=torch.float16)
+    recipe = recipes.parse({"method": "slerp", "base": "b", "inputs": [{"model": "e"}], "parameters": {"t": 0.25}})
+    made = operators.combine(recipes.resolve(recipe, "w", 1), operators.Parts("w", base, [expert.t().contiguous().t()]))
+    assert made.dtype == torch.float32
+    assert made.tolist() == [[1.25] * 3] * 2
+    assert base.unique().tolist() == [1.0]
+    assert expert.unique().tolist() == [2.0]
+
+
+def test_what_is_not_a_number_does_not_vanish_in_a_mask() -> None:
+    spoilt = [1.0, float("nan"), 3.0, -4.0]
+    for method, numbers in (("ties", {}), ("breadcrumbs", {"gamma": 0.3}), ("dare_linear", {}), ("linear", {})):
+        density = {} if method == "linear" else {"density": 0.3}
+        base = None if method == "linear" else [0.0] * 4
+        assert not merged(method, base, spoilt, weight=1, **density, **numbers).isfinite().all()
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (1,), (1, 1), (2, 0)])
+@pytest.mark.parametrize("method", sorted(operators.OPERATORS))
+def test_the_smallest_tensors_are_merged_too(method: str, shape: tuple[int, ...]) -> None:
+    table = recipes.METHODS[method]
+    experts = [np.full(shape, 2.0)] * max(2 if table.inputs[1] != 1 else 1, table.inputs[0])
+    numbers: dict[str, Any] = {entry.name: entry.start for entry in table.parameters if entry.required}
+    made = merged(method, np.full(shape, 1.0) if table.base == "needed" else None, *experts, **numbers)
+    assert made.shape == shape
+    assert made.isfinite().all()

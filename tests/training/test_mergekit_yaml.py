@@ -159,7 +159,7 @@ def values(entry: Parameter) -> st.SearchStrategy[Any]:
 
 
 def settings_of(entry: Parameter, *, covers: bool) -> st.SearchStrategy[Any]:
-    curve = values(entry) | st.lists(values(entry), min_size=1, max_size=4)
+    curve = values(entry) if entry.kind == "whole" else values(entry) | st.lists(values(entry), min_size=1, max_size=4)
     rule = st.fixed_dictionaries({"filter": NAMES, "value": curve})
     last = st.just([{"value": 1.0 if entry.problem(1.0) is None else 0.3}]) if covers else st.just([])
     return curve | st.tuples(st.lists(rule, min_size=1, max_size=2), last).map(lambda pair: [*pair[0], *pair[1]])
@@ -182,6 +182,9 @@ def raw_recipes(draw: st.DrawFn, steps: bool = True) -> dict[str, Any]:
     if method.base == "needed" or (method.base == "optional" and draw(st.booleans())):
         raw["base"] = names[0]
     raw["variants"] = {entry.name: draw(st.sampled_from(sorted(entry.choices))) for entry in method.variants}
+    if raw["variants"].get("trim") == "vector":  # which wants one density an expert
+        for settings_ in (parameters, *(entry.get("parameters", {}) for entry in inputs)):
+            settings_.pop("density", None)
     if steps:
         raw["out_dtype"] = draw(st.sampled_from(["same", "float32", "bfloat16", "float16"]))
         if draw(st.booleans()):

@@ -138,6 +138,20 @@ DARE_RESCALE = Variant(
         "l1": "Restore the sum of magnitudes, as mergekit does: right for this very mask",
     },
 )  # fmt: skip
+DELLA_RESCALE = Variant(
+    name="della_rescale", default="chance", mergekit="l1",
+    choices={
+        "chance": "Divide each entry by its own chance to be kept, as in the paper",
+        "l1": "Restore the sum of magnitudes, as mergekit does",
+    },
+)  # fmt: skip
+SCE_WEIGHTS = Variant(
+    name="sce_weights", default="paper", mergekit="floor",
+    choices={
+        "paper": "Weigh by mean square change, however small",
+        "floor": "Equal weights where the mean square changes add up to less than 1e-6, as in mergekit",
+    },
+)  # fmt: skip
 TRIM = Variant(
     name="trim", default="tensor", mergekit="tensor",
     choices={
@@ -197,6 +211,56 @@ _TABLE = (
                 meaning="One angle for every row of a matrix, not for the whole",
             ),
         ),
+    ),
+    Method(
+        name="della", title="DELLA", base="needed", inputs=(1, None), source="arXiv 2406.11617", random=True,
+        meaning="Changes dropped at random, small ones of a row more often, the rest scaled up; then TIES' vote.",
+        parameters=(WEIGHT, DENSITY, EPSILON, _normalize(True, NORMALIZE_VOTE), RESCALE, LAMBDA), variants=(DELLA_RESCALE,),
+    ),
+    Method(
+        name="della_linear", title="DELLA without the vote", base="needed", inputs=(1, None), source="arXiv 2406.11617", random=True,
+        meaning="Changes dropped at random, small ones of a row more often, the rest scaled up and summed.",
+        parameters=(WEIGHT, DENSITY, EPSILON, _normalize(False, NORMALIZE_SUM), RESCALE, LAMBDA), variants=(DELLA_RESCALE,),
+    ),
+    Method(
+        name="nuslerp", title="NuSLERP", base="optional", inputs=(2, 2), source="mergekit",
+        meaning="Along the arc between two experts, or with a base between their changes; the weights say how far.",
+        parameters=(
+            WEIGHT,
+            Parameter(
+                name="nuslerp_flatten", kind="flag", scope="shared", default=True, start=True,
+                meaning="A whole tensor is one vector; without, every row is one",
+            ),
+            Parameter(
+                name="nuslerp_row_wise", kind="flag", scope="shared", default=False, start=False,
+                meaning="Without flatten: every column is a vector in place of every row, whatever the name says",
+            ),
+        ),
+    ),
+    Method(
+        name="karcher", title="Karcher mean", base="none", inputs=(1, None), source="arXiv 2603.04972; Karcher 1977",
+        meaning="The mean of the models' directions on the sphere, times the mean of their lengths.",
+        parameters=(
+            Parameter(
+                name="max_iter", kind="whole", scope="shared", meaning="The most steps towards the mean", default=10, start=10, low=1,
+                high=1000,
+            ),
+            Parameter(
+                name="tol", kind="number", scope="shared", meaning="A step shorter than this is the last", default=1e-5, start=1e-5, low=0,
+                high=1, above_low=True,
+            ),
+        ),
+    ),
+    Method(
+        name="sce", title="SCE", base="needed", inputs=(1, None), source="arXiv 2408.07990",
+        meaning="Where the experts' changes vary most: their mean, weighted by how much each changed, of those that agree on the sign.",
+        parameters=(
+            Parameter(
+                name="select_topk", kind="number", scope="shared", meaning="The share of varying entries that is merged", default=1.0,
+                low=0, high=1,
+            ),
+        ),
+        variants=(SCE_WEIGHTS,),
     ),
 )  # fmt: skip
 METHODS: dict[str, Method] = {method.name: method for method in _TABLE}

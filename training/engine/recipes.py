@@ -126,6 +126,10 @@ def resolve(recipe: Recipe, tensor: str, layers: int) -> Resolved:
     shared = {entry.name: float(_find(entry, (recipe.parameters,), tensor, at)) for entry in table.shared}
     if recipe.method == "linear" and shared["normalize"] and abs(sum(entry["weight"] for entry in inputs)) < 1e-8:
         raise SpecError("params.parameters.weight", f"the weights for {tensor} add up to 0 and cannot be normalised")
+    if recipe.method.startswith("della"):
+        for entry in inputs:
+            if entry["density"] < 1 and not 0 < entry["density"] - entry["epsilon"] <= entry["density"] + entry["epsilon"] < 1:
+                raise SpecError("params.parameters.epsilon", f"density ± epsilon must stay between 0 and 1, which it does not for {tensor}")
     variants = {entry.name: recipe.variant(entry.name) for entry in table.variants}
     return Resolved(method=recipe.method, inputs=inputs, shared=shared, variants=variants)
 
@@ -223,6 +227,11 @@ class _Reader:
             method=method, base=base, inputs=tuple(inputs), parameters=parameters, out_dtype=out_dtype, steps=steps,
             variants=self.variants(table, raw.get("variants", {}), f"{path}.variants"),
         )  # fmt: skip
+        if made.variants.get("trim") == "vector":
+            places = [(f"{path}.parameters", parameters), *((f"{path}.inputs[{i}].parameters", e.parameters) for i, e in enumerate(inputs))]
+            for where, settings in places:
+                if isinstance(settings.get("density"), tuple):
+                    self.wrong(f"{where}.density", "must be one number when the whole model is trimmed as one vector")
         if top:
             used = {name for recipe in (made, *steps.values()) for name in recipe.parts()}
             for name in steps:
@@ -308,6 +317,9 @@ class _Reader:
         points: list[Any] = raw if isinstance(raw, list) else [raw]
         if not 1 <= len(points) <= MOST_POINTS:
             self.wrong(path, f"must have from 1 to {MOST_POINTS} values")
+            return None
+        if parameter.kind == "whole" and isinstance(raw, list):
+            self.wrong(path, "is a count, and cannot go from one value to another")
             return None
         wrong = [(index, problem) for index, value in enumerate(points) if (problem := parameter.problem(value))]
         for index, problem in wrong:

@@ -108,7 +108,7 @@ def _model_stock(parts: Parts) -> Combined:
         for i, j in pairs:
             pairs[i, j] += dot(deltas[i], deltas[j])
     norms = [math.sqrt(square) for square in squares]
-    cosine = sum(max(-1.0, min(1.0, dot / max(norms[i] * norms[j], 1e-6))) for (i, j), dot in pairs.items()) / len(pairs)
+    cosine = sum(max(-1.0, min(1.0, dot / (norms[i] * norms[j] or 1.0))) for (i, j), dot in pairs.items()) / len(pairs)
     below = 1 + (count - 1) * cosine
     share = count * cosine / below if abs(below) >= 1e-6 else 0.0
 

@@ -24,14 +24,14 @@ class Stream:
     tensor: str
 
     def draws(self, start: int, count: int) -> torch.Tensor:
-        """32-bit draws number ``start`` (a multiple of 8) and on, as int64 from 0 to 2**32 − 1, shape (count,)."""
-        assert start % BLOCK == 0
+        """32-bit draws number ``start`` and on, as int64 from 0 to 2**32 − 1, shape (count,)."""
         # Each name with its length, so that no two triples read the same.
         parts = (str(self.seed).encode(), self.expert.encode(), self.tensor.encode())
         text = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
         key = np.frombuffer(hashlib.blake2b(text, digest_size=16, person=b"rounds merge").digest(), dtype="<u8")
-        words = np.random.Philox(key=key, counter=start // BLOCK).random_raw(-(-count // 2))
-        return torch.from_numpy(words.astype("<u8", copy=False).view("<u4")[:count].astype(np.int64))
+        skip = start % BLOCK
+        words = np.random.Philox(key=key, counter=start // BLOCK).random_raw(-(-(skip + count) // 2))
+        return torch.from_numpy(words.astype("<u8", copy=False).view("<u4")[skip : skip + count].astype(np.int64))
 
     def keep(self, chance: float | torch.Tensor, start: int, count: int) -> torch.Tensor:
         """A mask, shape (count,), True with probability ``chance`` (one number, or one an entry) to within 2**-32."""

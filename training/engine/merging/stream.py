@@ -76,7 +76,8 @@ class Node:
         while self._survey is not None and self._survey.open:
             for name in names:
                 check()
-                self._survey.look(name, self._whole_parts(name))
+                if self._survey.wants(name):
+                    self._survey.look(name, self._whole_parts(name))
             self._survey.turn()
 
     def open(self, name: str) -> Reader:

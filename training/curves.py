@@ -19,6 +19,7 @@ CHARTS = (
     ("Distance from the start", "KL, nats a token", (("kl", "fixed prompts"),)),
     ("Gradient norm", "before clipping", (("grad_norm", "training"),)),
     ("Length of answers", "tokens, mean", (("sample_tokens", "fixed prompts"),)),
+    ("Best merge so far", "share right on validation questions", (("search_best", "best so far"), ("search_score", "candidate"))),
     ("Choosing t", "validation score", (("validation", "score"),)),
 )
 # What two runs are laid over each other in: held out where there is any, else training.

@@ -9,8 +9,10 @@ from accounts.models import User
 from annotation.models import Sample, Snapshot, Source, Split
 from jobs.models import ENDED, State
 from modelhub.models import AliasName, ModelVersion
-from training import endpoints, hyperparameters, presets
+from training import endpoints, hyperparameters, presets, searches
 from training.engine.errors import SpecError
+from training.engine.methods import METHODS
+from training.engine.presets import SEARCH
 from training.engine.spec import MAKES_MODEL, Endpoint
 from training.models import Run, RunQuerySet
 
@@ -127,6 +129,57 @@ def _say_usual(field: forms.Field, value: Any) -> None:
         field.choices = [(key, f"as in the recipe: {said}" if key == "" else label) for key, label in choices]
     else:
         field.widget.attrs["placeholder"] = f"as in the recipe: {said}"
+
+
+def free_name(stem: str) -> str:
+    """The first of stem-1, stem-2, … that neither a run nor a version has."""
+    taken = {*Run.objects.filter(name__startswith=stem).values_list("name", flat=True)}
+    taken |= {*ModelVersion.objects.filter(name__startswith=stem).values_list("name", flat=True)}
+    return next(f"{stem[:70]}-{number}" for number in range(1, 10_000) if f"{stem[:70]}-{number}" not in taken)
+
+
+class VersionChoices(forms.ModelMultipleChoiceField):  # type: ignore[type-arg]
+    """Model versions by name, with what must not be overlooked."""
+
+    def label_from_instance(self, obj: Any) -> str:
+        return label_of(obj)
+
+
+class SearchForm(forms.Form):
+    """A search for a merge's numbers: what is merged, how, and how long may be looked."""
+
+    base = VersionChoice(
+        queryset=ModelVersion.objects.none(), to_field_name="public_id", empty_label=None,
+        help_text="What the experts' changes are measured from.",
+    )  # fmt: skip
+    experts = VersionChoices(
+        queryset=ModelVersion.objects.none(), to_field_name="public_id", widget=forms.CheckboxSelectMultiple,
+        help_text="Each gets numbers of its own.",
+    )  # fmt: skip
+    method = forms.ChoiceField(help_text="Its numbers begin where they usually stand, and the search never ends below that.")
+    evaluations = forms.IntegerField(
+        label="Merges to try", min_value=searches.FEWEST, max_value=searches.MOST, initial=searches.USUAL,
+        help_text="Each is made in memory and asked the validation questions. Some dozens for each number searched are a good start.",
+    )  # fmt: skip
+    minutes = forms.FloatField(
+        required=False, min_value=0.1, max_value=1440, label="At most, in minutes", help_text="No limit when empty.",
+    )  # fmt: skip
+    name = forms.SlugField(
+        max_length=80, help_text="Letters, digits, hyphens. The best merge becomes a version of this name.",
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+    )  # fmt: skip
+    seed = forms.IntegerField(required=False, min_value=0, max_value=2**32 - 1, help_text="1 when empty.")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        choices: Any = self.fields
+        choices["base"].queryset = choices["experts"].queryset = ModelVersion.objects.filter(toy=True)
+        choices["method"].choices = [(name, METHODS[name].title) for name in SEARCH]
+
+    def seconds(self) -> float | None:
+        """The budget in seconds, if there is one."""
+        minutes = self.cleaned_data.get("minutes")
+        return None if minutes is None else 60 * float(minutes)
 
 
 class RunFilterForm(forms.Form):

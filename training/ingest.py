@@ -9,6 +9,8 @@ from training.models import MetricPoint, Run, RunSample
 
 # Marks of pace a run keeps: enough to see whether it slows down, few enough to be rewritten every second.
 MOST_MARKS = 32
+# Phases whose progress counts a run's steps.
+STEPPING = ("training", "searching")
 
 
 def events(job: Job, seen: Iterable[dict[str, Any]]) -> None:
@@ -19,7 +21,7 @@ def events(job: Job, seen: Iterable[dict[str, Any]]) -> None:
     found = list(seen)
     _metrics(run, [event for event in found if event.get("type") == "metric"])
     _samples(run, job, [event for event in found if event.get("type") == "sample"])
-    _pace(run, [event for event in found if event.get("type") == "progress" and event.get("phase") == "training"])
+    _pace(run, [event for event in found if event.get("type") == "progress" and event.get("phase") in STEPPING])
 
 
 def generation(job: Job, seen: Iterable[dict[str, Any]]) -> None:

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from training.views import comparing, generating, home, impact, launching, merged, merging, promoting, tracing, watching
+from training.views import comparing, generating, home, impact, launching, merged, merging, promoting, searching, tracing, watching
 
 app_name = "training"
 urlpatterns = [
@@ -11,6 +11,7 @@ urlpatterns = [
     path("runs/", watching.run_list, name="runs"),
     path("runs/new/", launching.launch, name="launch"),
     path("runs/new/measure/", launching.measure, name="measure"),
+    path("runs/search/", searching.search, name="search"),
     path("runs/<int:pk>/", watching.run_detail, name="run"),
     path("runs/compare/", watching.compare, name="compare-runs"),
     path("runs/<int:pk>/live/", watching.run_live, name="run-live"),

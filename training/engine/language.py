@@ -172,9 +172,15 @@ def divergence(model: Any, base: Any, batch: Batch) -> torch.Tensor:
 
 def token_logps(model: Any, batch: Batch) -> torch.Tensor:
     """Log probability of every labelled token, in reading order (N,)."""
+    return token_scores(model, batch)[0]
+
+
+def token_scores(model: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """(log probability of every labelled token, whether it is the likeliest one) in reading order, both (N,)."""
     wanted = batch.labels[:, 1:].reshape(-1)
     keep = wanted != IGNORE
-    return torch.log_softmax(_logits(model, batch, keep).float(), dim=-1).gather(-1, wanted[keep][:, None])[:, 0]
+    logps = torch.log_softmax(_logits(model, batch, keep).float(), dim=-1)
+    return logps.gather(-1, wanted[keep][:, None])[:, 0], logps.argmax(-1) == wanted[keep]
 
 
 def _logits(model: Any, batch: Batch, keep: torch.Tensor) -> torch.Tensor:

@@ -109,3 +109,14 @@ EVALUATE: dict[str, dict[str, Any]] = {
     "clinic": {"max_new_tokens": 768, "batch_size": 4},
     "test": {"max_new_tokens": 16, "batch_size": 32, "bootstrap": 200},
 }
+# Where a search for a merge's numbers begins, by method, and between what it looks. For the toy family: the start of breadcrumbs_ties is
+# the family's own; ties keeps a fifth of each task vector as its paper does; the others are a plain sum.
+SEARCH: dict[str, dict[str, Any]] = {
+    "breadcrumbs_ties": {
+        "start": {"weight": 2.0, "density": 0.18, "gamma": 0.001},
+        "ranges": {"weight": [0.0, 4.0], "density": [0.02, 1.0], "gamma": [0.0, 0.1]},
+    },
+    "ties": {"start": {"weight": 1.0, "density": 0.2}, "ranges": {"weight": [0.0, 3.0], "density": [0.02, 1.0]}},
+    "dare_ties": {"start": {"weight": 1.0, "density": 0.5}, "ranges": {"weight": [0.0, 3.0], "density": [0.05, 1.0]}},
+    "task_arithmetic": {"start": {"weight": 1.0}, "ranges": {"weight": [0.0, 3.0]}},
+}

@@ -145,11 +145,11 @@ class Pit(Loop):
 
     For the toy domains only: ``replay`` is the share of sequences drawn from the base's own mixture, ``neurons`` trains only one block
     of feed-forward neurons, so that experts with different blocks do not overlap, and ``anchor`` above 0 weighs the divergence from
-    the base on replayed text, in place of learning that text.
+    the base on replayed text, in place of learning that text. The domain ``mixture`` is all five in turn (the paper's DataMix): a control.
     """
 
     learning_rate: float
-    domain: Domain | None = None
+    domain: Domain | Literal["mixture"] | None = None
     steps: int | None = None
     epochs: float | None = None
     phase_one_epochs: float = 1.0
@@ -171,6 +171,8 @@ class Pit(Loop):
             return "lora", "would freeze the neurons that are to be trained"
         if self.domain is None and (self.replay or self.anchor or self.neurons):
             return "domain", "replay, anchor and neurons are for the toy domains"
+        if self.domain == "mixture" and self.anchor:
+            return "anchor", "would hold a mixture where it is: it has no other domain"
         if self.domain is not None and (self.packing or self.outputs not in ("summary", "qa")):
             return "packing" if self.packing else "outputs", "is not there for the toy domains"
         return (
@@ -199,6 +201,64 @@ class Slerp:
         if len(candidates) > 1 and self.validation is None:
             return "validation", "is needed to choose among several t"
         return _positive(self, "questions")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """CMA-ES over the numbers of one merge, on ``questions`` validation questions of each toy domain; the best merge found is the output.
+    Evaluation questions are never asked.
+
+    ``recipe`` is a merge's (training.engine.recipes) and where the search starts; what is not searched stays as it is there. ``ranges``
+    names what is searched of every input, such as weight, each with its lowest and highest value; ``each`` gives every input numbers of
+    its own. It ends after ``evaluations`` merges (the start is the first) or ``seconds`` of evaluating, whichever comes first, or when
+    the strategy has converged. ``population`` null is 4 + 3 ln n for n numbers; ``sigma`` is the first step, as a share of the ranges.
+    """
+
+    recipe: dict[str, Any]
+    ranges: dict[str, list[float]]
+    each: bool = True
+    evaluations: int = 200
+    seconds: float | None = None
+    population: int | None = None
+    sigma: float = 1 / 6
+    questions: int = 32
+
+    def problem(self) -> tuple[str, str] | None:
+        try:
+            recipe = recipes.parse(self.recipe, "recipe")
+        except recipes.BadRecipe as wrong:
+            return wrong.problems[0]
+        known = {entry.name: entry for entry in recipe.table.per_input}
+        if not self.ranges:
+            return "ranges", f"must name what is searched: {', '.join(known) or f'{recipe.method} has nothing that can be'}"
+        for name, ends in self.ranges.items():
+            if name not in known:
+                return f"ranges.{name}", f"is nothing that {recipe.method} has for every input; known are {', '.join(known) or 'none'}"
+            if len(ends) != 2 or ends[0] >= ends[1]:
+                return f"ranges.{name}", "must be two numbers, the lowest and the highest value"
+            for end in ends:
+                if problem := known[name].problem(end):
+                    return f"ranges.{name}", problem
+            for value in starts_of(recipe, name):
+                if value is None:
+                    return f"recipe.{name}", "has no single number to start from: a list or a filter cannot be searched"
+                if not ends[0] <= value <= ends[1]:
+                    return f"ranges.{name}", f"does not hold {value:g}, from where the search starts"
+        if self.questions > MOST_QUESTIONS:
+            return "questions", f"must be at most {MOST_QUESTIONS}: the smallest domain has no more in that wording"
+        if self.population is not None and self.population < 4:
+            return "population", "must be at least 4"
+        return _positive(self, "evaluations", "seconds", "sigma", "questions")
+
+
+def starts_of(recipe: recipes.Recipe, name: str) -> list[float | None]:
+    """One parameter of every input, in order, where it is a single number for all layers and modules, else None."""
+    found: list[float | None] = []
+    for entry in recipe.inputs:
+        default = recipe.table.parameter(name).default
+        setting = entry.parameters.get(name, recipe.parameters.get(name, default))
+        found.append(None if setting is None or isinstance(setting, tuple) else float(setting))
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -500,15 +560,17 @@ class Preview:
 
 
 Merge = Slerp | Recipe
-Params = BuildBase | Pretrain | Pit | Slerp | Recipe | Preview | Sft | Dpo | Kto | Generate | Evaluate
-Kind = Literal["build-base", "pretrain", "pit", "merge", "preview", "sft", "dpo", "kto", "generate", "evaluate"]
+Params = BuildBase | Pretrain | Pit | Slerp | Recipe | Search | Preview | Sft | Dpo | Kto | Generate | Evaluate
+Kind = Literal["build-base", "pretrain", "pit", "merge", "search", "preview", "sft", "dpo", "kto", "generate", "evaluate"]
+# Validation questions a toy domain has at least: two attributes of sixteen facts in one wording.
+MOST_QUESTIONS = 32
 
 PARAMS: dict[str, type[Any]] = {
-    "build-base": BuildBase, "pretrain": Pretrain, "pit": Pit, "preview": Preview, "sft": Sft, "dpo": Dpo, "kto": Kto, "generate": Generate,
-    "evaluate": Evaluate,
+    "build-base": BuildBase, "pretrain": Pretrain, "pit": Pit, "search": Search, "preview": Preview, "sft": Sft, "dpo": Dpo, "kto": Kto,
+    "generate": Generate, "evaluate": Evaluate,
 }  # fmt: skip
-KINDS: tuple[str, ...] = ("build-base", "pretrain", "pit", "merge", "preview", "sft", "dpo", "kto", "generate", "evaluate")
-MAKES_MODEL = frozenset({"build-base", "pretrain", "pit", "merge", "sft", "dpo", "kto"})
+KINDS: tuple[str, ...] = ("build-base", "pretrain", "pit", "merge", "search", "preview", "sft", "dpo", "kto", "generate", "evaluate")
+MAKES_MODEL = frozenset({"build-base", "pretrain", "pit", "merge", "search", "sft", "dpo", "kto"})
 # Kinds that several processes can train together.
 PARALLEL = frozenset({"dpo"})
 MODELS: dict[str, tuple[frozenset[str], frozenset[str]]] = {  # kind → references needed, references allowed besides
@@ -620,6 +682,9 @@ def _check_models(kind: str, params: Params, models: dict[str, str]) -> None:
         _exact_keys(models, set(params.models()), set(params.models()), "models")
     elif isinstance(params, Preview):
         read = {*recipes.parse(params.recipe).models(), *params.beside}
+        _exact_keys(models, read, read, "models")
+    elif isinstance(params, Search):
+        read = set(recipes.parse(params.recipe).models())
         _exact_keys(models, read, read, "models")
     else:
         needed, optional = (frozenset({"base", "expert"}), frozenset[str]()) if kind == "merge" else MODELS[kind]

@@ -20,7 +20,7 @@ from jobs import advice, submissions
 from jobs.attempts import LOG, folder_of
 from jobs.errors import NotCancellable, NothingToKeep, Unprepared
 from jobs.models import Job, State
-from training import bundles, curves, estimates, evaluations, health, learning, presets
+from training import bundles, curves, estimates, evaluations, health, learning, presets, searches
 from training.forms import RunFilterForm
 from training.models import MetricPoint, Run, RunSample
 
@@ -68,7 +68,7 @@ def run_detail(request: UserRequest, pk: int) -> HttpResponse:
     return render(request, "training/run.html", {
         **_live(run), **_samples(request, run), "recipe": presets.shown(run.params), "changed": _changed(run),
         "siblings": _siblings(run),
-        "learning": learning.of(run),
+        "learning": learning.of(run), "searched": searches.found(run),
     })  # fmt: skip
 
 

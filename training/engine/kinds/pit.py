@@ -160,8 +160,16 @@ def _toy_rows(tokenizer: Any, params: Pit, seed: int, with_document: bool) -> It
     assert params.domain is not None
     end = tokenizer.eos_token_id
     for turn in itertools.count():
-        for item in toytext.documents(params.domain, 64, seed * 1000 + turn):
+        for item in _toy_documents(params.domain, seed * 1000 + turn):
             ids: list[int] = []
             for part in toytext.pit_elements(item, params.outputs, with_document=with_document):
                 ids += [*encode_plain(tokenizer, part), end]
             yield ids, 0
+
+
+def _toy_documents(domain: str, seed: int) -> list[dict[str, Any]]:
+    """64 documents of a domain; of the mixture as many of each, one domain after the other."""
+    if domain != "mixture":
+        return toytext.documents(domain, 64, seed)
+    of_each = (toytext.documents(each, 64, seed) for each in toytext.DOMAINS)
+    return [item for turn in zip(*of_each, strict=True) for item in turn]

@@ -24,7 +24,7 @@ from training.engine.merging import plan
 from training.engine.merging.sources import Changed, Reader, Source, Weights
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-PREFIX = "base_model.model."
+PREFIX, BASE_LAYER = "base_model.model.", ".base_layer.weight"
 # What an adapter may be told to do besides adding B·A: each changes what it means, and none is computed here.
 _UNKNOWN = {
     "use_dora": "DoRA", "lora_bias": "a LoRA bias", "alora_invocation_tokens": "aLoRA", "arrow_config": "Arrow", "use_qalora": "QALoRA",
@@ -64,7 +64,10 @@ class _Product:
 
 def on(base: Source, folder: Path, model: str) -> Source:
     """``base`` with the adapter of ``folder`` on it. Raises ``BadModel`` naming what does not fit, or is not plain LoRA."""
-    found = read(folder, model)
+    found, copies = _read(folder, model)
+    for name, copy in copies.items():
+        if name not in base.layout or base.layout[name].shape != copy.shape or not _same(base.open(name), copy):
+            raise BadModel(f"{model}: the adapter brings along a {name} that is not the base's")
     for name, lora in found.items():
         if name not in base.layout:
             raise BadModel(f"{model}: the adapter changes {name}, which the base has not")
@@ -79,9 +82,20 @@ def fingerprint(folder: Path) -> str:
     return hashlib.sha256(b"".join((folder / name).read_bytes() for name in (CONFIG, WEIGHTS) if (folder / name).exists())).hexdigest()
 
 
+def _same(reader: Reader, copy: torch.Tensor) -> bool:
+    """In what type the copy was saved makes no difference."""
+    stored = reader.read(0, copy.numel()).view(copy.shape)
+    return torch.equal(stored, copy.float()) or torch.equal(stored.to(copy.dtype), copy)
+
+
 def read(folder: Path, model: str = "the adapter") -> dict[str, Lora]:
     """Every changed tensor's name in the base, and its change. Raises ``BadModel`` for anything but plain LoRA of linear layers and
     embeddings: DoRA, biases, whole modules saved along."""
+    return _read(folder, model)[0]
+
+
+def _read(folder: Path, model: str) -> tuple[dict[str, Lora], dict[str, torch.Tensor]]:
+    """(changes, what is said of the base itself: PEFT saves the table along when it adapts an embedding)."""
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         plan.read_header(folder / WEIGHTS, model)
@@ -90,7 +104,11 @@ def read(folder: Path, model: str = "the adapter") -> dict[str, Lora]:
         raise BadModel(f"{model}: the folder has no readable {CONFIG} and {WEIGHTS}") from None
     _check(config, model)
     by_module: dict[str, dict[str, torch.Tensor]] = {}
+    copies: dict[str, torch.Tensor] = {}
     for key, tensor in tensors.items():
+        if key.endswith(BASE_LAYER):
+            copies[key.removeprefix(PREFIX).removesuffix(BASE_LAYER) + ".weight"] = tensor
+            continue
         named = re.fullmatch(r"(?:base_model\.model\.)?(.+)\.lora_(embedding_)?([AB])(?:\.[^.]+)?(?:\.weight)?", key)
         if named is None:
             raise BadModel(f"{model}: {key} is no part of a plain LoRA adapter")
@@ -108,7 +126,7 @@ def read(folder: Path, model: str = "the adapter") -> dict[str, Lora]:
         made[f"{module}.weight"] = Lora(a.T.contiguous() * scale, b.T.contiguous()) if turned else Lora(b * scale, a)
     if not made:
         raise BadModel(f"{model}: the adapter is empty")
-    return made
+    return made, copies
 
 
 def _check(config: Mapping[str, Any], model: str) -> None:

@@ -23,6 +23,8 @@ from training.engine.recipes import Resolved
 
 # Entries at a time, a multiple of randomness.BLOCK. Larger ones leave the cache, smaller ones cost more calls than arithmetic.
 CHUNK = 1 << 17
+# Less than any sum of weights one would give.
+FLOOR = 1e-30
 
 Combined = Callable[[int, int], torch.Tensor]
 """(start, stop) to the merged entries, float32; the tensor belongs to the callee, which may overwrite it at the next call."""
@@ -147,6 +149,7 @@ def _sum(parts: Parts, weights: Sequence[float], thinning: Thinning, *, normaliz
 
 def _vote(parts: Parts, weights: Sequence[float], thinning: Thinning, *, normalize: bool, scale: float) -> Combined:
     buffers = torch.empty(5, CHUNK)
+    positive = all(weight > FLOOR for weight in weights)
 
     def at(start: int, stop: int) -> torch.Tensor:
         total, sign, own, mixed, divisor = buffers[:, : stop - start]
@@ -171,7 +174,8 @@ def _vote(parts: Parts, weights: Sequence[float], thinning: Thinning, *, normali
                 divisor.add_(own.sign_(), alpha=weight)
         mixed.mul_(sign)
         if normalize:
-            mixed.div_(divisor.masked_fill_(divisor == 0, 1.0))
+            # Where nobody agrees the sum is 0: a divisor that is all but 0 leaves it so, at a tenth of the cost of choosing entries.
+            mixed.div_(divisor.clamp_min_(FLOOR) if positive else divisor.masked_fill_(divisor == 0, 1.0))
         return base.add_(mixed if scale == 1.0 else mixed.mul_(scale))
 
     return at

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from django.db import connection
 
 from modelhub.models import LineageEdge, ModelVersion
+from web import graphs
 
 
 @dataclass
@@ -72,8 +73,6 @@ def tree(version: ModelVersion, edges: dict[int, list[LineageEdge]] | None = Non
 
 # --- the drawing -------------------------------------------------------------------------------------------------------------------
 
-BOX_WIDTH, BOX_HEIGHT, GAP_X, GAP_Y, MARGIN = 164, 40, 32, 16, 8
-
 
 @dataclass
 class Box:
@@ -82,11 +81,10 @@ class Box:
     label: str
     note: str
     version: ModelVersion | None
-    column: int
     x: float = 0
     y: float = 0
-    width: int = BOX_WIDTH
-    height: int = BOX_HEIGHT
+    width: int = graphs.BOX_WIDTH
+    height: int = graphs.BOX_HEIGHT
 
     @property
     def short(self) -> str:
@@ -107,7 +105,7 @@ class Box:
 
 @dataclass
 class Drawing:
-    """Newest at the left, the base at the right; a line from each version to what it was made from."""
+    """Newest on top, the base at the bottom; a line from each version to what it was made from."""
 
     width: float
     height: float
@@ -116,77 +114,19 @@ class Drawing:
 
 
 def draw(version: ModelVersion, edges: dict[int, list[LineageEdge]]) -> Drawing:
-    """A layered drawing: a box stands one column to the right of the last thing made from it. Corpora are left to the list."""
+    """A layered drawing: a box stands below the last thing made from it. Corpora are left to the list, as is what a longer way tells."""
     versions = {version.pk: version} | {edge.parent.pk: edge.parent for above in edges.values() for edge in above if edge.parent}
-    columns = _columns(version.pk, edges)
-    boxes: dict[object, Box] = {
-        pk: Box(label=found.name, note=found.get_kind_display(), version=found, column=columns[pk]) for pk, found in versions.items()
-    }
+    boxes: dict[object, Box] = {pk: Box(label=found.name, note=found.get_kind_display(), version=found) for pk, found in versions.items()}
     links: list[tuple[object, object]] = []
     for child, above in edges.items():
         for edge in above:
             if edge.parent_id:
                 links.append((child, edge.parent_id))
             elif edge.source_kind == "snapshot":
-                key = edge.source_digest
-                boxes.setdefault(key, Box(label=edge.source_label or edge.source_digest[:12], note="Snapshot", version=None, column=0))
-                boxes[key].column = max(boxes[key].column, columns[child] + 1)
-                links.append((child, key))
-    # What is reached by a longer way needs no line of its own: it would run through the boxes between. The list names it.
-    links = _without_shortcuts(list(dict.fromkeys(links)))
-    _place(boxes, links)
-    paths = []
-    for left, right in links:
-        a, b = boxes[left], boxes[right]
-        x1, y1, x2, y2 = a.x + BOX_WIDTH, a.y + BOX_HEIGHT / 2, b.x, b.y + BOX_HEIGHT / 2
-        bend = GAP_X / 2
-        paths.append(f"M{x1:g} {y1:g}C{x1 + bend:g} {y1:g} {x2 - bend:g} {y2:g} {x2:g} {y2:g}")
-    width = max(box.x for box in boxes.values()) + BOX_WIDTH + MARGIN
-    height = max(box.y for box in boxes.values()) + BOX_HEIGHT + MARGIN
-    return Drawing(width=width, height=height, boxes=list(boxes.values()), paths=paths)
-
-
-def _columns(root: int, edges: dict[int, list[LineageEdge]]) -> dict[int, int]:
-    """The longest way from the newest version. Parents are older than their children, so one pass from the newest on is enough."""
-    columns = {root: 0}
-    for child in sorted(edges, reverse=True):
-        for edge in edges[child]:
-            if edge.parent_id:
-                columns[edge.parent_id] = max(columns.get(edge.parent_id, 0), columns.get(child, 0) + 1)
-    return columns
-
-
-def _without_shortcuts(links: list[tuple[object, object]]) -> list[tuple[object, object]]:
-    """The transitive reduction of an acyclic graph."""
-    above: dict[object, list[object]] = {}
-    for child, parent in links:
-        above.setdefault(child, []).append(parent)
-
-    def reaches(start: object, goal: object, seen: set[object]) -> bool:
-        if start == goal:
-            return True
-        seen.add(start)
-        return any(reaches(parent, goal, seen) for parent in above.get(start, []) if parent not in seen)
-
-    return [
-        (child, parent) for child, parent in links if not any(other != parent and reaches(other, parent, set()) for other in above[child])
-    ]
-
-
-def _place(boxes: dict[object, Box], links: list[tuple[object, object]]) -> None:
-    """Each column sorted by the mean height of what its boxes feed, then centred."""
-    columns: dict[int, list[object]] = {}
-    for key, box in boxes.items():
-        columns.setdefault(box.column, []).append(key)
-    tallest = max(len(keys) for keys in columns.values())
-    feeds: dict[object, list[object]] = {}
-    for child, parent in links:
-        feeds.setdefault(parent, []).append(child)
-    for column in sorted(columns):
-        keys = columns[column]
-        heights = {key: [boxes[child].y for child in feeds.get(key, [])] for key in keys}
-        keys.sort(key=lambda key: sum(heights[key]) / len(heights[key]) if heights[key] else 0)
-        top = MARGIN + (tallest - len(keys)) * (BOX_HEIGHT + GAP_Y) / 2
-        for row, key in enumerate(keys):
-            boxes[key].x = MARGIN + column * (BOX_WIDTH + GAP_X)
-            boxes[key].y = top + row * (BOX_HEIGHT + GAP_Y)
+                boxes.setdefault(edge.source_digest, Box(edge.source_label or edge.source_digest[:12], "Snapshot", None))
+                links.append((child, edge.source_digest))
+    place = {key: number for number, key in enumerate(boxes)}
+    made = graphs.arrange(len(boxes), [(place[child], place[parent]) for child, parent in links])
+    for box, (x, y) in zip(boxes.values(), made.places, strict=True):
+        box.x, box.y = x, y
+    return Drawing(width=made.width, height=made.height, boxes=list(boxes.values()), paths=[path for _, _, path in made.curves])

@@ -51,14 +51,14 @@ def collapse(graph: Graph, *, opened: Collection[str] = (), most: int = MOST_BOX
     member has every way to the root that the drawing shows. Named things are one box each, unless at least TWINS of a kind have the very
     same neighbours. Where that leaves more than `most` boxes, kind and distance from the root decide (`exact` is False).
     """
-    order, nearer, depth = _from_root(graph)
+    ways = _ways(graph)
     for coarse in ("", "many", "all"):
-        classes = _classes(graph, order, nearer, depth, coarse)
+        classes = _classes(ways, coarse)
         if coarse != "all":
-            classes = _twins(graph, classes)
-        if len(set(classes.values())) <= most:
+            _twins(ways, classes)
+        if len(set(classes)) <= most:
             break
-    found = _boxes(graph, order, classes)
+    found = _boxes(ways, classes)
     result = Collapsed(boxes=[], exact=not coarse)
     for box in found:
         if box.key in opened and len(box.members) > 1:
@@ -70,72 +70,87 @@ def collapse(graph: Graph, *, opened: Collection[str] = (), most: int = MOST_BOX
             result.boxes.append(box)
     place = {(box.kind, pk): number for number, box in enumerate(result.boxes) for pk in box.members}
     for (parent, child), roles in graph.edges.items():
-        near, far = (child, parent) if graph.direction == "up" else (parent, child)
-        kept = result.links.setdefault((place[near], place[far]), [])
-        kept += [role for role in roles if role not in kept]
+        link = (place[child], place[parent]) if graph.direction == "up" else (place[parent], place[child])
+        kept = result.links.setdefault(link, [])
+        for role in roles:
+            if role not in kept:
+                kept.append(role)
     return result
 
 
-def _from_root(graph: Graph) -> tuple[list[Node], dict[Node, list[Node]], dict[Node, int]]:
-    """(nodes, each after everything nearer to the root; what is nearer to each; the longest way to each)."""
-    nearer: dict[Node, list[Node]] = {node: [] for node in graph.nodes}
-    further: dict[Node, list[Node]] = {node: [] for node in graph.nodes}
+@dataclass(frozen=True)
+class _Ways:
+    """The graph by numbers: `nodes` each after everything nearer to the root, which is the first; places in it of what is `nearer` and
+    `further`; the length of the longest way to each."""
+
+    nodes: list[Node]
+    nearer: list[list[int]]
+    further: list[list[int]]
+    depth: list[int]
+
+
+def _ways(graph: Graph) -> _Ways:
+    """Raises ValueError for a cycle."""
+    nodes = sorted(graph.nodes, key=lambda node: (node != graph.root, node))
+    index = {node: number for number, node in enumerate(nodes)}
+    further: list[list[int]] = [[] for _ in nodes]
+    waits = [0] * len(nodes)
+    up = graph.direction == "up"
     for parent, child in graph.edges:
-        near, far = (child, parent) if graph.direction == "up" else (parent, child)
-        nearer[far].append(near)
+        near, far = (index[child], index[parent]) if up else (index[parent], index[child])
         further[near].append(far)
-    waits = {node: len(near) for node, near in nearer.items()}
-    order = sorted(node for node in graph.nodes if not waits[node])
-    depth = dict.fromkeys(order, 0)
-    for node in order:
-        for far in further[node]:
-            depth[far] = max(depth.get(far, 0), depth[node] + 1)
+        waits[far] += 1
+    order = [number for number, count in enumerate(waits) if not count]
+    depth = [0] * len(nodes)
+    for near in order:
+        for far in further[near]:
+            depth[far] = max(depth[far], depth[near] + 1)
             waits[far] -= 1
             if not waits[far]:
                 order.append(far)
-    if len(order) < len(graph.nodes):
+    if len(order) < len(nodes):
         raise ValueError("The lineage has a cycle.")
-    return order, nearer, depth
+    place = [0] * len(nodes)
+    for new, old in enumerate(order):
+        place[old] = new
+    nearer: list[list[int]] = [[] for _ in nodes]
+    sorted_further = [[place[far] for far in further[old]] for old in order]
+    for near, fars in enumerate(sorted_further):
+        for far in fars:
+            nearer[far].append(near)
+    return _Ways([nodes[old] for old in order], nearer, sorted_further, [depth[old] for old in order])
 
 
-def _classes(graph: Graph, order: list[Node], nearer: dict[Node, list[Node]], depth: dict[Node, int], coarse: str) -> dict[Node, int]:
-    """The number of the class each node is in."""
+def _classes(ways: _Ways, coarse: str) -> list[int]:
+    """The number of the class each node is in, in the order of `ways.nodes`."""
     numbers: dict[object, int] = {}
-    found: dict[Node, int] = {}
-    for node in order:
-        kind = node[0]
+    found: list[int] = []
+    for number, (kind, pk) in enumerate(ways.nodes):
         sign: object
-        if node == graph.root or (coarse != "all" and not KINDS[kind].many):
-            sign = node
+        if not number or (coarse != "all" and not KINDS[kind].many):
+            sign = (kind, pk)
         elif coarse:
-            sign = (kind, "at", depth[node])
+            sign = (kind, "at", ways.depth[number])
         else:
-            sign = (kind, frozenset(found[near] for near in nearer[node]))
-        found[node] = numbers.setdefault(sign, len(numbers))
+            sign = (kind, frozenset([found[near] for near in ways.nearer[number]]))
+        found.append(numbers.setdefault(sign, len(numbers)))
     return found
 
 
-def _twins(graph: Graph, classes: dict[Node, int]) -> dict[Node, int]:
+def _twins(ways: _Ways, classes: list[int]) -> None:
     """Named things with the very same neighbours become one class, from TWINS of them on. There is no way between such, so no cycle."""
-    parents: dict[Node, set[int]] = {}
-    children: dict[Node, set[int]] = {}
-    for parent, child in graph.edges:
-        parents.setdefault(child, set()).add(classes[parent])
-        children.setdefault(parent, set()).add(classes[child])
-    alike: dict[object, list[Node]] = {}
-    for node in sorted(graph.nodes):
-        if not KINDS[node[0]].many and node != graph.root:
-            sign = (node[0], frozenset(parents.get(node, ())), frozenset(children.get(node, ())))
-            alike.setdefault(sign, []).append(node)
-    merged = dict(classes)
-    for nodes in alike.values():
-        if len(nodes) >= TWINS:
-            merged.update(dict.fromkeys(nodes, classes[nodes[0]]))
-    return merged
+    alike: dict[object, list[int]] = {}
+    for number, (kind, _) in enumerate(ways.nodes):
+        if number and not KINDS[kind].many:
+            sides = [frozenset([classes[each] for each in near]) for near in (ways.nearer[number], ways.further[number])]
+            alike.setdefault((kind, *sides), []).append(number)
+    for members in [found for found in alike.values() if len(found) >= TWINS]:
+        for number in members:
+            classes[number] = classes[members[0]]
 
 
-def _boxes(graph: Graph, order: list[Node], classes: dict[Node, int]) -> list[Box]:
-    members: dict[int, list[Node]] = {classes[graph.root]: []}
-    for node in order:
-        members.setdefault(classes[node], []).append(node)
+def _boxes(ways: _Ways, classes: list[int]) -> list[Box]:
+    members: dict[int, list[Node]] = {}
+    for node, number in zip(ways.nodes, classes, strict=True):
+        members.setdefault(number, []).append(node)
     return [Box(nodes[0][0], tuple(sorted(pk for _, pk in nodes))) for nodes in members.values()]

@@ -1,5 +1,6 @@
 """A collapsed lineage as a drawing: boxes with words and addresses, the root on top, arrows the way things went."""
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
@@ -103,8 +104,9 @@ class Drawing:
     @property
     def counts(self) -> list[tuple[str, str]]:
         """(kind, how much of it) besides the root, in the order of the loop: ("sample", "412 samples")."""
-        found = [(kind, sum(1 for name, _ in self.graph.nodes if name == kind) - (self.graph.root[0] == kind)) for kind in KINDS]
-        return [(kind, KINDS[kind].counted(count)) for kind, count in found if count > 0]
+        found = Counter(kind for kind, _ in self.graph.nodes)
+        found[self.graph.root[0]] -= 1
+        return [(kind, KINDS[kind].counted(found[kind])) for kind in KINDS if found[kind] > 0]
 
 
 def draw(graph: Graph, *, opened: Collection[str] = (), chosen: str = "") -> Drawing:
@@ -152,3 +154,17 @@ def _head(upper: Shown, lower: Shown, curve: str, graph: Graph) -> str:
 def as_file(drawn: Drawing) -> str:
     """The drawing as a stand-alone SVG document: no links, no stylesheet, colours and fonts as attributes."""
     return render_to_string("training/lineage_drawing.svg", {"drawing": drawn, "alone": True})
+
+
+def as_text(drawn: Drawing) -> str:
+    """The same as lines: each box, indented by its distance from the root, and what it leads to."""
+    depth = graphs.layers(len(drawn.boxes), list(drawn.collapsed.links))
+    lines = [f"{drawn.title}: {', '.join(words for _, words in drawn.counts) or 'nothing'}"]
+    for number in sorted(range(len(drawn.boxes)), key=lambda each: depth[each]):
+        box = drawn.boxes[number]
+        leads = "; ".join(f"{roles} {near.label}" for near, roles in box.nearer)
+        about = f" {box.facts.digest[:12]}" if box.facts and box.facts.digest else ""
+        lines.append(f"{'  ' * depth[number]}{box.label} [{box.kind}]{about}{f' ({leads})' if leads else ''}")
+    if drawn.graph.cut:
+        lines.append("There is more than was read: these are the nearest.")
+    return "\n".join(lines)

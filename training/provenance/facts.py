@@ -26,7 +26,7 @@ from annotation.models import (
 from modelhub.models import AliasMove, ModelVersion
 from training.models import Evaluation, Promotion, Run
 from training.provenance.kinds import KINDS, of_part, part_id
-from training.provenance.walk import Node
+from training.provenance.walk import Direction, Node
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,14 @@ def find(kind: str, key: str) -> int | None:
         return found.values_list("pk", flat=True).first()
     except (ValueError, OverflowError, ValidationError):
         return None
+
+
+# Of data one asks what it reached, of everything else what fed it.
+_FORWARD = {"file", "source", "corpus", "sample", "prompt"}
+
+
+def usual_direction(kind: str) -> Direction:
+    return "down" if kind in _FORWARD else "up"
 
 
 def campaign_of(kind: str, pk: int) -> set[int]:

@@ -4,6 +4,8 @@ Every step selects (id, role) for the node `w.id`. What may be seen is decided h
 reader must not learn; words in braces are filled in by `lateral`, those of BLINDS only where there are such campaigns.
 """
 
+from training.provenance.kinds import KINDS
+
 _PART = "snapshot.id * 4 + part.number"
 _HAS_ROWS = (
     "EXISTS (SELECT 1 FROM annotation_snapshotrow r WHERE r.snapshot_id = snapshot.id "
@@ -279,9 +281,19 @@ BLINDS = {
 
 
 _ONE = "SELECT '{goal}'::text, step.id::bigint, step.role::text FROM ({sql}) step(id, role) WHERE w.kind = '{start}'"
+_SOME = "SELECT * FROM ({steps} OFFSET 0) step WHERE {condition}"
 
 
 def lateral(steps: tuple[Step, ...], *, blind: bool) -> str:
-    """Every step from a node `w`, each asked only of the kind it starts at: rows of (kind, id, role)."""
+    """Every step from a node `w`, each asked only of the kind it starts at: rows of (kind, id, role).
+
+    In two groups, so that of what comes in thousands only the steps of such kinds are looked at (OFFSET 0 keeps the groups apart).
+    """
     words = _WORDS | (BLINDS if blind else dict.fromkeys(BLINDS, ""))
-    return " UNION ALL ".join(_ONE.format(goal=goal, sql=sql.format(**words), start=start) for start, goal, sql in steps)
+    many = [name for name, kind in KINDS.items() if kind.many]
+    among = f"w.kind IN ({', '.join(repr(name) for name in many)})"
+    groups = []
+    for condition, wanted in ((among, True), (f"NOT {among}", False)):
+        own = [_ONE.format(goal=goal, sql=sql.format(**words), start=start) for start, goal, sql in steps if (start in many) is wanted]
+        groups.append(_SOME.format(steps=" UNION ALL ".join(own), condition=condition))
+    return " UNION ALL ".join(groups)

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass
-from typing import Literal
 
 from django.core.paginator import Paginator
 from django.http import Http404, HttpResponse
@@ -24,8 +23,6 @@ from training.provenance.walk import Direction, Graph, blinded, walk
 # Clinicians do not see models: what they compare must stay blinded.
 WHO = (*TRAINERS, Role.STEWARD)
 A_PAGE = 50
-# Of data one asks what it reached, of everything else what fed it.
-FORWARD = {"file", "source", "corpus", "sample", "prompt"}
 
 
 @dataclass(frozen=True)
@@ -49,9 +46,8 @@ def get_asked_for(request: UserRequest, kind: str, key: str) -> Asked:
     hidden = set(blinded(request.user))
     if hidden and facts.campaign_of(kind, pk) & hidden:
         raise Http404("Not while you are rating in its campaign.")
-    usual: Literal["up", "down"] = "down" if kind in FORWARD else "up"
     asked = request.GET.get("direction", "")
-    direction: Direction = "up" if asked == "up" else "down" if asked == "down" else usual
+    direction: Direction = "up" if asked == "up" else "down" if asked == "down" else facts.usual_direction(kind)
     return Asked(kind, pk, direction, bool(hidden))
 
 

@@ -61,9 +61,9 @@ def model(request: UserRequest, public_id: UUID) -> HttpResponse:
 
 
 def flat(metrics: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested figures as ("recall.pubmed", 0.61), in their own order; lists as they are."""
+    """Nested figures as ("recall.pubmed", 0.61), in their own order. Lists, such as a report by tensor, are left out."""
     for name, value in metrics.items():
         if isinstance(value, dict):
             yield from flat(value, f"{prefix}{name}.")
-        else:
+        elif not isinstance(value, list):
             yield f"{prefix}{name}", value

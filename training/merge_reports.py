@@ -2,13 +2,13 @@
 
 Both come from the merged version's metrics as its job wrote them:
     merge_report  {"tensors": [{"name", "layer", "module", "numel", "base_norm", "delta_norm": {expert}, "cosine": {expert},
-                   "sign_conflict", "merged_norm"}]}
+                   "sign_conflict", "merged_norm", "pairwise_cosine", "kept"}]}   (training/engine/merging/report.py)
     retention     {"questions", "experts": {expert: {"base", "expert", "merged", "gain", "kept", "interval": [low, high]}}}
 """
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +18,14 @@ from web.charts import interval_chart
 from web.heatmaps import heat_map
 
 # Tensors that belong to no layer: embeddings, the last norm, the head.
-OUTSIDE = "none"
+OUTSIDE = "other"
 
 # key: (what it is called, what it is, whether each expert has its own)
 METRICS: dict[str, tuple[str, str, bool]] = {
     "delta": ("Change by the expert", "length of its difference from the base, as a share of the base's", True),
     "cosine": ("Agreement with the merge", "cosine of its difference from the base with the merge's", True),
+    "changed": ("Entries changed", "share of entries in which the merge differs from the base", False),
+    "pairwise": ("Agreement of the experts", "mean cosine of two experts' differences from the base", False),
     "conflict": ("Sign conflict", "share of entries that some experts push up and others down", False),
     "merged": ("Length of the merged tensor", "as a share of the base's", False),
 }
@@ -53,15 +55,15 @@ class Report:
         return METRICS[self.metric][2]
 
 
-def report(metrics: Mapping[str, Any], *, metric: str = "", expert: str = "") -> Report | None:
+def report(metrics: Mapping[str, Any], *, metric: str = "", expert: str = "", order: Sequence[str] = ()) -> Report | None:
     """The heat map of one metric, of one expert where each has its own; what is asked for and is not there is the first there is.
 
-    None where the version's job has written none, as a merge of an earlier release has not.
+    None where the version's job has written none, as a merge of an earlier release has not. `order` is the experts' in the recipe.
     """
     tensors = (metrics.get("merge_report") or {}).get("tensors") or []
     if not tensors:
         return None
-    experts = tuple(dict.fromkeys(name for tensor in tensors for name in tensor["delta_norm"]))
+    experts = tuple(_ordered({name for tensor in tensors for name in tensor["delta_norm"]}, order))
     metric = metric if metric in METRICS else "delta"
     expert = expert if expert in experts else next(iter(experts), "")
     cells = _cells(tensors, metric, expert)
@@ -77,7 +79,9 @@ def report(metrics: Mapping[str, Any], *, metric: str = "", expert: str = "") ->
     return Report(chart=chart, metric=metric, expert=expert, experts=experts, tensors=len(tensors))
 
 
-_UNITS = {"delta": "change", "cosine": "cosine", "conflict": "share", "merged": "length"}
+_UNITS = {"delta": "change", "cosine": "cosine", "changed": "share", "pairwise": "cosine", "conflict": "share", "merged": "length"}
+# What a metric of its own is called in the report.
+_KEYS = {"changed": "kept", "pairwise": "pairwise_cosine", "conflict": "sign_conflict"}
 
 
 def _cells(tensors: list[dict[str, Any]], metric: str, expert: str) -> dict[tuple[str, str], float]:
@@ -96,7 +100,7 @@ def _value(those: list[dict[str, Any]], metric: str, expert: str) -> float | Non
             return None
         base = math.hypot(*(tensor["base_norm"] for tensor in those))
         return math.hypot(*long) / base if base else None
-    each = [tensor["cosine"].get(expert) if metric == "cosine" else tensor["sign_conflict"] for tensor in those]
+    each = [tensor["cosine"].get(expert) if metric == "cosine" else tensor.get(_KEYS[metric]) for tensor in those]
     if any(value is None for value in each):
         return None
     entries = sum(tensor["numel"] for tensor in those)
@@ -130,7 +134,12 @@ class Retention:
         return interval_chart(shown, title="Share of each expert's gain that was kept", x_label="share kept", reference=(1.0, "all of it"))
 
 
-def retention(metrics: Mapping[str, Any]) -> Retention | None:
+def _ordered(names: Iterable[str], order: Sequence[str]) -> list[str]:
+    """As in the recipe: the database keeps no order of an object's keys."""
+    return sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))
+
+
+def retention(metrics: Mapping[str, Any], *, order: Sequence[str] = ()) -> Retention | None:
     """None where nothing was asked of the merge."""
     found = metrics.get("retention") or {}
     if not found.get("experts"):
@@ -140,6 +149,7 @@ def retention(metrics: Mapping[str, Any]) -> Retention | None:
             name=name, base=row["base"], expert=row["expert"], merged=row["merged"], gain=row["gain"], kept=row["kept"],
             interval=tuple(row["interval"]) if row.get("interval") and None not in row["interval"] else None,
         )
-        for name, row in found["experts"].items()
+        for name in _ordered(found["experts"], order)
+        for row in [found["experts"][name]]
     ]  # fmt: skip
     return Retention(questions=found["questions"], rows=rows)

@@ -48,11 +48,12 @@ def recipe(request: UserRequest, public_id: UUID) -> HttpResponse:
     made, models = merge_chains.of_row(row)
     flat, read = merge_chains.flattened(made, models)
     metrics = shown.output.metrics if shown and shown.output else {}
+    order = [given.model for given in made.inputs]
     return render(request, "training/merge_recipe.html", {
         "row": row, "runs": runs, "alive": alive, "seen": _seen(runs), "shown": shown, "numbers": _numbers(row),
         "yaml": merge_texts.write(made), "steps": sorted(flat.steps), "read": len(read),
-        "report": merge_reports.report(metrics, metric=request.GET.get("metric", ""), expert=request.GET.get("expert", "")),
-        "retention": merge_reports.retention(metrics),
+        "report": merge_reports.report(metrics, metric=request.GET.get("metric", ""), expert=request.GET.get("expert", ""), order=order),
+        "retention": merge_reports.retention(metrics, order=order),
         "previews": row.previews.select_related("job", "beside"),
         "others": MergeRecipe.objects.exclude(pk=row.pk).order_by("-pk")[:20],
     })  # fmt: skip

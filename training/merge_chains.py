@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from modelhub.models import ModelVersion
-from training import preflight
+from training import merge_drafts, preflight
 from training.engine import recipes
 from training.engine.recipes import MOST_INPUTS, Recipe
 from training.models import MergeRecipe
@@ -53,4 +53,4 @@ def of_row(row: MergeRecipe) -> tuple[Recipe, dict[str, ModelVersion]]:
     """A stored recipe as the engine's, with its models by name. One query for the inputs."""
     versions = [given.version for given in row.inputs.select_related("version__artifact")]
     models = {version.name: version for version in (*([row.base] if row.base else []), *versions)}
-    return recipes.parse(row.params), models
+    return merge_drafts.spelled(recipes.parse(row.params)), models  # in the table's order: the database keeps none

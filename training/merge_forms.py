@@ -216,6 +216,12 @@ class LabForm(forms.Form):
             yield from dials
         yield from self.shared
 
+    def complaints(self) -> list[tuple[str, str]]:
+        """(field, what is wrong in it), for where the fields themselves are out of sight."""
+        of_dials = {dial.key: f"{version.name}, {dial.label}" for version, dials in self.per_expert for dial in dials}
+        found = [(of_dials.get(dial.key, dial.label), error) for dial in self.dials() for error in dial.errors]
+        return found + [(str(self[name].label), str(error)) for name in self.errors if name in self.fields for error in self.errors[name]]
+
     def models(self) -> dict[str, ModelVersion]:
         """The models of `recipe` by name."""
         assert self.recipe is not None

@@ -66,7 +66,6 @@ def _seen(runs: list[Run]) -> str:
 def _numbers(row: MergeRecipe) -> dict[str, Any]:
     """The recipe's parameters as a table: a row an expert, a column a parameter; and those that all of them share."""
     made, _ = merge_chains.of_row(row)
-    made = merge_drafts.spelled(made)
     names = [entry.name for entry in made.table.per_input]
     return {
         "title": made.table.title, "meaning": made.table.meaning, "source": made.table.source, "names": names,

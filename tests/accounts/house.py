@@ -18,7 +18,7 @@ from tests.annotation import build
 from tests.cast import person, signed_in
 from tests.modelhub.conftest import PHI3, safetensors
 from training import specs
-from training.models import Evaluation, Promotion, Run
+from training.models import Evaluation, MergePreview, MergeRecipe, Promotion, Run
 
 
 @dataclass
@@ -33,6 +33,7 @@ class House:
     version: ModelVersion
     run: Run
     evaluation: Evaluation
+    preview: MergePreview
     token: ApiToken
     invitation: Invitation
     qualification: Campaign
@@ -80,7 +81,7 @@ def furnish(folder: Path) -> House:
     card = CardRevision.objects.create(version=version, number=1, prose={"limits": "A toy."}, author=dan)
     move = AliasMove.objects.create(alias=alias, number=1, to_version=version, actor=dan)
     params = specs.check("dpo", {"learning_rate": 1e-5})
-    job, scoring = (
+    job, scoring, trying = (
         Job.objects.create(
             kind=kind,
             label=kind,
@@ -88,11 +89,17 @@ def furnish(folder: Path) -> House:
             spec_digest="d" * 64,
             requested_by=dan,
         )
-        for kind in ("dpo", "evaluate")
+        for kind in ("dpo", "evaluate", "preview")
     )
     attempt = Attempt.objects.create(job=job, number=1, token=1, worker="here")
     run = Run.objects.create(job=job, params=params, name="tiny-dpo-run", policy=parent, reference=parent, snapshot=snapshot)
     evaluation = Evaluation.objects.create(job=scoring, policy=version, reference=parent, snapshot=snapshot)
+    recipe = MergeRecipe.objects.create(
+        digest="d" * 64, method="slerp", base=parent, created_by=dan,
+        params={"method": "slerp", "base": parent.name, "inputs": [{"model": version.name}], "parameters": {"t": 0.5}},
+    )  # fmt: skip
+    recipe.inputs.create(position=0, version=version)
+    preview = MergePreview.objects.create(job=trying, recipe=recipe, beside=version)
     promotion = Promotion.objects.create(
         decision="refused", alias="champion", version=version, evaluation=evaluation, reason="too few pairs"
     )
@@ -117,6 +124,6 @@ def furnish(folder: Path) -> House:
     clients = {role: signed_in(user) for role, user in people.items()} | {"anonymous": Client()}
     assert RoleGrant.objects.count() == 8
     return House(
-        people, clients, campaign, assignment, Sample.objects.earliest("pk"), snapshot, job, version, run, evaluation, token,
+        people, clients, campaign, assignment, Sample.objects.earliest("pk"), snapshot, job, version, run, evaluation, preview, token,
         invitation, qualification, sitting, dispute, defect, records,
     )  # fmt: skip

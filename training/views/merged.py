@@ -3,9 +3,10 @@
 from typing import Any
 from uuid import UUID
 
+from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import Http404, HttpResponse
-from django.shortcuts import get_object_or_404, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_safe
 from django_htmx.http import HttpResponseClientRefresh
 
@@ -112,7 +113,8 @@ def compare(request: UserRequest) -> HttpResponse:
     """Two recipes: what differs, what each kept of its experts, what each answered."""
     rows = [get_object_or_404(MergeRecipe.objects.for_list(), public_id=_uuid(named)) for named in request.GET.getlist("recipe")]
     if len(rows) != 2:
-        raise Http404("Two recipes are compared, no fewer and no more.")
+        messages.warning(request, "Two recipes are compared, no fewer and no more: tick two.")
+        return redirect("training:merge-recipes")
     outputs = [next((run.output for run in sorted(row.runs.all(), key=lambda run: -run.pk) if run.output), None) for row in rows]
     kept = [merge_reports.retention(output.metrics) if output else None for output in outputs]
     return render(request, "training/merge_compare.html", {

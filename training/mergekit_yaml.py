@@ -10,11 +10,9 @@ import yaml
 from training.engine import recipes
 from training.engine.methods import METHODS
 from training.engine.recipes import Recipe
+from training.yaml_text import BadYaml, Mapping, Problem, documents, join
 
-# Far above any real recipe, and far below what costs anything to read.
-MOST_BYTES = 65_536
-MOST_NODES = 20_000
-DEEPEST = 12
+__all__ = ["BadYaml", "Document", "Problem", "read", "write"]
 
 _TOP = ("merge_method", "base_model", "models", "slices", "parameters", "dtype", "out_dtype", "tokenizer_source", "name", "rounds")
 _REFUSED = {
@@ -24,26 +22,6 @@ _REFUSED = {
 }
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _DTYPES = {"float32": "float32", "bfloat16": "bfloat16", "float16": "float16"}
-
-
-@dataclass(frozen=True)
-class Problem:
-    """``line`` counts from 1; null where the text as a whole is meant."""
-
-    line: int | None
-    field: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{f'line {self.line}: ' if self.line else ''}{f'{self.field} ' if self.field else ''}{self.text}"
-
-
-class BadYaml(ValueError):
-    """The text is no recipe. ``problems`` are all that were found, in order of line."""
-
-    def __init__(self, problems: list[Problem]) -> None:
-        self.problems = sorted(problems, key=lambda problem: problem.line or 0)
-        super().__init__("; ".join(map(str, self.problems)))
 
 
 @dataclass(frozen=True)
@@ -61,18 +39,18 @@ def read(text: str) -> Document:
     Several documents, all but the last with a ``name``, are steps (mergekit-multi's form). Variants are mergekit's, unless our own key
     ``rounds`` says otherwise. Raises ``BadYaml``.
     """
-    documents = [_Mapping(node, "") for node in _documents(text)]
+    texts = [Mapping(node, "") for node in documents(text)]
     steps = {}
     problems: list[Problem] = []
     read_ones = []
-    for place, document in enumerate(documents):
-        one = _One(document, last=place == len(documents) - 1)
+    for place, document in enumerate(texts):
+        one = _One(document, last=place == len(texts) - 1)
         problems += one.problems
         read_ones.append(one)
-        if place < len(documents) - 1:
+        if place < len(texts) - 1:
             steps[one.name] = one
-    if len(steps) < len(documents) - 1:
-        problems.append(Problem(documents[-1].line, "name", "is given to two documents"))
+    if len(steps) < len(texts) - 1:
+        problems.append(Problem(texts[-1].line, "name", "is given to two documents"))
     if problems:
         raise BadYaml(problems)
     final = read_ones[-1]
@@ -92,12 +70,12 @@ def write(recipe: Recipe) -> str:
 
     Raises ``ValueError`` for a name that mergekit would take apart.
     """
-    documents = [{"name": name} | _plain(step, recipe.out_dtype) for name, step in recipe.steps.items()]
-    documents.append(_plain(recipe, recipe.out_dtype))
+    made = [{"name": name} | _plain(step, recipe.out_dtype) for name, step in recipe.steps.items()]
+    made.append(_plain(recipe, recipe.out_dtype))
     head = ""
-    if any("rounds" in document for document in documents):
+    if any("rounds" in document for document in made):
         head = "# mergekit ignores what stands under rounds, and would compute its own variant.\n"
-    return head + yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=140)
+    return head + yaml.dump_all(made, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=140)
 
 
 def _plain(recipe: Recipe, out_dtype: str) -> dict[str, Any]:
@@ -131,65 +109,11 @@ def _represent_list(dumper: yaml.SafeDumper, data: list[Any]) -> yaml.SequenceNo
 _Dumper.add_representer(list, _represent_list)
 
 
-def _documents(text: str) -> list[yaml.MappingNode]:
-    """The text's documents as nodes, once its events are known to be few, shallow and free of anchors and tags."""
-    if len(text.encode("utf-8", "surrogatepass")) > MOST_BYTES:
-        raise BadYaml([Problem(None, "", f"the text has more than {MOST_BYTES} bytes")])
-    try:
-        depth = 0
-        for count, event in enumerate(yaml.parse(text, Loader=yaml.SafeLoader)):
-            line = event.start_mark.line + 1 if event.start_mark else None
-            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                raise BadYaml([Problem(line, "", "anchors and aliases are not read")])
-            if getattr(event, "tag", None):
-                raise BadYaml([Problem(line, "", "tags are not read")])
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > DEEPEST or count > MOST_NODES:
-                raise BadYaml([Problem(line, "", "the text is nested too deeply" if depth > DEEPEST else "the text has too many parts")])
-        found = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        what = getattr(error, "problem", None) or "a character that YAML does not allow"
-        raise BadYaml([Problem(mark.line + 1 if mark else None, "", f"is not YAML: {what}")]) from None
-    if not found:
-        raise BadYaml([Problem(None, "", "the text is empty")])
-    made = []
-    for node in found:
-        if not isinstance(node, yaml.MappingNode):
-            raise BadYaml([Problem(node.start_mark.line + 1, "", "a recipe is a mapping of keys, such as merge_method")])
-        made.append(node)
-    return made
-
-
-class _Mapping:
-    """A mapping's entries by key, each with its line."""
-
-    def __init__(self, node: yaml.MappingNode, path: str) -> None:
-        self.line = node.start_mark.line + 1
-        self.path = path
-        self.nodes: dict[str, yaml.Node] = {}
-        self.lines: dict[str, int] = {}
-        self.problems: list[Problem] = []
-        for key, value in node.value:
-            line = key.start_mark.line + 1
-            if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
-                self.problems.append(Problem(line, path, "has a key that is not plain text"))
-            elif key.value in self.nodes:
-                self.problems.append(Problem(line, _join(path, key.value), "is given twice"))
-            else:
-                self.nodes[key.value] = value
-                self.lines[key.value] = line
-
-
-def _join(path: str, key: str) -> str:
-    return f"{path}.{key}" if path else key
-
-
 @dataclass
 class _One:
     """One document as a raw recipe. ``origin``: where each path of it stands in the text."""
 
-    document: _Mapping
+    document: Mapping
     last: bool
     name: str = ""
     raw: dict[str, Any] = field(default_factory=dict)
@@ -225,9 +149,9 @@ class _One:
 
     def plain(self, node: yaml.Node, path: str) -> Any:
         if isinstance(node, yaml.MappingNode):
-            mapping = _Mapping(node, path)
+            mapping = Mapping(node, path)
             self.problems += mapping.problems
-            return {key: self.plain(value, _join(path, key)) for key, value in mapping.nodes.items()}
+            return {key: self.plain(value, join(path, key)) for key, value in mapping.nodes.items()}
         if isinstance(node, yaml.SequenceNode):
             return [self.plain(item, f"{path}[{index}]") for index, item in enumerate(node.value)]
         try:
@@ -317,7 +241,7 @@ class _One:
         if "+" in model:
             self.wrong(line, path, "names an adapter after a +: register the adapter and name it by itself")
 
-    def _items(self, node: yaml.Node, path: str, known: set[str]) -> Iterator[_Mapping]:
+    def _items(self, node: yaml.Node, path: str, known: set[str]) -> Iterator[Mapping]:
         if not isinstance(node, yaml.SequenceNode):
             self.wrong(node.start_mark.line + 1, path, "must be a list")
             return
@@ -326,14 +250,14 @@ class _One:
             if not isinstance(item, yaml.MappingNode):
                 self.wrong(item.start_mark.line + 1, at, "must be a mapping, such as model: name")
                 continue
-            mapping = _Mapping(item, at)
+            mapping = Mapping(item, at)
             self.problems += mapping.problems
             for key, line in mapping.lines.items():
                 if key not in known:
-                    self.wrong(line, _join(at, key), "is unknown")
+                    self.wrong(line, join(at, key), "is unknown")
             yield mapping
 
-    def _slice(self) -> tuple[list[_Mapping], tuple[yaml.Node | None, str]]:
+    def _slice(self) -> tuple[list[Mapping], tuple[yaml.Node | None, str]]:
         slices = list(self._items(self.document.nodes["slices"], "slices", {"sources", "parameters"}))
         line = self.document.lines["slices"]
         if len(slices) != 1 or "sources" not in slices[0].nodes:
@@ -360,7 +284,7 @@ class _One:
             if not isinstance(node, yaml.MappingNode):
                 self.wrong(node.start_mark.line + 1, yaml_path, "must be a mapping")
                 continue
-            mapping = _Mapping(node, yaml_path)
+            mapping = Mapping(node, yaml_path)
             self.problems += mapping.problems
             for name, value in mapping.nodes.items():
                 if name == "int8_mask" and ("weight" in kinds or method.name == "sce"):

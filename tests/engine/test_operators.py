@@ -2,6 +2,7 @@
 on nothing but seed, expert and tensor."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,9 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch", reason="the engine's packages are not installed")
 
+from safetensors.torch import load_file  # noqa: E402
+
+from tests.engine import merges  # noqa: E402
 from training.engine import recipes  # noqa: E402
 from training.engine.merging import masks, operators, work  # noqa: E402
 from training.engine.merging.randomness import Stream  # noqa: E402
@@ -236,6 +240,29 @@ def test_ties_over_the_whole_model_keeps_its_largest_changes_wherever_they_are()
     expected[largest] = flat[largest]
     assert [value for part in made for value in part] == expected.tolist()
     assert operators.survey(recipes.parse(recipes.as_json(recipe) | {"variants": {"trim": "tensor"}}), 1) is None
+
+
+def test_a_streamed_merge_trims_the_whole_model_too(tmp_path: Path) -> None:
+    models = merges.family(tmp_path)
+    inputs = [{"model": "x", "parameters": {"density": 0.3}}, {"model": "y", "parameters": {"density": 0.7}}, {"model": "z"}]
+    recipe = {"method": "ties", "base": "base", "inputs": inputs, "parameters": {"weight": 1}, "variants": {"trim": "vector"}}
+    (tmp_path / "out").mkdir()
+    merges.merged(recipe | {"out_dtype": "float32"}, models, tmp_path / "out")
+    made = load_file(tmp_path / "out" / "output" / "model.safetensors")
+    stored = {name: load_file(folder / "model.safetensors") for name, folder in models.items()}
+
+    def vector(tensors: "dict[str, torch.Tensor]") -> "np.ndarray[Any, Any]":
+        return torch.cat([tensors[name].float().reshape(-1) for name in sorted(made)]).numpy()
+
+    base = vector(stored["base"])
+    changes = []
+    for name, density in (("x", 0.3), ("y", 0.7), ("z", 1)):
+        change = vector(stored[name]) - base
+        change[np.argsort(-np.abs(change), kind="stable")[int(density * len(change)) :]] = 0
+        changes.append(change)
+    agrees = np.sign(changes) == np.where(sum(changes) >= 0, 1, -1)
+    expected = base + (np.array(changes) * agrees).sum(0) / np.maximum(agrees.sum(0), 1)
+    assert np.abs(vector(made) - expected).max() < 1e-7
 
 
 @given(

@@ -396,6 +396,9 @@ def main() -> None:
 
 
 def faults(root: Path, options: argparse.Namespace) -> dict[str, Any]:
+    import torch
+
+    torch.set_num_threads(1)  # a fork of a process with a pool of threads waits for them for ever
     models = family(root, (256, 704), 6, 2)
     told: dict[str, Any] = {}
     for name, count, way in (("kills", options.kills, kills), ("full", options.full, full)):

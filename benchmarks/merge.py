@@ -355,7 +355,7 @@ def full(root: Path, models: dict[str, Path], count: int, workers: int) -> dict[
 def _faulty(root: Path, models: dict[str, Path], workers: int) -> dict[str, Any]:
     made = recipe("breadcrumbs_ties", list(models))
     told = {name: str(folder) for name, folder in models.items()}
-    return {"what": "merge", "models": told, "output": str(root / "out"), "workers": workers, "recipe": made, "seal_bytes": 2**22}
+    return {"what": "merge", "models": told, "output": str(root / "out"), "workers": workers, "recipe": made, "seal_bytes": 2**18}
 
 
 @contextmanager

@@ -22,8 +22,8 @@ from training.models import Evaluation, Promotion, Run
 NOT_A_DEVICE = "It is no medical device, and nothing it writes is medical advice: somebody qualified must check every output."
 TOY = "Trained on this machine on generated text, at a size that learns little. It shows that the machinery works and knows no medicine."
 SIMULATED = "A program played the raters whose preferences it learned. Its figures say nothing about what clinicians prefer."
-# Roles in which a parent's weights are in the child's.
-_WEIGHTS = ("reference", "teacher")
+# Roles in which a parent guided the child and gave it no weights.
+_GUIDES = ("reference", "teacher")
 
 
 def write(version: ModelVersion, *, adapter: bool = False) -> Card:
@@ -100,7 +100,7 @@ class Facts:
     @cached_property
     def parents(self) -> list[tuple[str, ModelVersion]]:
         """(role, version) of what its weights were made of."""
-        return [(edge.role, edge.parent) for edge in self.above if edge.parent and edge.role not in _WEIGHTS]
+        return [(edge.role, edge.parent) for edge in self.above if edge.parent and edge.role not in _GUIDES]
 
     @property
     def base(self) -> str:
@@ -142,7 +142,7 @@ class Facts:
             one = ahead.pop(0)
             merged |= one.kind == Kind.MERGED
             for edge in self.edges.get(one.pk, []):
-                if edge.parent is None or edge.role in _WEIGHTS or edge.parent.pk in seen:
+                if edge.parent is None or edge.role in _GUIDES or edge.parent.pk in seen:
                     continue
                 seen.add(edge.parent.pk)
                 if name := self.hub_ids.get(edge.parent.pk):

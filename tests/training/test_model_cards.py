@@ -149,3 +149,23 @@ def test_promotion_and_card_name_the_alias(run: Run, dan: User) -> None:
     build.finish_evaluation(evaluation, value=0.7, n=240, low=0.64, high=0.75)
     promotions.decide(evaluation=evaluation, actor=dan, expected=None, alias=AliasName.CHALLENGER)
     assert "Promoted as challenger" in cards.of(ModelVersion.objects.get(pk=run.output.pk)).text
+
+
+def test_a_merge_is_told_as_mergekits_yaml_by_the_names_of_its_models(dan: User, tmp_path: Path) -> None:
+    base, pubmed = build.version(tmp_path, "ward-base"), build.version(tmp_path, "ward-pubmed")
+    run = runs.build(
+        kind="merge", name="ward-merged", label="Merge", seed=1, preset="", actor=dan, waits_for=[],
+        params={"method": "slerp", "base": "base", "inputs": [{"model": "expert"}], "parameters": {"t": 0.25}},
+        models={"base": {"version": base.pk}, "expert": {"version": pubmed.pk}},
+        publish={"kind": "merged", "toy": False, "simulated": False, "roles": {"base": "base", "expert": "expert"}},
+    )  # fmt: skip
+    build.finish(run.job, number=99.0)
+    version = ModelVersion.objects.get(name="ward-merged")
+    cards.revise(version=base, prose={}, hub_id="microsoft/Phi-3.5-mini-instruct", expected=0, actor=dan)
+    text = cards.of(version).text
+    told = text[text.index("As mergekit's YAML:") :]
+    assert "merge_method: slerp\nbase_model: ward-base\n" in told
+    assert "- model: ward-pubmed\n" in told
+    assert metadata(text)["base_model"] == ["microsoft/Phi-3.5-mini-instruct"]
+    assert metadata(text)["base_model_relation"] == "merge"
+    assert cards.problems(text) == []

@@ -22,3 +22,7 @@ class AliasMoved(Exception):
 
 class NothingBefore(Exception):
     """The alias has no earlier version to go back to."""
+
+
+class InUse(Exception):
+    """The version cannot be archived now; the message says what uses it."""

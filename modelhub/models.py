@@ -5,7 +5,7 @@ import uuid
 import pgtrigger
 from django.conf import settings
 from django.db import models
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 
 
 class Artifact(models.Model):
@@ -36,10 +36,24 @@ class Kind(models.TextChoices):
     ADAPTER = "adapter", "Adapter"
 
 
+def _count(relation: str) -> Coalesce:
+    """How many rows of a reverse relation there are, as a subquery: joins would multiply each other."""
+    field = ModelVersion._meta.get_field(relation).remote_field
+    assert field is not None, relation
+    rows = field.model._base_manager.filter(**{field.name: models.OuterRef("pk")}).order_by().values(field.name)
+    return Coalesce(models.Subquery(rows.annotate(n=models.Count("pk")).values("n")), 0)
+
+
 class ModelVersionQuerySet(models.QuerySet["ModelVersion"]):
     def usable(self) -> "ModelVersionQuerySet":
         """What can be chosen to train from, generate with or merge: whole models that are not archived."""
         return self.filter(archived_at=None).exclude(kind=Kind.ADAPTER)
+
+    def with_uses(self) -> "ModelVersionQuerySet":
+        """With how often others rest on it: `children`, `runs`, `judged` (evaluations) and `batches`, counted in the same query."""
+        return self.annotate(
+            children=_count("child_edges"), runs=_count("runs_from"), judged=_count("evaluations"), batches=_count("generation_batches")
+        )
 
     def for_list(self) -> "ModelVersionQuerySet":
         """With files, aliases and who made it."""

@@ -1,38 +1,23 @@
-"""Pages about models: which there are, what each is made of and came from, and which names point to it."""
+"""The page of one model: what it is made of and came from, and which names point to it."""
 
 from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
-from django.core.paginator import Paginator
 from django.db.models import Q
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_safe
 
 from accounts import access
-from accounts.access import TRAINERS, UserRequest
-from accounts.models import Role
+from accounts.access import UserRequest
 from modelhub import aliases, cards, exports, lineage
-from modelhub.models import AliasMove, AliasName, Kind, ModelVersion
+from modelhub.hub import WHO
+from modelhub.models import AliasMove, AliasName, ModelVersion
 from web import prose
 
-A_PAGE = 50
 # Figures of a merge that are no table's: pages of their own draw them.
 ELSEWHERE = {"merge_report", "retention"}
-# Clinicians do not see models: what they compare must stay blinded.
-WHO = (*TRAINERS, Role.STEWARD)
-
-
-@access.allow(*WHO)
-@require_safe
-def models(request: UserRequest) -> HttpResponse:
-    kind = request.GET.get("kind", "")
-    found = ModelVersion.objects.for_list()
-    if kind in Kind.values:
-        found = found.filter(kind=kind)
-    page = {"models": Paginator(found, A_PAGE).get_page(request.GET.get("page")), "kinds": Kind.choices, "kind": kind}
-    return render(request, "modelhub/models.html", page)
 
 
 @access.allow(*WHO)

@@ -63,7 +63,7 @@ class LaunchForm(forms.Form):
         super().__init__(*args, **kwargs)
         choices: Any = self.fields
         choices["snapshot"].queryset = Snapshot.objects.unblinded_for(user).select_related("campaign")
-        choices["policy"].queryset = ModelVersion.objects.all()
+        choices["policy"].queryset = ModelVersion.objects.usable()
         choices["cloned_from"].queryset = Run.objects.filter(snapshot__isnull=False)
         choices["preset"].choices = [
             (title, [(preset.key, preset.label) for preset in presets.of(kind)]) for kind, title in presets.FROM_SNAPSHOTS.items()
@@ -270,7 +270,7 @@ class GenerateForm(forms.Form):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         choices: Any = self.fields
-        versions, servers = list(ModelVersion.objects.all()), list(endpoints.allowed().values())
+        versions, servers = list(ModelVersion.objects.usable()), list(endpoints.allowed().values())
         for name in ("first", "second"):
             choices[name].offer(versions, servers)
         self.has_producers = bool(versions or servers)

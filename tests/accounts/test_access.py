@@ -220,6 +220,9 @@ DECISIONS: dict[str, Row] = {
     "modelhub:card":               rows("GET", TRAINERS, "POST", TRAINERS),
     "modelhub:readme":             rows("GET", READERS),
     "modelhub:export":             rows("GET", TRAINERS),
+    "modelhub:import":             asks_first("GET", TRAINERS, "POST", TRAINERS),
+    "modelhub:verify":             asks_first("POST", TRAINERS),
+    "modelhub:archive":            asks_first("POST", TRAINERS),
 
     # The API
     "api-samples":                 asks_first("GET", API_READERS),
@@ -364,6 +367,7 @@ POINTING_AT: dict[str, Callable[[House], dict[str, Any]]] = {
     "modelhub:readme": lambda house: {"public_id": house.version.public_id},
     "modelhub:export": lambda house: {"public_id": house.version.public_id, "form": "hf"},
     "training:promotion": lambda house: {"public_id": house.version.public_id},
+    "modelhub:archive": lambda house: {"public_id": house.version.public_id},
     "training:ask-again": lambda house: {"public_id": house.campaign.pairs.earliest("pk").first.batch.public_id},
     "training:run": lambda house: {"pk": house.run.pk},
     "training:run-live": lambda house: {"pk": house.run.pk},

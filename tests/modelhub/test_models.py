@@ -8,7 +8,7 @@ import pytest
 from django.test import Client
 
 from accounts.models import User
-from modelhub import aliases
+from modelhub import aliases, artifacts
 from modelhub.templatetags.modelhub import count, figure
 from tests.modelhub import family
 
@@ -49,9 +49,32 @@ def test_who_may_look(who: str, status: int, request: pytest.FixtureRequest) -> 
 
 def test_its_queries_do_not_grow_with_the_models(model_folder: Make, dan: User, as_dan: Client, django_assert_num_queries: Any) -> None:
     family.build(model_folder, dan)
-    # session, user with roles, count, models with their files and people, aliases
-    with django_assert_num_queries(5):
+    # session, user with roles, count, models with files, people and uses, aliases, jobs under way, files named, the last verification
+    with django_assert_num_queries(8):
         as_dan.get(URL)
+
+
+def test_it_says_who_uses_a_model_and_what_is_missing(model_folder: Make, as_dan: Client) -> None:
+    made = family.build(model_folder)
+    artifacts.blob({entry["name"]: entry["sha256"] for entry in made["sft"].artifact.manifest}["model.safetensors"]).unlink()
+    page = as_dan.get(URL).content.decode()
+    assert "11 models made from it" in page  # five experts, five blends and the merge, from the base
+    assert "1 file missing" in page
+    assert "sft is not whole here." in page
+
+
+def test_a_name_an_alias_and_a_state_can_be_asked_for(model_folder: Make, dan: User, as_dan: Client) -> None:
+    made = family.build(model_folder)
+    aliases.move(name="challenger", to=made["sft"], actor=dan, expected=None, reason="")
+
+    def shown(**asked: str) -> int:
+        return as_dan.get(URL, asked).content.decode().count('<th scope="row">')
+
+    assert shown(q="SLERP") == 5
+    assert shown(q="100%") == 0
+    assert shown(q="\0") == 14
+    assert (shown(alias="challenger"), shown(alias="champion"), shown(alias="x")) == (1, 0, 14)
+    assert (shown(state="archived"), shown(state="all"), shown(kind="adapter")) == (0, 14, 0)
 
 
 def test_numbers_read_as_people_say_them() -> None:

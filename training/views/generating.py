@@ -24,7 +24,7 @@ from training.forms import AskAgainForm, GenerateForm
 @require_http_methods(["GET", "POST"])
 @access.allow(*TRAINERS)
 def generate(request: UserRequest) -> HttpResponse:
-    usual = aliases.current(AliasName.CHAMPION) or ModelVersion.objects.first()
+    usual = aliases.current(AliasName.CHAMPION) or ModelVersion.objects.usable().first()
     suggestion = {"first": usual.public_id, "second": usual.public_id} if usual else {}
     if request.htmx and "first" in request.GET:
         return render(request, "training/generate.html#preflight", _look_ahead(GenerateForm(request.GET)))

@@ -124,7 +124,8 @@ def _usual(request: UserRequest) -> dict[str, Any]:
         raise Http404("No such snapshot.")
     policy = aliases.current(AliasName.CHAMPION)
     if snapshot and (policy is None or policy.toy != snapshot.toy):
-        policy = ModelVersion.objects.filter(toy=snapshot.toy, kind__in=("sft", "dpo")).first() or policy or ModelVersion.objects.first()
+        usable = ModelVersion.objects.usable()
+        policy = usable.filter(toy=snapshot.toy, kind__in=("sft", "dpo")).first() or policy or usable.first()
     preset = presets.suggested(toy=bool(policy and policy.toy))
     return {
         "snapshot": snapshot and snapshot.public_id, "policy": policy and policy.public_id, "preset": preset.key,

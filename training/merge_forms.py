@@ -129,7 +129,7 @@ class LabForm(forms.Form):
     def __init__(self, data: QueryDict) -> None:
         super().__init__(_filled(data))
         choices: Any = self.fields
-        choices["base"].queryset = choices["expert"].queryset = ModelVersion.objects.select_related("artifact")
+        choices["base"].queryset = choices["expert"].queryset = ModelVersion.objects.usable().select_related("artifact")
         choices["method"].choices = [(method.name, method.title) for method in METHODS.values()]
         self.recipe: Recipe | None = None
         self.missing: list[str] = []
@@ -246,7 +246,7 @@ class LabForm(forms.Form):
     def offered(self) -> list[tuple[ModelVersion, bool]]:
         """Models that could be experts of the base: those chosen, in their order, then experts, then others, the newest first."""
         base = self.chosen_base
-        fits = ModelVersion.objects.filter(kind__in=(Kind.EXPERT, Kind.MERGED, Kind.SFT, Kind.DPO)).select_related("artifact")
+        fits = ModelVersion.objects.usable().filter(kind__in=(Kind.EXPERT, Kind.MERGED, Kind.SFT, Kind.DPO)).select_related("artifact")
         if base is not None:
             fits = fits.filter(
                 architecture=base.architecture, tokenizer_digest=base.tokenizer_digest, parameters=base.parameters, pk__gt=base.pk

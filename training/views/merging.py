@@ -51,8 +51,8 @@ def _begun(request: UserRequest) -> QueryDict:
     data = request.GET.copy()
     if "base" not in data:
         # What experts were trained from: the newest model that has any.
-        of_experts = ModelVersion.objects.filter(child_edges__child__kind=Kind.EXPERT, kind=Kind.BASE)
-        if found := of_experts.order_by("-pk").first() or ModelVersion.objects.filter(kind=Kind.BASE).order_by("-pk").first():
+        of_experts = ModelVersion.objects.usable().filter(child_edges__child__kind=Kind.EXPERT, kind=Kind.BASE)
+        if found := of_experts.order_by("-pk").first() or ModelVersion.objects.usable().filter(kind=Kind.BASE).order_by("-pk").first():
             data["base"] = found.name
     return data
 
@@ -129,7 +129,7 @@ def _page(form: LabForm, pane: dict[str, Any]) -> dict[str, Any]:
     return {
         "form": form, "pane": pane, "address": f"{reverse('training:merge')}?{form.address()}", "offered": form.offered(),
         "paper": merge_presets.NOTES, "layout": _layout(form), **_ahead(form),
-        "any": bool(form.chosen) or ModelVersion.objects.exclude(kind=Kind.BASE).exists(), "recipes": MergeRecipe.objects.exists(),
+        "any": bool(form.chosen) or ModelVersion.objects.usable().exclude(kind=Kind.BASE).exists(), "recipes": MergeRecipe.objects.exists(),
     }  # fmt: skip
 
 

@@ -29,7 +29,7 @@ ROLES = (JOINING, RATING, LEADING, TRAINING, RUNNING)
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture. `important` ones are taken dark and at 400 pixels too; `full` shows the whole page; `elsewhere` is not taken here."""
+    """One picture. `important` ones are taken dark and at 400 pixels too; `full` shows the whole page."""
 
     name: str
     role: str
@@ -37,7 +37,6 @@ class Shot:
     important: bool = False
     full: bool = False
     kept: bool = True
-    elsewhere: bool = False
 
 
 SHOTS = [
@@ -109,7 +108,12 @@ SHOTS = [
     Shot("rubrics", TRAINING, "the rubric studio: templates, versions, who uses them."),
     Shot("rubric", TRAINING, "what a version changed.", full=True, kept=False),
     Shot("rubric-error", TRAINING, "a rubric edited: the fault is named with its place."),
-    Shot("run", TRAINING, "a DPO run's curves.", elsewhere=True),
+    Shot("launch", TRAINING, "a run about to begin: four fields, what was checked beforehand, how long it will take and what that costs.",
+         full=True),
+    Shot("run", TRAINING, "a DPO run while it learns: how it goes in plain words, its curves, what is left."),
+    Shot("run-stopped", TRAINING, "the same, stopped and kept: all its curves, and what to do next.", full=True),
+    Shot("jobs", TRAINING, "background work: what runs, what waits in which turn, on which workers.", full=True),
+    Shot("job", TRAINING, "a job that failed for its memory: both figures, what to do, its tries."),
     Shot("invitations-empty", RUNNING, "nobody invited yet.", kept=False),
     Shot("invitations", RUNNING, "invitations: open, used, run out with a new link asked for, revoked."),
     Shot("people", RUNNING, "people and their roles."),
@@ -135,17 +139,26 @@ SIMULATED_PAIRS = 130
 
 
 class Photographer(Protocol):
+    names: set[str]
+
     def of(self, user: Any, **options: Any) -> Any: ...
     def take(self, name: str, page: Any, *, settle_ms: int = ...) -> None: ...
 
 
 def play(camera: Photographer) -> None:
-    """Bring the house from empty to finished and photograph it on the way."""
+    """Bring the house from empty to finished and photograph it on the way. Pictures of training alone need none of the rest."""
+    from benchmarks import scenes_training
+
     house = House(camera)
+    if camera.names and camera.names <= set(scenes_training.NAMES):
+        scenes_training.play(camera, house.dan)
+        return
     for scene in (house.nothing_yet, house.joining, house.planning, house.qualifying, house.comparing, house.queueing, house.settling,
                   house.following, house.looking_back):  # fmt: skip
         print(scene.__name__, flush=True)
         scene()
+    print("training", flush=True)
+    scenes_training.play(camera, house.dan)
 
 
 def jsonl(rows: Iterable[dict[str, Any]]) -> io.BytesIO:

@@ -111,7 +111,7 @@ SHOTS = [
     Shot("launch", TRAINING, "a run about to begin: four fields, what was checked beforehand, how long it will take and what that costs.",
          full=True),
     Shot("run", TRAINING, "a DPO run while it learns: how it goes in plain words, its curves, what is left."),
-    Shot("run-stopped", TRAINING, "the same, stopped and kept: all its curves, and what to do next.", full=True),
+    Shot("run-stopped", TRAINING, "the same, stopped and kept: all its curves, and what to do next.", full=True, kept=False),
     Shot("jobs", TRAINING, "background work: what runs, what waits in which turn, on which workers.", full=True),
     Shot("job", TRAINING, "a job that failed for its memory: both figures, what to do, its tries."),
     Shot("invitations-empty", RUNNING, "nobody invited yet.", kept=False),

@@ -307,7 +307,8 @@ def test_nothing_depends_on_the_chunks(method: str, monkeypatch: pytest.MonkeyPa
     random = np.random.default_rng(10)
     tensors = np.round(random.normal(size=(3, 30, 17)) * 4) / 4
     base = None if method == "linear" else tensors[0]
-    numbers = {} if method in ("model_stock", "sce") else {"weight": 1.0} | ({} if method == "linear" else {"density": 0.5})
+    numbers = {"weight": 1.0, "density": 0.5}
+    numbers = {"linear": {"weight": 1.0}, "sce": {"select_topk": 0.5}, "model_stock": {}}.get(method, numbers)
     whole = merged(method, base, *tensors[1:], **numbers)
     monkeypatch.setattr(work, "CHUNK", 64)
     assert torch.equal(merged(method, base, *tensors[1:], **numbers), whole)

@@ -131,7 +131,8 @@ def cases(draw: st.DrawFn, method: str) -> tuple[recipes.Recipe, dict[str, "torc
     shape = draw(st.sampled_from([(7, 11), (40,), (3, 64), *([(1, 5), (17, 2)] if method != "model_stock" else [])]))
     start = random.normal(size=shape).astype(np.float32)
     # Far apart and near, as real experts are; and with many equal changes and many zeros, as bfloat16 makes them.
-    spread, grain = draw(st.sampled_from([1.0, 0.1, 0.01])), draw(st.sampled_from([None, 4]))
+    # SCE ranks variances, and whether those of equal changes are equal depends, in mergekit, on where they lie in memory.
+    spread, grain = draw(st.sampled_from([1.0, 0.1, 0.01])), draw(st.sampled_from([None, 4])) if method != "sce" else None
     tensors = {"base": torch.from_numpy(start)}
     for expert in experts:
         change = random.normal(size=shape)
@@ -153,7 +154,7 @@ def test_it_equals_mergekit(method: str, data: st.DataObject) -> None:
     if method in EXACT:
         assert torch.equal(made, mergekits(recipe, tensors, name))
     else:
-        # SCE ranks variances, which are equal in one dtype and not in another.
+        # SCE's rank of variances is that of the dtype they are in.
         close(made, mergekits(recipe, tensors, name, torch.float32 if method == "sce" else torch.float64))
 
 

@@ -206,12 +206,26 @@ def sce(work: Work) -> torch.Tensor:
 
 def _variances(work: Work) -> Iterator[torch.Tensor]:
     for piece in work.pieces():
-        yield torch.stack([work.delta(index, piece) for index in range(work.count)]).var(dim=0, unbiased=False)
+        yield _variance([work.delta(index, piece) for index in range(work.count)])
 
 
 def _selected(work: Work, band: Band) -> Iterator[tuple[slice, list[torch.Tensor]]]:
     for piece in work.pieces():
-        deltas = torch.stack([work.delta(index, piece) for index in range(work.count)])
+        deltas = [work.delta(index, piece) for index in range(work.count)]
         if band != Band():
-            deltas *= band.mask(deltas.var(dim=0, unbiased=False), piece.start)
-        yield piece, list(deltas)
+            mask = band.mask(_variance(deltas), piece.start)
+            deltas = [delta.mul_(mask) for delta in deltas]
+        yield piece, deltas
+
+
+def _variance(deltas: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Between experts, entry by entry. Step by step: torch's own is rounded in ways that depend on where in memory an entry lies, and a
+    rank must not."""
+    mean = torch.zeros_like(deltas[0])
+    for delta in deltas:
+        mean += delta
+    mean /= len(deltas)
+    variance = torch.zeros_like(mean)
+    for delta in deltas:
+        variance += (delta - mean).square_()
+    return variance.div_(len(deltas))

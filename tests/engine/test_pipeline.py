@@ -238,6 +238,24 @@ def test_slerp_chooses_its_share_on_validation_questions(run_here: Run, base: Do
     assert (done.model / "model.safetensors").exists()
 
 
+def test_a_preview_answers_as_the_models_it_names_and_as_the_merge_and_leaves_no_model(run_here: Run, base: Done, expert: Done) -> None:
+    """The expert alone at full weight is the expert; by way of a step at t = 0 it is the base: what each then says is known."""
+    prompts = [{"id": f"p{index}", "messages": row["prompt"]} for index, row in enumerate(pairs(3))]
+    step = {"method": "slerp", "base": "base", "inputs": [{"model": "medcode"}], "parameters": {"t": 0.0}}
+    whole = {"method": "task_arithmetic", "base": "base", "inputs": [{"model": "medcode", "parameters": {"weight": 1.0}}]}
+    chained = {**whole, "inputs": [{"model": "half", "parameters": {"weight": 1.0}}], "steps": {"half": step}}
+    for recipe, same_as in ((whole, 1), (chained, 0)):
+        params = {"recipe": recipe, "beside": ["base", "medcode"], "max_new_tokens": 12}
+        done = run_here("preview", params, {"base": base.model, "medcode": expert.model}, {"prompts.jsonl": prompts})
+        assert done.metrics["prompts"] == 3
+        assert done.result["output"] is None
+        items = [json.loads(line) for line in (done.folder / "output" / "items.jsonl").read_text().splitlines()]
+        assert [row["id"] for row in items] == ["p0", "p1", "p2"]
+        assert all(row["texts"][2] == row["texts"][same_as] for row in items)
+        assert any(row["texts"][0] != row["texts"][1] for row in items)
+        assert not list(done.folder.rglob("*.safetensors"))
+
+
 def test_plain_training_goes_on_from_documents(run_here: Run, base: Done) -> None:
     rows = [{"text": item["text"]} for item in toytext.documents("guideline", 40, 1)]
     done = run_here(

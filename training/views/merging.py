@@ -1,5 +1,6 @@
 """The merge lab: choose base, experts and method, turn the dials or write the YAML, look ahead, try it on twenty prompts, run it."""
 
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
@@ -142,7 +143,9 @@ def _ahead(form: LabForm) -> dict[str, Any]:
     checks = [*merge_checks.agreement(base, others), merge_checks.licences(base, others), *merge_checks.provenance(base, others)]
     if not any(check.stops for check in checks):
         checks += merge_checks.of_size(base, others, out_dtype=form.data.get("out_dtype", "same"))
-    checks += [merge_checks.name(form.data.get("name", "").strip()), *_of_recipe(form), preflight.worker()]
+    worker = preflight.worker()
+    checks += [merge_checks.name(form.data.get("name", "").strip()), *_of_recipe(form)]
+    checks.append(replace(worker, state="warn") if worker.stops else worker)  # jobs wait for one
     return {"checks": checks, "clear": form.usable and not any(check.stops for check in checks)}
 
 

@@ -84,6 +84,18 @@ def test_an_expert_of_another_base_is_refused_by_its_first_difference(as_dan: Cl
     assert not Run.objects.exists()
 
 
+def test_a_full_disk_stops_a_run_and_a_preview_and_no_recipe(
+    as_dan: Client, base: ModelVersion, experts: list[ModelVersion], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight, "DISK_AIR", 2**62)
+    for do in ("run", "preview"):
+        page = as_dan.post("/merge/", draft(base, experts, name="large", do=do))
+        assert page.status_code == 422
+        assert "Make room in" in page.text
+    assert not Run.objects.exists()
+    assert as_dan.post("/merge/", draft(base, experts, do="save")).status_code == 302
+
+
 def test_a_merge_is_run_and_its_recipe_kept_once(as_dan: Client, dan: User, base: ModelVersion, experts: list[ModelVersion]) -> None:
     sent = draft(base, experts, name="ward-merged", do="run", **{f"weight-{experts[0].pk}": "0.25"})
     answer = as_dan.post("/merge/", sent)

@@ -189,6 +189,11 @@ def _layout(form: LabForm) -> str:
 def _do(request: UserRequest, done: str, form: LabForm) -> HttpResponse | None:
     """Save the recipe, and with it what was asked. None when it was refused, with the reason on the form."""
     assert form.recipe is not None
+    # A preview has no name, and a recipe may be kept for another day.
+    stops = [check for check in _ahead(form)["checks"] if check.stops and (check.name != "Name" or done == "run")]
+    if stops and done != "save":
+        form.add_error(None, "; ".join(f"{check.name}: {check.detail}. {check.fix}" for check in stops))
+        return None
     if done == "run" and not form.cleaned_data.get("name"):
         form.add_error("name", "A merge needs a name to be found by.")
         return None

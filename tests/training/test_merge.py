@@ -15,7 +15,7 @@ from annotation.models import Prompt, Split
 from modelhub.models import Kind, ModelVersion
 from tests.journeys import toys
 from tests.training import build
-from training import families, specs
+from training import families, preflight, specs
 from training.merge_forms import LabForm
 from training.models import MergePreview, MergeRecipe, Run
 

@@ -17,7 +17,7 @@ from tests.journeys import toys
 from tests.workers import Processes
 from training.models import MergePreview, MergeRecipe
 
-pytestmark = [pytest.mark.browser, pytest.mark.engine, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.browser, pytest.mark.engine, pytest.mark.timeout(600)]
 
 
 def family(root: Path) -> None:

@@ -11,11 +11,12 @@ import pytest
 from django.test import Client
 
 from accounts.models import User
+from jobs import attempts, claims
 from jobs import kinds as known
 from jobs.errors import EngineFailed
 from jobs.models import Job
 from modelhub import imports, incoming
-from modelhub.models import Kind, ModelVersion
+from modelhub.models import Artifact, Kind, ModelVersion
 from tests.modelhub import real
 
 pytestmark = pytest.mark.django_db
@@ -142,3 +143,24 @@ def test_its_queries_do_not_grow_with_the_folders(as_dan: Client, drop: Drop, dj
     # session, user with roles, bases to choose from
     with django_assert_num_queries(3):
         as_dan.get(URL)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_runner_itself_brings_one_in_and_says_why_not(dan: User, drop: Drop, settings: Any) -> None:
+    """Claimed, confined, supervised and published, as on a worker; the second folder is refused, and leaves nothing in the store."""
+    settings.ROUNDS_MIN_FREE_BYTES = 1_000_000
+    settings.ROUNDS_GPUS = "none"
+    real.phi(drop("phi"))
+    (real.phi(drop("hostile")) / "config.json").write_text(json.dumps(real.config(auto_map={"AutoConfig": "evil/x--y.Z"})))
+    ended = {}
+    for name in ("phi", "hostile"):
+        job = incoming.queue(folder=name, name=name, kind="base", actor=dan)
+        held = claims.claim(job_id=job.pk, worker=attempts.worker_name())
+        assert held is not None
+        attempts.supervise(held)
+        ended[name] = Job.objects.get(pk=job.pk)
+    assert (ended["phi"].state, ended["phi"].error_code) == ("succeeded", "")
+    assert ended["phi"].result["version"] == str(ModelVersion.objects.get().public_id)
+    assert (ended["hostile"].state, ended["hostile"].error_code) == ("failed", "remote_code")
+    assert "config.json: asks for code of its own" in ended["hostile"].error_detail
+    assert Artifact.objects.count() == 1

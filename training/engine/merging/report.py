@@ -7,7 +7,7 @@ One JSON object a tensor, in the metrics of a merge's result under ``merge_repor
 
 ``cosine`` is of an expert's change and the merge's; ``pairwise_cosine`` the mean over pairs of experts; ``sign_conflict`` the share of
 entries that some experts raise and others lower; ``kept`` the share of entries in which the merge differs from the base. Null where a
-length is 0. Large tensors are judged by ``STRETCHES`` or some more stretches spread evenly over them (``looked_at`` entries), lengths scaled
+length is 0. Large tensors are judged by ``STRETCHES`` or more stretches spread evenly over them (``looked_at`` entries), lengths scaled
 up to the whole; smaller ones by all of theirs. Without a base, changes are from the experts' mean of each entry.
 """
 

@@ -130,10 +130,12 @@ class Bench:
     def exam_share(self, sat: Any, model: Any) -> float:
         return mean([float(right) for right, _ in sat.marks(self.attempt, model)])
 
-    def searched(self, key: str, raw: dict[str, Any], ranges: dict[str, list[float]], evaluations: int) -> dict[str, Any]:
-        params = {"recipe": raw, "ranges": ranges, "evaluations": evaluations}
-        models = self.folders if raw.get("base") else {name: self.folders[name] for name in DOMAINS}
-        return finished(self.root / f"search-{key}-{evaluations}", "search", params, models, self.seed)
+    def searched(self, name: str, raw: dict[str, Any], evaluations: int, together: bool) -> tuple[dict[str, Any], Path]:
+        """The result of a search from ``raw``, and the merge it ended with."""
+        params = {"recipe": raw, "ranges": presets.SEARCH[raw["method"]]["ranges"], "evaluations": evaluations, "each": not together}
+        key = name.replace(", ", "-").replace(" ", "-")
+        folder = self.root / f"search-{key}-{evaluations}{'-together' if together else ''}"
+        return finished(folder, "search", params, self.folders, self.seed), folder / "output"
 
 
 def one_seed(root: Path, seed: int, options: argparse.Namespace, rate: float | None, say: Callable[[str], None]) -> dict[str, Any]:
@@ -144,12 +146,14 @@ def one_seed(root: Path, seed: int, options: argparse.Namespace, rate: float | N
     if rate is None:
         folders = {one: mixture(root, f"same-{one:g}", steps, one, seed) for one in RATES}
         rate = max(RATES, key=lambda one: bench.validation(bench.loaded(folders[one])))
-    same, equal = mixture(root, f"same-{rate:g}", steps, rate, seed), mixture(root, "equal", len(DOMAINS) * steps, rate, seed)
+    controls = {"same steps": mixture(root, f"same-{rate:g}", steps, rate, seed)}
+    if not options.without_equal:
+        controls["equal compute"] = mixture(root, "equal", len(DOMAINS) * steps, rate, seed)
     say(f"seed {seed}: controls, learning rate {rate:g}")
     marks: Marks = {"base": bench.asked(bench.loaded(bench.folders["base"])), "expert": {}}
     for domain in DOMAINS:
         marks["expert"] |= bench.asked(bench.loaded(bench.folders[domain]), [domain])
-    marks["same steps"], marks["equal compute"] = (bench.asked(bench.loaded(folder)) for folder in (same, equal))
+    marks |= {name: bench.asked(bench.loaded(folder)) for name, folder in controls.items()}
     t = {domain: bench.best_t(domain) for domain in DOMAINS}
     recipes = {method: recipe(method, parameters) for method, parameters in USUAL.items()}
     recipes[PAPER] = recipe("breadcrumbs_ties", USUAL["breadcrumbs_ties"], t)
@@ -160,13 +164,10 @@ def one_seed(root: Path, seed: int, options: argparse.Namespace, rate: float | N
     say(f"seed {seed}: {len(recipes)} merges")
     found = {}
     for name in options.search:
-        raw = recipes[name]
-        told = bench.searched(name.replace(", ", "-").replace(" ", "-"), raw, presets.SEARCH[raw["method"]]["ranges"], options.evaluations)
+        told, merged = bench.searched(name, recipes[name], options.evaluations, options.together)
         label = f"{name}, searched"
         found[label] = told["metrics"] | {"cpu_seconds": told["cpu_seconds"]}
-        marks[label] = bench.asked(
-            bench.loaded(root / f"search-{name.replace(', ', '-').replace(' ', '-')}-{options.evaluations}" / "output")
-        )
+        marks[label] = bench.asked(bench.loaded(merged))
         validation[label] = told["metrics"]["validation"]["best"]["accuracy"]
         say(f"seed {seed}: {label}, validation {validation[name]:.3f} → {validation[label]:.3f}")
     return {"marks": marks, "validation": validation, "t": t, "rate": rate, "steps": steps, "searches": found}
@@ -202,7 +203,8 @@ def _by_answer(domain: str) -> list[list[int]]:
 
 def figures(seeds: list[dict[str, Any]], draws: int) -> dict[str, Any]:
     marks = [seed["marks"] for seed in seeds]
-    models = [name for name in marks[0] if name != "expert"]
+    models = [name for name in marks[0] if name != "expert" and all(name in each for each in marks)]
+    equal = "equal compute" in models
 
     def average(recall: Callable[[str, str], float], model: str) -> float:
         return mean([recall(model, domain) for domain in DOMAINS])
@@ -216,7 +218,7 @@ def figures(seeds: list[dict[str, Any]], draws: int) -> dict[str, Any]:
         rows[name] = {
             "recall": interval(marks, lambda r, m=name: average(r, m), draws),
             "less_same": interval(marks, lambda r, m=name: average(r, m) - average(r, "same steps"), draws),
-            "less_equal": interval(marks, lambda r, m=name: average(r, m) - average(r, "equal compute"), draws),
+            "less_equal": interval(marks, lambda r, m=name: average(r, m) - average(r, "equal compute"), draws) if equal else None,
             "kept": interval(marks, lambda r, m=name: kept(r, m), draws),
         }
     for name in models:
@@ -252,7 +254,7 @@ def table(found: dict[str, Any], seeds: list[dict[str, Any]], options: argparse.
         kept = "" if name == "base" else shown(row["kept"], 2)
         lines.append(
             f"| {name} | {shown(row['recall'])} | {kept} | {'' if name == 'same steps' else shown(row['less_same'])} | "
-            f"{'' if name == 'equal compute' else shown(row['less_equal'])} | {searched} |"
+            f"{'' if name == 'equal compute' or row['less_equal'] is None else shown(row['less_equal'])} | {searched} |"
         )
     lines.append(f"| experts, own domain | {shown(found['expert'])} | | | | |")
     lines += [
@@ -264,12 +266,14 @@ def table(found: dict[str, Any], seeds: list[dict[str, Any]], options: argparse.
     ]
     for domain, row in found["retention"].items():
         lines.append(f"| {domain} | {shown(row['base'])} | {shown(row['expert'])} | {shown(row['merged'])} | {shown(row['kept'], 2)} |")
-    said = "; ".join(f"seed {number}: learning rate {seed['rate']:g}" for number, seed in enumerate(seeds, start=1))
+    rates = ", ".join(f"{rate:g}" for rate in sorted({seed["rate"] for seed in seeds}))
+    steps, shared = seeds[0]["steps"], "shared by all experts" if options.together else "for each expert"
+    frozen = digest([row for domain in DOMAINS for row in QUESTIONS[domain]])[:12]
     lines += [
         "",
-        f"{len(seeds)} seeds; experts of {seeds[0]['steps']} steps, mixtures of {seeds[0]['steps']} and {5 * seeds[0]['steps']} ({said}); "
-        f"{options.evaluations} merges tried a search. Questions: {digest([row for domain in DOMAINS for row in QUESTIONS[domain]])[:12]}.",
-    ]  # fmt: skip
+        f"{len(seeds)} seeds; experts of {steps} steps, mixtures at learning rate {rates}; searches of {options.evaluations} merges, with "
+        f"numbers {shared}. Evaluation questions {frozen}.",
+    ]
     return "\n".join(lines)
 
 
@@ -279,7 +283,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, help="of each expert, in place of the preset's")
     parser.add_argument("--evaluations", type=int, default=200, help="merges a search tries")
+    parser.add_argument("--together", action="store_true", help="search one number for all experts, and not one for each")
     parser.add_argument("--search", nargs="*", default=["task_arithmetic", "ties", PAPER], help="which of the merges are searched too")
+    parser.add_argument("--without-equal", action="store_true", help="leave out the control with the steps of all five experts")
     parser.add_argument("--draws", type=int, default=1000, help="bootstrap draws")
     parser.add_argument("--keep", type=Path, help="keep the families in this folder, and reuse what is finished there")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/merging.md")

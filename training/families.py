@@ -58,6 +58,7 @@ def start(*, preset: family.Preset, actor: User | None, seed: int = 1) -> list[R
                 "kind": _kind(step), "toy": True, "simulated": False, "roles": _roles(step),
                 "corpus": f"toy corpus {step.params.get('domain') or step.params.get('corpus') or 'base'}" if step.kind != "merge" else "",
             },
+            retention=step.key == "merged",
             waits_for=[made[key].job for key in dict.fromkeys(step.models.values())],
             seed=step.seed,
             preset=f"{TAG}{name}",

@@ -141,7 +141,7 @@ def _publish_model(job: Job, result: dict[str, Any], staged: StagedModel) -> dic
     named = dict(job.spec["models"])
     if run.policy is None and "policy" in named:
         run.policy = specs.version_of(named["policy"])
-    if job.kind == "merge" and run.recipe is None:
+    if job.kind in ("merge", "search") and run.recipe is None:
         run.recipe = merges.recorded(job=job, metrics=result["metrics"], actor=job.requested_by)
     run.save(update_fields=["output", "policy", "recipe"])
     return {"version": str(version.public_id), "name": version.name, **_measures(result)}

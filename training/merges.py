@@ -81,7 +81,7 @@ def start(*, recipe: MergeRecipe, name: str, actor: User | None) -> Run:
             "seed": recipe.seed,
             "params": recipe.params,
             "models": {model: {"version": version.pk} for model, version in models.items()},
-            "inputs": {},
+            "inputs": {"retention": True},
             "flatten": True,
             "publish": {
                 # An expert mixed with its base is that expert still.
@@ -167,10 +167,10 @@ def _stored(text: str) -> str:
 def recorded(*, job: Job, metrics: Mapping[str, Any], actor: User | None) -> MergeRecipe | None:
     """The recipe of a merge that was asked for without one (a family's), now that all its models are there. None for what says no recipe.
 
-    A SLERP that was offered several t has the one that was chosen.
+    A SLERP that was offered several t has the one that was chosen, and a search the recipe it found.
     """
     versions = {name: specs.version_of(reference) for name, reference in job.spec["models"].items()}
-    params = dict(job.spec["params"])
+    params = dict(metrics["recipe"] if job.kind == "search" else job.spec["params"])
     if params.get("method") == "slerp" and "t" in params:
         params = {"method": "slerp", "base": "base", "inputs": [{"model": "expert"}], "parameters": {"t": metrics.get("t", params["t"])}}
     try:

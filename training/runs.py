@@ -161,13 +161,15 @@ def probe(*, snapshot: Snapshot, policy: ModelVersion, preset: str, changes: dic
 @transaction.atomic
 def build(
     *, kind: str, name: str, label: str, params: dict[str, Any], models: dict[str, Any], publish: dict[str, Any], waits_for: list[Job],
-    seed: int, preset: str, actor: User | None, flatten: bool = False,
+    seed: int, preset: str, actor: User | None, flatten: bool = False, retention: bool = False,
 ) -> Run:  # fmt: skip
     """Queue a model-making job that needs no snapshot: a step of a family, or a merge. Raises SpecError.
 
-    `flatten`: a merge whose merged inputs are made anew from what they were merged of (training.merge_chains).
+    `flatten`: a merge whose merged inputs are made anew from what they were merged of (training.merge_chains). `retention`: one that is
+    asked what it kept of its experts (training.retained).
     """
     checked = specs.check(kind, params)
-    asked = {"seed": seed, "params": checked, "models": models, "inputs": {}, "publish": publish, **({"flatten": True} if flatten else {})}
+    asked: dict[str, Any] = {"seed": seed, "params": checked, "models": models, "inputs": {}, "publish": publish}
+    asked |= ({"flatten": True} if flatten else {}) | ({"inputs": {"retention": True}} if retention else {})
     job = submissions.submit(kind=kind, label=label, spec=asked, requested_by=actor, waits_for=waits_for)
     return Run.objects.create(job=job, name=name, preset=preset, params=checked, seed=seed)

@@ -26,7 +26,7 @@ from jobs.errors import Unprepared
 from jobs.models import Job
 from modelhub import artifacts
 from modelhub.models import ModelVersion
-from training import endpoints, merge_chains
+from training import endpoints, merge_chains, retained
 from training.engine import recipes, references, rundir, toytext
 from training.engine import spec as engine
 
@@ -131,6 +131,9 @@ def inputs(job: Job) -> Iterator[tuple[str, Rows]]:
         yield from _preferences(wanted)
         if job.spec["params"].get("replay"):
             yield "replay.jsonl", replayed(_snapshot(wanted["snapshot"]))
+    elif kind == "merge":
+        if wanted.get("retention") and (asked := _retention(job)):
+            yield "retention.jsonl", asked
     elif kind == "kto":
         rows = unpaired(_trainable(wanted["snapshot"]))
         yield "kto.jsonl", halved(rows) if wanted.get("half") else rows
@@ -154,6 +157,12 @@ def inputs(job: Job) -> Iterator[tuple[str, Rows]]:
             yield "choices.jsonl", choices(_corpus(wanted["choices"]), most=wanted["choices"]["most"])
     if wanted.get("watch"):
         yield "watch.jsonl", _prompts(wanted["watch"])
+
+
+def _retention(job: Job) -> list[dict[str, Any]]:
+    """Of the models that are read, so after flattening; empty when none of them is a toy that was taught a domain."""
+    params, versions = _flat(job, job.spec["params"], {name: version_of(reference) for name, reference in job.spec["models"].items()})
+    return retained.rows(versions, base=params.get("base"))
 
 
 def _snapshot(pk: int) -> Snapshot:

@@ -103,6 +103,15 @@ def test_a_killed_search_goes_on_with_the_same_candidates(tmp_path: Path, family
     assert (second.model / "model.safetensors").read_bytes() == (whole.model / "model.safetensors").read_bytes()
 
 
+def test_a_merge_says_what_it_kept_of_each_expert_that_came_with_questions(run_here: Run, family: dict[str, Path]) -> None:
+    rows = [row | {"expert": name} for name in EXPERTS[:2] for row in toytext.questions(name, 3, 1, "validation")]
+    told = run_here("merge", recipe(), family, {"retention.jsonl": rows}).metrics["retention"]
+    assert (told["questions"], set(told["experts"])) == (6, {"pubmed", "clinical"})
+    # Nobody here has learnt anything.
+    assert told["experts"]["pubmed"] == {"base": 0.0, "expert": 0.0, "merged": 0.0, "gain": 0.0, "kept": None, "interval": None}
+    assert "retention" not in run_here("merge", recipe(), family).metrics
+
+
 def test_seconds_end_it_and_the_best_so_far_is_kept(run_here: Run, family: dict[str, Path]) -> None:
     told = run_here("search", params(evaluations=10_000, seconds=0.4), family).metrics
     assert told["ended_by"] == "seconds"

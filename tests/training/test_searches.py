@@ -79,6 +79,10 @@ def test_its_page_draws_the_best_so_far_and_then_the_recipe(as_dan: Client, hous
     page = as_dan.get(f"/runs/{run.pk}/").text
     assert "Merge 17 of 40 was the best: 62 % of 160 validation questions right, 50 % at the start." in page.replace("\xa0", " ")
     assert '1.2 <span class="muted">(2.0)</span>' in page
+    run.refresh_from_db()
+    assert run.recipe is not None
+    assert f'href="/merge/?recipe={run.recipe.public_id}"' in page
+    assert as_dan.get(f"/merge/?recipe={run.recipe.public_id}").status_code == 200
     made = ModelVersion.objects.get(name="toy-searched-1")
     assert (made.kind, made.toy) == ("merged", True)
     assert set(LineageEdge.objects.filter(child=made).values_list("role", "parent__name")) == {

@@ -1,4 +1,4 @@
-"""Merges of whole models. Only a search for SLERP's t, which has to ask the candidates questions, loads transformers."""
+"""Merges of whole models. Only what asks questions loads transformers: a search for SLERP's t, and what was kept of the experts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,17 @@ def run(attempt: Attempt) -> Outcome:
         return _slerp(attempt, params)
     assert isinstance(params, Recipe)
     merged = _merge(attempt, params, attempt.output)
-    return Outcome({**_told(merged), "experts": len(params.inputs)}, model=True)
+    return Outcome({**_told(merged), "experts": len(params.inputs), **_retained(attempt, params)}, model=True)
+
+
+def _retained(attempt: Attempt, recipe: Recipe) -> dict[str, Any]:
+    """What it kept of its experts, where questions came with it and there is a base to compare with."""
+    if recipe.base is None or not (attempt.inputs / "retention.jsonl").exists():
+        return {}
+    from training.engine.kinds import retained  # transformers from here on
+
+    attempt.events.progress("evaluating", 0, 1)
+    return {"retention": retained.measured(attempt, attempt.source(recipe.base), attempt.output)}
 
 
 def _told(merged: stream.Merged) -> dict[str, Any]:

@@ -73,7 +73,8 @@ def test_dials_text_and_address_move_together(open_page: Callable[..., Any], dan
     assert {each["model"]: each["parameters"] for each in saved.params["inputs"]} == {
         "ward-clinical": {"weight": 0.25, "density": 0.75}, "ward-pubmed": {"weight": 1.0, "density": 1.0},
     }  # fmt: skip
-    assert not page.complaints, page.complaints
+    # A newer change ends the request of an older one, which htmx calls an error.
+    assert [line for line in page.complaints if not line.startswith(("htmx:afterRequest", "htmx:sendAbort"))] == []
 
 
 @pytest.mark.parametrize(("scheme", "width"), SCREENS)

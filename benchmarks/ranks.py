@@ -1,6 +1,6 @@
 """The largest half of a tensor of 50 million changes, by histograms of bits and by torch's sort: CPU seconds, ratio, and that both agree.
 
-python benchmarks/selection.py [--entries 50000000] [--json]
+python benchmarks/ranks.py [--entries 50000000] [--json]
 """
 
 import argparse

@@ -49,7 +49,7 @@ CLEAR = 1.0  # a difference in worth from which a rater says "much"
 BASE = {"steps": 150, "batch_size": 8, "block": 64, "hidden_size": 64, "layers": 2, "heads": 4, "intermediate_size": 192}
 EPOCHS, BATCH, RATE, BETA, WARM_UP = 10, 10, 1e-3, 0.1, 10
 # Two-sided 95 % points of Student's t by degrees of freedom.
-T95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262, 11: 2.201, 14: 2.145, 19: 2.093}
+T95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 9: 2.262, 14: 2.145, 19: 2.093, 59: 2.001}
 
 Row = dict[str, Any]
 

@@ -182,6 +182,7 @@ DECISIONS: dict[str, Row] = {
     "training:ask-again":          rows("POST", TRAINERS),
     "training:runs":               rows("GET", TRAINERS),
     "training:launch":             rows("GET", TRAINERS, "POST", TRAINERS),
+    "training:search":             rows("GET", TRAINERS, "POST", TRAINERS),
     "training:measure":            rows("POST", TRAINERS),
     "training:run":                rows("GET", TRAINERS),
     "training:compare-runs":       rows("GET", TRAINERS),

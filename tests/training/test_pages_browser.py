@@ -116,7 +116,7 @@ def test_every_page_is_fit_to_be_seen(open_page: Callable[..., Any], dan: User, 
         "home": "/", "launch": "/runs/new/", "runs": "/runs/", "run": f"/runs/{run.pk}/",
         "running": f"/runs/{other.pk}/", "compare": f"/runs/compare/?run={run.pk}&run={other.pk}",
         "launch-clone": f"/runs/new/?from={other.pk}", "runs-filtered": "/runs/?state=not", "generate": "/generate/",
-        "evaluation": f"/evaluations/{evaluation.public_id}/",
+        "search": "/runs/search/", "evaluation": f"/evaluations/{evaluation.public_id}/",
     }.items():  # fmt: skip
         page.goto(address)
         picture(page, f"{name}-{scheme}-{width}")

@@ -75,20 +75,20 @@ def test_what_was_unfolded_once_is_only_named_again(model_folder: Make) -> None:
     ]
 
 
-def test_the_drawing_has_a_column_for_each_generation(model_folder: Make) -> None:
+def test_the_drawing_has_a_row_for_each_generation(model_folder: Make) -> None:
     made = family.build(model_folder)
     drawing = lineage.draw(made["dpo"], lineage.edges_above(made["dpo"]))
-    columns: dict[int, set[str]] = {}
+    rows: dict[float, set[str]] = {}
     for box in drawing.boxes:
-        columns.setdefault(box.column, set()).add(box.label)
-    assert columns == {
-        0: {"dpo"},
-        1: {"sft", "first round"},
-        2: {"merged"},
-        3: {f"{domain}-slerp" for domain in family.DOMAINS},
-        4: set(family.DOMAINS),
-        5: {"base"},
-    }
+        rows.setdefault(box.y, set()).add(box.label)
+    assert [labels for _, labels in sorted(rows.items())] == [
+        {"dpo"},
+        {"sft", "first round"},
+        {"merged"},
+        {f"{domain}-slerp" for domain in family.DOMAINS},
+        set(family.DOMAINS),
+        {"base"},
+    ]
     assert len({(box.x, box.y) for box in drawing.boxes}) == len(drawing.boxes) == 15
     # dpo to sft and snapshot, sft to merged, and three times five; merged to base, and blends to base, are reached by longer ways
     assert len(drawing.paths) == 2 + 1 + 5 + 5 + 5
@@ -97,10 +97,10 @@ def test_the_drawing_has_a_column_for_each_generation(model_folder: Make) -> Non
         assert 0 <= box.y <= drawing.height - box.height
 
 
-def test_a_parents_row_is_level_with_its_childs(model_folder: Make) -> None:
+def test_an_only_parent_stands_right_below_its_child(model_folder: Make) -> None:
     made = family.build(model_folder)
-    rows = {box.label: box.y for box in lineage.draw(made["dpo"], lineage.edges_above(made["dpo"])).boxes}
-    assert [rows[domain] for domain in family.DOMAINS] == [rows[f"{domain}-slerp"] for domain in family.DOMAINS]
+    across = {box.label: box.x for box in lineage.draw(made["dpo"], lineage.edges_above(made["dpo"])).boxes}
+    assert [across[domain] for domain in family.DOMAINS] == [across[f"{domain}-slerp"] for domain in family.DOMAINS]
 
 
 def test_a_version_knows_what_its_files_say(model_folder: Make, dan: User) -> None:

@@ -25,6 +25,7 @@ app.conf.update(
     task_default_queue="default",
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
+    broker_transport_options={"socket_timeout": 5, "socket_connect_timeout": 2, "health_check_interval": 10, "retry_on_timeout": True},
     # Told to stop, slots give their jobs back in seconds (jobs.pulses): there is nothing to wait for.
     worker_soft_shutdown_timeout=0,
     worker_send_task_events=False,

@@ -10,7 +10,11 @@ from config import embedded
 
 DATA = Path(__file__).resolve().parent.parent / "data" / "tests"
 
+# Test processes inherit what the first one named: this tells them that it was ours to name.
+OURS = "ROUNDS_TESTS_OWN_QUEUE"
+if "CELERY_BROKER_URL" not in os.environ:
+    os.environ[OURS] = "yes"
 embedded.provide(data_dir=DATA, throwaway=True)
-# Test processes side by side share one Redis; each has keys of its own there, as each has its own PostgreSQL database.
-if worker := os.environ.get("PYTEST_XDIST_WORKER"):
-    os.environ["ROUNDS_QUEUE_PREFIX"] = worker
+# Side by side they share one Redis, and each rings in a database of its own, as each has its own PostgreSQL database.
+if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and OURS in os.environ:
+    os.environ["CELERY_BROKER_URL"] += f"?virtual_host={int(worker.removeprefix('gw')) + 1}"

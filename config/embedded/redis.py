@@ -24,7 +24,7 @@ logfile {log}
 dir {folder}
 loglevel notice
 always-show-logo no
-databases 2
+databases 16
 maxmemory 256mb
 maxmemory-policy noeviction
 save ""

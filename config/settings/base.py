@@ -29,12 +29,6 @@ if env.bool("ROUNDS_DB_POOL", False):
     DATABASES["default"]["CONN_MAX_AGE"] = 0
     DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 1, "max_size": env.int("ROUNDS_DB_POOL_SIZE", 8), "timeout": 10}
 CELERY_BROKER_URL: str = env.str("CELERY_BROKER_URL")
-# Two installations on one Redis must not hear each other's bells: a prefix of its own for each. (RabbitMQ has virtual hosts for that.)
-ROUNDS_QUEUE_PREFIX: str = env.str("ROUNDS_QUEUE_PREFIX", "")
-CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {
-    "socket_timeout": 5, "socket_connect_timeout": 2, "health_check_interval": 10, "retry_on_timeout": True,
-    **({"global_keyprefix": f"{ROUNDS_QUEUE_PREFIX}:"} if ROUNDS_QUEUE_PREFIX else {}),
-}  # fmt: skip
 
 INSTALLED_APPS = [
     "django.contrib.admin",

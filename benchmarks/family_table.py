@@ -100,7 +100,7 @@ def interval(marks: Marks, figure: Callable[[Callable[[str, str], float]], float
     Redraws seeds, and within each domain answers with all their wordings, for every stage alike: differences are paired.
     """
     seeds = sorted(marks["base"])
-    groups = {domain: _by_answer(domain) for domain in toytext.DOMAINS}
+    groups = {domain: by_answer(domain) for domain in toytext.DOMAINS}
 
     def of(drawn_seeds: list[int], drawn: dict[str, list[list[int]]]) -> float:
         def recall(stage: str, domain: str) -> float:
@@ -118,7 +118,8 @@ def interval(marks: Marks, figure: Callable[[Callable[[str, str], float]], float
     return of(seeds, groups), values[int(0.025 * draws)], values[int(0.975 * draws)]
 
 
-def _by_answer(domain: str) -> list[list[int]]:
+def by_answer(domain: str) -> list[list[int]]:
+    """Places of the domain's questions, one list an answer: its wordings stand or fall together."""
     groups: dict[str, list[int]] = {}
     for index, row in enumerate(QUESTIONS[domain]):
         groups.setdefault(row["answer"], []).append(index)

@@ -26,7 +26,7 @@ from typing import Any
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(PROJECT)
 
-from benchmarks.family_table import QUESTIONS, attempt, mean  # noqa: E402
+from benchmarks.family_table import QUESTIONS, attempt, by_answer, mean  # noqa: E402
 from training.engine import family, presets, rundir  # noqa: E402
 from training.engine.toytext import DOMAINS, digest, general_questions  # noqa: E402
 
@@ -175,7 +175,7 @@ def one_seed(root: Path, seed: int, options: argparse.Namespace, rate: float | N
 
 def interval(seeds: list[Marks], figure: Callable[[Callable[[str, str], float]], float], draws: int) -> tuple[float, float, float]:
     """(value, low, high) of a figure made of recalls; ``figure`` gets a function (model, domain) → recall in percent."""
-    groups = {domain: _by_answer(domain) for domain in DOMAINS}
+    groups = {domain: by_answer(domain) for domain in DOMAINS}
 
     def of(drawn_seeds: list[Marks], drawn: dict[str, list[list[int]]]) -> float:
         chosen = {domain: [index for group in drawn[domain] for index in group] for domain in DOMAINS}
@@ -192,13 +192,6 @@ def interval(seeds: list[Marks], figure: Callable[[Callable[[str, str], float]],
         for _ in range(draws)
     )
     return of(seeds, groups), values[int(0.025 * draws)], values[int(0.975 * draws)]
-
-
-def _by_answer(domain: str) -> list[list[int]]:
-    groups: dict[str, list[int]] = {}
-    for index, row in enumerate(QUESTIONS[domain]):
-        groups.setdefault(row["answer"], []).append(index)
-    return list(groups.values())
 
 
 def figures(seeds: list[dict[str, Any]], draws: int) -> dict[str, Any]:

@@ -13,7 +13,8 @@ PROJECT = Path(__file__).resolve().parent.parent
 ORDER = ["config", "training", "annotation", "modelhub", "jobs", "accounts", "web"]
 ENGINE_STDLIB_PARTS = {
     "spec", "rundir", "errors", "toytext", "family", "presets", "checkpoints", "footprint", "references", "served", "versions",
-    "methods", "recipes", "merging.journal", "merging.plan",
+    "methods", "recipes", "merging.journal", "merging.plan", "params.answers", "params.language", "params.limits", "params.merges",
+    "params.preferences", "params.values",
 }  # fmt: skip
 HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "accelerate", "safetensors"}
 

@@ -13,6 +13,7 @@ from accounts import audit
 from accounts.models import User
 from annotation import prompts, records
 from annotation.models import Completion, GenerationBatch, Sample, Source
+from annotation.reading import jsonl, limits
 from annotation.records import ImportRefused, ImportReport, Problem, Problems, Row
 
 MAX_SYSTEM = 80
@@ -92,7 +93,7 @@ class _External:
 def _rows(file: IO[bytes], filename: str, names: Mapping[str, str], problems: Problems, digest: Any) -> Iterator[tuple[int, Row]]:
     ending = PurePath(filename).suffix.lower()
     if ending in {".jsonl", ".ndjson"}:
-        yield from records.read_jsonl(file, problems, digest)
+        yield from jsonl.rows(file, problems, digest)
     elif ending == ".csv":
         yield from _csv_rows(file, names, problems, digest)
     else:
@@ -108,7 +109,7 @@ def _csv_rows(file: IO[bytes], names: Mapping[str, str], problems: Problems, dig
     if problems.total or not text.strip():
         return
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    csv.field_size_limit(records.MAX_LINE_BYTES)
+    csv.field_size_limit(limits.MAX_LINE_BYTES)
     header: list[str] | None = None
     begins = 1
     try:

@@ -9,6 +9,7 @@ from typing import Any
 
 from annotation import records
 from annotation.documents import Reader
+from annotation.reading import jsonl
 from annotation.records import Problems, Row
 
 Rows = Iterator[tuple[int, Row]]
@@ -38,7 +39,7 @@ def reader(path: Path | None, kind: str) -> Reader:
 def _jsonl(path: Path) -> Reader:
     def rows(problems: Problems, digest: Any) -> Rows:
         with path.open("rb") as file:
-            yield from records.read_jsonl(file, problems, digest)
+            yield from jsonl.rows(file, problems, digest)
 
     return rows
 
@@ -55,7 +56,7 @@ def _medquad(path: Path) -> Reader:
         zipped = path.suffix == ".gz"
         try:
             with gzip.open(path, "rb") if zipped else path.open("rb") as file:
-                for number, row in records.read_jsonl(file, problems, digest):  # type: ignore[arg-type]
+                for number, row in jsonl.rows(file, problems, digest):  # type: ignore[arg-type]
                     if missing := [name for name in MEDQUAD if not isinstance(row.get(name), str)]:
                         problems.add(number, missing[0], "Text is expected.")
                         continue

@@ -12,6 +12,7 @@ from accounts import audit
 from accounts.models import User
 from annotation import records, splits
 from annotation.models import Corpus, Document, DocumentOutput, Group, OutputKind
+from annotation.reading import jsonl
 from annotation.records import ImportRefused, ImportReport, Problem, Problems, Row
 
 COLUMNS = ("id", "title", "text", "outputs")
@@ -29,7 +30,7 @@ def import_jsonl(*, file: IO[bytes], corpus: str, group: str, licence: str, acto
     document has not yet are added to it. Raises ImportRefused with every problem's line and field; then nothing is stored.
     """
     return import_rows(
-        rows=lambda problems, digest: records.read_jsonl(file, problems, digest), corpus=corpus, group=group, licence=licence, actor=actor,
+        rows=lambda problems, digest: jsonl.rows(file, problems, digest), corpus=corpus, group=group, licence=licence, actor=actor,
         source=source,
     )  # fmt: skip
 

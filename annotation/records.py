@@ -1,46 +1,53 @@
 """Reading other people's files strictly: every refusal names a line and a field, and never repeats the text it found there."""
 
 import json
-import math
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import IO, Any
+from typing import Any
 
-MAX_LINE_BYTES = 4 * 2**20
 MAX_TEXT = 200_000
 MAX_PROBLEMS = 50
+# Reading stops here: a file this wrong is another kind of file.
+ENOUGH = 10_000
 MAX_ID = 120
 
 Row = dict[str, Any]
 
 _LABEL = re.compile(r"[\w &/,().-]{1,40}")
-_SPECIAL_TOKEN = re.compile(r"<\|[a-z_]{1,30}\|>")
-# Control and direction-changing characters are kept as they are, and counted: a reader should know of them.
-_ODD = re.compile("[\x01-\x08\x0b\x0c\x0e-\x1f\x7f‪-‮⁦-⁩]")
+# Text that some tokenizer would read as a turn of its own: Phi, ChatML, Llama, Gemma, Mistral.
+_SPECIAL_TOKEN = re.compile(r"<\|[A-Za-z0-9_]{1,40}\|>|</?s>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|<(?:bos|eos|pad|unk)>")
+# Control, direction-changing, zero-width and tag characters are kept as they are, and counted: a reader should know of them.
+_ODD = re.compile(
+    "[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\U000e0000-\U000e007f]"
+)
+_ODD_ASCII = re.compile("[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_SIGNATURES = {
-    b"PK\x03\x04": "a zip archive or an Office file",
-    b"\x1f\x8b": "a gzip archive",
-    b"%PDF": "a PDF",
-    b"\x89HDF": "an HDF5 file",
-    b"PAR1": "a Parquet file",
-    b"\xff\xfe": "UTF-16 text",
-    b"\xfe\xff": "UTF-16 text",
-}
+# What a problem of this kind answers over HTTP; everything else is a 422 (the client can put it right).
+STATUS = {"upload.too_large": 413, "import.conflict": 409}
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong where. `line` counts from 1, 0 means the file as a whole; `field` is a column's name or empty."""
+    """What is wrong where. `line` counts from 1 in the file's own `unit`, 0 means the file as a whole; `field` is a column's name or empty.
+
+    `code` is stable: programs may rely on it, people read the message.
+    """
 
     line: int
     field: str
     message: str
+    code: str = "import.invalid"
+    unit: str = "Line"
+
+    @property
+    def status(self) -> int:
+        return STATUS.get(self.code, 422)
 
     def __str__(self) -> str:
-        where = f"Line {self.line}" if self.line else "The file"
+        where = f"{self.unit} {self.line}" if self.line else "The file"
         return f"{where}{f', {self.field}' if self.field else ''}: {self.message}"
 
 
@@ -50,7 +57,10 @@ class ImportRefused(Exception):
     def __init__(self, problems: Iterable[Problem], total: int | None = None) -> None:
         self.problems = list(problems)
         self.total = len(self.problems) if total is None else total
-        super().__init__(f"{self.total} problem{'s' if self.total != 1 else ''}; nothing was stored. First: {self.problems[0]}")
+        self.status = self.problems[0].status
+        super().__init__(
+            f"{self.total}{' or more' if self.total >= ENOUGH else ''} problem{'s' if self.total != 1 else ''}; nothing was stored. First: {self.problems[0]}"
+        )
 
 
 @dataclass
@@ -66,10 +76,10 @@ class ImportReport:
     warning_count: int = 0
     file_digest: str = ""
 
-    def warn(self, line: int, column: str, message: str) -> None:
+    def warn(self, line: int, column: str, message: str, code: str = "import.unusual") -> None:
         self.warning_count += 1
         if len(self.warnings) < MAX_PROBLEMS:
-            self.warnings.append(Problem(line, column, message))
+            self.warnings.append(Problem(line, column, message, code))
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -84,120 +94,63 @@ class ImportReport:
 
 
 class Problems:
-    """Collects problems until there are too many to be of use."""
+    """Collects what stops an import and what it only tells of, until there is too much to be of use.
 
-    def __init__(self) -> None:
+    `found` and `warnings` hold the first 50 each; `total`, `warning_count` and `counts` (by code) count them all. `left_out` counts rows
+    that were left out on request, by code. `unit` is what a place in this file is called.
+    """
+
+    def __init__(self, unit: str = "Line") -> None:
+        self.unit = unit
         self.found: list[Problem] = []
         self.total = 0
+        self.warnings: list[Problem] = []
+        self.warning_count = 0
+        self.counts: Counter[str] = Counter()
+        self.left_out: Counter[str] = Counter()
 
-    def add(self, line: int, column: str, message: str) -> None:
+    def add(self, line: int, column: str, message: str, code: str = "import.invalid") -> None:
         self.total += 1
+        self.counts[code] += 1
         if len(self.found) < MAX_PROBLEMS:
-            self.found.append(Problem(line, column, message))
+            self.found.append(Problem(line, column, message, code, self.unit))
+
+    def warn(self, line: int, column: str, message: str, code: str = "import.unusual") -> None:
+        self.warning_count += 1
+        self.counts[code] += 1
+        if len(self.warnings) < MAX_PROBLEMS:
+            self.warnings.append(Problem(line, column, message, code, self.unit))
+
+    def leave_out(self, line: int, column: str, message: str, code: str) -> None:
+        self.left_out[code] += 1
+        self.warn(line, column, message, code)
+
+    @property
+    def enough(self) -> bool:
+        return self.total >= ENOUGH
 
     def refuse_if_any(self) -> None:
         if self.total:
             raise ImportRefused(self.found, self.total)
 
 
-class _BadNumber(ValueError):
-    pass
-
-
-def _pairs(pairs: list[tuple[str, Any]]) -> Row:
-    row = dict(pairs)
-    if len(row) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise KeyError(twice)
-    return row
-
-
-def _float(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise _BadNumber(f"the number {text[:20]} is too large")
-    return value
-
-
-def _constant(name: str) -> Any:
-    raise _BadNumber(f"{name} is not a JSON number")
-
-
-_decoder = json.JSONDecoder(object_pairs_hook=_pairs, parse_float=_float, parse_constant=_constant)
-
-
-def lines(file: IO[bytes], problems: Problems, digest: Any = None) -> Iterator[tuple[int, str]]:
-    """Numbered lines of UTF-8 text, split at line feeds only, without their ends. Stops at the first line that is not text.
-
-    A byte-order mark at the very start is dropped; blank lines are skipped.
-    """
-    number = 0
-    while raw := file.readline(MAX_LINE_BYTES + 1):
-        number += 1
-        if digest is not None:
-            digest.update(raw)
-        if number == 1:
-            for signature, kind in _SIGNATURES.items():
-                if raw.startswith(signature):
-                    problems.add(1, "", f"This looks like {kind}. Save it as UTF-8 text.")
-                    return
-            raw = raw.removeprefix(b"\xef\xbb\xbf")
-        if len(raw) > MAX_LINE_BYTES:
-            problems.add(number, "", f"The line is longer than {MAX_LINE_BYTES // 2**20} MiB. Is each record on a line of its own?")
-            return
-        try:
-            text = raw.decode("utf-8")
-        except UnicodeDecodeError as error:
-            problems.add(
-                number, "", f"Byte 0x{raw[error.start]:02X} at byte {error.start + 1} of the line is not UTF-8. Save the file as UTF-8."
-            )
-            return
-        if text.strip():
-            yield number, text.removesuffix("\n").removesuffix("\r")
-
-
-def read_jsonl(file: IO[bytes], problems: Problems, digest: Any = None) -> Iterator[tuple[int, Row]]:
-    """One JSON object a line, strictly: no NaN, no infinite number, no key twice, nothing after the object."""
-    for number, text in lines(file, problems, digest):
-        try:
-            value = _decoder.decode(text)
-        except json.JSONDecodeError as error:
-            problems.add(number, "", f"Not valid JSON at column {error.colno}: {_plain(error.msg)}.")
-            if number == 1 and text.lstrip().startswith(("<", "PK")):
-                return
-            if number == 1 and text.strip() in {"[", "{"}:
-                problems.add(number, "", "This is one JSON document over several lines; write one object a line.")
-                return
-        except KeyError as error:
-            problems.add(number, label(str(error.args[0])), "The key occurs twice in one object.")
-        except _BadNumber as error:
-            problems.add(number, "", f"Not a number that can be stored: {error}.")
-        except RecursionError:
-            problems.add(number, "", "Nested too deeply; fields hold text or numbers.")
-        except ValueError:
-            problems.add(number, "", "A number has too many digits.")
-        else:
-            if isinstance(value, dict):
-                yield number, value
-            else:
-                problems.add(number, "", f"The line holds {_kind(value)}; one object a line is expected.")
-                if number == 1 and isinstance(value, list):
-                    return
+Told = Problems | ImportReport
 
 
 def check_text(value: Any, problems: Problems, number: int, column: str, *, required: bool = True) -> str | None:
     """The text if it can be stored, else None and a problem. Never coerces."""
     if not isinstance(value, str):
-        problems.add(number, column, f"Text is expected, not {_kind(value)}.")
-    elif required and not value.strip():
-        problems.add(number, column, "The text is empty.")
+        problems.add(number, column, f"Text is expected, not {kind(value)}.", "import.type")
+    elif required and (not value or value.isspace()):
+        problems.add(number, column, "The text is empty.", "text.empty")
     elif len(value) > MAX_TEXT:
-        problems.add(number, column, f"The text has {len(value):,} characters; {MAX_TEXT:,} are allowed.")
+        problems.add(number, column, f"The text has {len(value):,} characters; {MAX_TEXT:,} are allowed.", "text.too_long")
     elif (at := value.find("\x00")) >= 0:
-        problems.add(number, column, f"The text holds a NUL character at position {at + 1}, which no database can store.")
-    elif found := _SURROGATE.search(value):
-        problems.add(number, column, f"The text holds half a character (a lone surrogate) at position {found.start() + 1}.")
+        problems.add(number, column, f"The text holds a NUL character at position {at + 1}, which no database can store.", "text.nul")
+    elif not value.isascii() and (found := _SURROGATE.search(value)):
+        problems.add(
+            number, column, f"The text holds half a character (a lone surrogate) at position {found.start() + 1}.", "text.surrogate"
+        )
     else:
         return value
     return None
@@ -209,21 +162,30 @@ def check_id(value: Any, problems: Problems, number: int, column: str) -> str | 
     if text is None:
         return None
     if len(text) > MAX_ID:
-        problems.add(number, column, f"The identifier has {len(text)} characters; {MAX_ID} are allowed.")
+        problems.add(number, column, f"The identifier has {len(text)} characters; {MAX_ID} are allowed.", "text.too_long")
     elif not text.isprintable():
-        problems.add(number, column, "The identifier holds a control character.")
+        problems.add(number, column, "The identifier holds a control character.", "text.control")
     elif text != text.strip():
-        problems.add(number, column, "The identifier begins or ends with white space.")
+        problems.add(number, column, "The identifier begins or ends with white space.", "text.control")
     else:
         return text
     return None
 
 
-def notice_oddities(value: str, report: ImportReport, number: int, column: str) -> None:
-    if _ODD.search(value):
-        report.warn(number, column, "The text holds control or direction-changing characters; it was kept as it is.")
-    if _SPECIAL_TOKEN.search(value):
-        report.warn(number, column, "The text holds what looks like a model's control token; training reads it as plain text.")
+def notice_oddities(value: str, report: Told, number: int, column: str) -> None:
+    if value.isascii():
+        odd = _ODD_ASCII.search(value) is not None
+    else:
+        odd = _ODD.search(value) is not None
+    if odd:
+        many = len(_ODD.findall(value))
+        report.warn(
+            number, column, f"The text holds {many} control, direction-changing or zero-width character{'s' if many > 1 else ''}; "
+            "it was kept as it is.", "text.control",
+        )  # fmt: skip
+    if ("<" in value or "[" in value) and (many := len(_SPECIAL_TOKEN.findall(value))):
+        marks = f"{many} marks that look like a model's control tokens" if many > 1 else "what looks like a model's control token"
+        report.warn(number, column, f"The text holds {marks}; training reads it as plain text.", "text.special_token")
 
 
 def label(value: str) -> str:
@@ -240,13 +202,12 @@ def text_digest(text: str) -> str:
     return sha256(text.encode()).hexdigest()
 
 
-def _kind(value: Any) -> str:
+def kind(value: Any) -> str:
+    """What a value is, in words that repeat nothing of it."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return "true or false"
-    return {"int": "a number", "float": "a number", "str": "text", "list": "a list", "dict": "an object"}[type(value).__name__]
-
-
-def _plain(message: str) -> str:
-    return message[:1].lower() + message[1:]
+    if isinstance(value, str | list | dict):
+        return {str: "text", list: "a list", dict: "an object"}[next(t for t in (str, list, dict) if isinstance(value, t))]
+    return "a number" if isinstance(value, int | float) else f"a {type(value).__name__}"

@@ -11,6 +11,7 @@ from accounts import audit
 from accounts.models import User
 from annotation import records, splits
 from annotation.models import Sample, Source
+from annotation.reading import jsonl
 from annotation.records import ImportRefused, ImportReport, Problem, Problems, Row
 
 # The columns of the MediFlow data set (arXiv 2505.10717, data card).
@@ -78,7 +79,7 @@ def import_jsonl(*, file: IO[bytes], source: str, licence: str, actor: User | No
 def _checked(
     file: IO[bytes], problems: Problems, report: ImportReport, digest: Any, ids: dict[str, int], digests: dict[str, int]
 ) -> Iterator[tuple[int, Sample]]:
-    for number, row in records.read_jsonl(file, problems, digest):
+    for number, row in jsonl.rows(file, problems, digest):
         report.rows += 1
         sample = _sample(number, row, problems, report)
         if sample is None:

@@ -1,0 +1,130 @@
+"""JSON Lines: one object a line, split at line feeds only, strictly."""
+
+from collections.abc import Iterator
+from typing import IO, Any
+
+from annotation.reading import strict_json
+from annotation.reading.limits import LIMITS, MAX_BLANK, MAX_LINE_BYTES, MAX_VALUES, MIB, Limits
+from annotation.records import Problems, Row, kind
+
+BOM = b"\xef\xbb\xbf"
+# What a JSON text may have around its values; str.strip() would also swallow U+2028 and its like.
+WHITE = b" \t\r\n"
+SIGNATURES = {
+    b"PK\x03\x04": "a zip archive or an Office file",
+    b"PK\x05\x06": "an empty zip archive",
+    b"\x1f\x8b": "a gzip archive",
+    b"\x28\xb5\x2f\xfd": "a Zstandard archive",
+    b"BZh": "a bzip2 archive",
+    b"\xfd7zXZ": "an xz archive",
+    b"7z\xbc\xaf": "a 7z archive",
+    b"Rar!": "a RAR archive",
+    b"%PDF": "a PDF",
+    b"\x89HDF": "an HDF5 file",
+    b"\x89PNG": "a picture",
+    b"PAR1": "a Parquet file",
+    b"ARROW1": "an Arrow file",
+    b"\x7fELF": "a program",
+    b"MZ\x90": "a program",
+    b"\xd0\xcf\x11\xe0": "an old Office file",
+    b"SQLite format 3": "a SQLite database",
+    b"\x80\x02": "a pickle",
+    b"\x80\x04": "a pickle",
+}
+UTF16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+def lines(
+    file: IO[bytes], problems: Problems, digest: Any = None, limits: Limits = LIMITS, *, most: int = MAX_LINE_BYTES
+) -> Iterator[tuple[int, str]]:
+    """Numbered lines of UTF-8 text, split at line feeds only, without their ends. Stops at the first line that is not text.
+
+    A byte-order mark at the very start is dropped and told of; blank lines are skipped.
+    """
+    number = total = blank = 0
+    while raw := file.readline(most + 1):
+        number += 1
+        total += len(raw)
+        if digest is not None:
+            digest.update(raw)
+        if number == 1:
+            if wrong_type(raw, problems):
+                return
+            if raw.startswith(BOM):
+                raw = raw[len(BOM) :]
+                problems.warn(1, "", "The file begins with a byte-order mark, which was not taken as text.", "import.bom")
+        if len(raw) > most:
+            problems.add(
+                number, "", f"The line is longer than {most // MIB} MiB. Is each record on a line of its own?", "upload.line_too_long"
+            )
+            return
+        if total > limits.bytes:
+            problems.add(number, "", f"More than {limits.bytes // MIB:,} MiB of text: send the file in parts.", "upload.too_large")
+            return
+        if number > limits.rows:
+            problems.add(number, "", f"More than {limits.rows:,} lines: send the file in parts.", "upload.too_large")
+            return
+        try:
+            text = raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            not_utf8(raw, error, number, problems)
+            return
+        if not raw.strip(WHITE):
+            blank += 1
+            if blank > MAX_BLANK:
+                problems.add(number, "", f"More than {MAX_BLANK:,} blank lines.", "upload.too_large")
+                return
+            continue
+        yield number, text.removesuffix("\n").removesuffix("\r")
+        if problems.enough:
+            return
+
+
+def wrong_type(head: bytes, problems: Problems) -> bool:
+    """Whether the first bytes are those of something else than UTF-8 text; told of then."""
+    if head.startswith(UTF16):
+        problems.add(1, "", "This looks like UTF-16 text. Save it as UTF-8.", "import.encoding")
+        return True
+    for signature, name in SIGNATURES.items():
+        if head.startswith(signature):
+            problems.add(
+                1,
+                "",
+                f"This looks like {name}, not like lines of text. Send it under its own name, or save it as UTF-8 text.",
+                "upload.type",
+            )
+            return True
+    if head.lstrip(WHITE)[:1] == b"<":
+        problems.add(1, "", "This looks like a web page or XML, not like data in lines.", "upload.type")
+        return True
+    return False
+
+
+def not_utf8(raw: bytes, error: UnicodeDecodeError, number: int, problems: Problems) -> None:
+    column = len(raw[: error.start].decode("utf-8")) + 1
+    problems.add(
+        number, "", f"Byte 0x{raw[error.start]:02X} at byte {error.start + 1} of the line (column {column}) is not UTF-8. Save the file as "
+        "UTF-8.", "import.encoding",
+    )  # fmt: skip
+
+
+def rows(file: IO[bytes], problems: Problems, digest: Any = None, limits: Limits = LIMITS) -> Iterator[tuple[int, Row]]:
+    """One JSON object a line, strictly: no NaN, no infinite number, no key twice, nothing after the object."""
+    for number, text in lines(file, problems, digest, limits):
+        if len(text) > MAX_VALUES and strict_json.too_full(text):
+            problems.add(number, "", f"The line holds more than {MAX_VALUES:,} values.", "import.values")
+            continue
+        value = strict_json.parse(text, problems, number)
+        if isinstance(value, dict):
+            yield number, value
+        elif value is not ...:
+            problems.add(number, "", f"The line holds {kind(value)}; one object a line is expected.", "import.not_jsonl")
+            if number == 1 and isinstance(value, list):
+                return
+        elif number == 1 and text.strip() in {"[", "{"}:
+            problems.found.clear()
+            problems.counts.clear()
+            problems.total = 0
+            what = "an array" if text.strip() == "[" else "an object that goes on below"
+            problems.add(1, "", f"The line starts {what}; write one object a line.", "import.not_jsonl")
+            return

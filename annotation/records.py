@@ -58,9 +58,8 @@ class ImportRefused(Exception):
         self.problems = list(problems)
         self.total = len(self.problems) if total is None else total
         self.status = self.problems[0].status
-        super().__init__(
-            f"{self.total}{' or more' if self.total >= ENOUGH else ''} problem{'s' if self.total != 1 else ''}; nothing was stored. First: {self.problems[0]}"
-        )
+        many = f"{self.total}{' or more' if self.total >= ENOUGH else ''} problem{'s' if self.total != 1 else ''}"
+        super().__init__(f"{many}; nothing was stored. First: {self.problems[0]}")
 
 
 @dataclass

@@ -12,8 +12,10 @@ DATA = Path(__file__).resolve().parent.parent / "data" / "tests"
 
 # Test processes inherit what the first one named: this tells them that it was ours to name.
 OURS = "ROUNDS_TESTS_OWN_QUEUE"
-if "CELERY_BROKER_URL" not in os.environ:
-    os.environ[OURS] = "yes"
+OUR_CLUSTER = "ROUNDS_TESTS_OWN_CLUSTER"
+for given, ours in (("CELERY_BROKER_URL", OURS), ("DATABASE_URL", OUR_CLUSTER)):
+    if given not in os.environ:
+        os.environ[ours] = "yes"
 embedded.provide(data_dir=DATA, throwaway=True)
 # Side by side they share one Redis, and each rings in a database of its own, as each has its own PostgreSQL database.
 if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and OURS in os.environ:

@@ -32,6 +32,7 @@ from tests.cast import (  # noqa: F401 (fixtures)
     sam,
     signed_in,
 )
+from tests.database import django_db_modify_db_settings, django_db_setup, making  # noqa: F401 (fixtures)
 
 
 @pytest.hookimpl(trylast=True)

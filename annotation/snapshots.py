@@ -1,7 +1,7 @@
 """Snapshots: a campaign's preferences, frozen and addressed by their content."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -172,7 +172,7 @@ def _resolve(
         "first__digest", "second__digest", "gold__id",
     )  # fmt: skip
     for pair in pairs.iterator(chunk_size=2000):
-        if reason := _kept_out(pair, evidence.findings, task_types):
+        if reason := kept_out(pair, evidence.findings, task_types):
             dropped[reason] += 1
             continue
         verdicts = evidence.votes.get(pair.pk, [])
@@ -188,7 +188,7 @@ def _resolve(
     return rows, dropped
 
 
-def _kept_out(pair: Pair, findings: safety.Findings, task_types: Collection[str]) -> str:
+def kept_out(pair: Pair, findings: safety.Findings, task_types: Collection[str]) -> str:
     """Why a pair is no candidate whatever its votes say, or nothing."""
     sample = pair.prompt.sample
     if task_types and sample.task_type not in task_types:
@@ -275,49 +275,3 @@ def _counts(rows: list[_Row], dropped: Counter[str], evidence: _Evidence) -> dic
 
 def _why(dropped: Counter[str]) -> str:
     return "Left out: " + ", ".join(f"{count} ({DROP_REASONS[reason]})" for reason, count in dropped.most_common()) + "."
-
-
-def unacceptable_rows(snapshot: Snapshot, split: str) -> Iterator[dict[str, Any]]:
-    """Both answers of the pairs of one split that were left out because neither may be chosen, by the answers the snapshot was made from.
-
-    {"id", "prompt": [system turn, user turn], "completion": [assistant turn]}. Nothing that may not be trained on by what holds today:
-    ruled out, withdrawn, or gold.
-    """
-    votes: dict[int, list[str]] = defaultdict(list)
-    answers = Judgement.objects.filter(
-        pk__in=snapshot.evidence.judgements, surplus=False, assignment__state=AssignmentState.SUBMITTED, assignment__repeat=0,
-        assignment__slot__kind__in=_VOTES,
-    )  # fmt: skip
-    for pair_id, verdict in answers.order_by("pk").values_list("assignment__pair_id", "verdict"):
-        votes[pair_id].append(verdict)
-    unfit = [pair_id for pair_id, verdicts in votes.items() if resolution.resolve(verdicts).reason == resolution.BOTH_UNACCEPTABLE]
-    kept = set(SnapshotRow.objects.filter(snapshot=snapshot, pair__in=unfit).values_list("pair_id", flat=True))
-    findings = safety.of_prompts(Prompt.objects.filter(pairs__in=unfit), simulated=snapshot.simulated)
-    pairs = Pair.objects.filter(pk__in=unfit, prompt__sample__split=split).select_related("prompt__sample", "first", "second", "gold")
-    for pair in pairs.order_by("pk").iterator(chunk_size=1000):
-        if pair.pk not in kept and not _kept_out(pair, findings, snapshot.filters["task_types"]):
-            for side, completion in (("first", pair.first), ("second", pair.second)):
-                yield {
-                    "id": f"{pair.pk} {side}",
-                    "prompt": pair.prompt.messages,
-                    "completion": [{"role": "assistant", "content": completion.text}],
-                }
-
-
-def training_rows(snapshot: Snapshot, split: str) -> Iterator[dict[str, Any]]:
-    """The rows of one split, in the snapshot's order, as trainers read them.
-
-    {"prompt": [system turn, user turn], "chosen": [assistant turn], "rejected": [assistant turn], "p_chosen": float, "pair_id": int,
-    "sample_id": str, "task_type": str}; a turn is {"role", "content"}.
-    """
-    rows = SnapshotRow.objects.filter(snapshot=snapshot, split=split).order_by("position")
-    for row in rows.select_related("prompt__sample", "chosen", "rejected").iterator(chunk_size=1000):
-        yield {
-            "prompt": row.prompt.messages,
-            "chosen": [{"role": "assistant", "content": row.chosen.text}],
-            "rejected": [{"role": "assistant", "content": row.rejected.text}],
-            "p_chosen": row.p_chosen,
-            "pair_id": row.pair_id,
-            "sample_id": row.prompt.sample.external_id,
-            "task_type": row.prompt.sample.task_type,
-        }

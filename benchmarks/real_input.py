@@ -273,10 +273,10 @@ def import_and_open(out: Path) -> tuple[Any, dict[str, Any]]:
 
 def freeze_and_export(campaign: Any) -> tuple[Path, dict[str, Any]]:
     from accounts.models import User
-    from annotation import exports, snapshots
+    from annotation import export_files, snapshots
 
     snapshot = snapshots.freeze(campaign=campaign, name="ACI-Bench, 30 judgements", actor=User.objects.get(username="trainer"))
-    return exports.folder(snapshot=snapshot), {"digest": snapshot.digest, "counts": snapshot.counts}
+    return export_files.folder(snapshot=snapshot), {"digest": snapshot.digest, "counts": snapshot.counts}
 
 
 def run(folder: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from io import TextIOWrapper
 from typing import IO, Any
 
-from annotation import exports
+from annotation import export_files
 from training import specs
 from training.engine import versions
 from training.models import Run
@@ -31,8 +31,8 @@ def write(run: Run) -> IO[bytes]:
 
     Raises Unprepared when rows of the snapshot may not be trained on any more.
     """
-    exports.root().mkdir(parents=True, exist_ok=True, mode=0o700)
-    place: IO[bytes] = tempfile.TemporaryFile(dir=exports.root())  # noqa: SIM115 - whoever reads it closes it
+    export_files.root().mkdir(parents=True, exist_ok=True, mode=0o700)
+    place: IO[bytes] = tempfile.TemporaryFile(dir=export_files.root())  # noqa: SIM115 - whoever reads it closes it
     try:
         with zipfile.ZipFile(place, "w", zipfile.ZIP_DEFLATED) as bundle:
             counts = {name: _write_rows(bundle, name, rows) for name, rows in _rows(run)}

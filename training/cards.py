@@ -10,7 +10,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from annotation import raw_votes, safety, snapshots
+from annotation import safety, snapshot_raters, snapshots
 from annotation.models import Corpus, Snapshot
 from modelhub import lineage, versions
 from modelhub.cards import PARTS, Card, Section, fenced, is_hub_id, latest, licence_metadata, plain
@@ -209,10 +209,10 @@ class Facts:
         return Section("Training data", "\n\n".join(blocks) or "Nothing is known here of what it was trained on.")
 
     def _preferences(self, snapshot: Snapshot) -> str:
-        counts, (fields, others) = snapshot.counts, raw_votes.cohorts(snapshot)
+        counts, (fields, others) = snapshot.counts, snapshot_raters.cohorts(snapshot)
         rows = "\n".join(f"| {plain(split)} | {rows} |" for split, rows in counts.get("used", {}).items())
         cohort = [f"{count} in {plain(name.lower())}" for name, count in fields.items()]
-        cohort += [f"{others} whose field is not told, because fewer than {raw_votes.SHARED_BY} share it"] if others else []
+        cohort += [f"{others} whose field is not told, because fewer than {snapshot_raters.SHARED_BY} share it"] if others else []
         dropped = [f"{count} where {snapshots.DROP_REASONS.get(why, why)}" for why, count in counts.get("dropped", {}).items() if count]
         said = [
             f"Preferences of the snapshot {snapshot.digest[:12]}: blinded comparisons of two texts for one prompt.",

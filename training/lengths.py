@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from statistics import fmean
 
-from annotation import snapshots
+from annotation import snapshot_rows
 from annotation.models import Snapshot, Split
 from modelhub import artifacts
 from modelhub.models import ModelVersion
@@ -74,7 +74,7 @@ def _of(snapshot: int, rows_digest: str, model_digest: str, tokenizer: str) -> L
     except (ImportError, OSError, ValueError):
         count = _guess
     found = []
-    for row in snapshots.training_rows(Snapshot.objects.get(pk=snapshot), Split.TRAIN):
+    for row in snapshot_rows.training_rows(Snapshot.objects.get(pk=snapshot), Split.TRAIN):
         prompt, chosen, rejected = (sum(count(turn["content"]) + A_TURN for turn in row[part]) for part in ("prompt", "chosen", "rejected"))
         found.append((prompt, chosen, rejected))
         if len(found) == COUNTED:

@@ -20,7 +20,7 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Case, When
 
-from annotation import documents, prompts, safety, snapshots
+from annotation import documents, prompts, safety, snapshot_rows
 from annotation.models import Corpus, Pair, Prompt, Sample, Snapshot, SnapshotRow, Source, Split
 from jobs.errors import Unprepared
 from jobs.models import Job
@@ -138,9 +138,9 @@ def inputs(job: Job) -> Iterator[tuple[str, Rows]]:
         rows = unpaired(_trainable(wanted["snapshot"]))
         yield "kto.jsonl", halved(rows) if wanted.get("half") else rows
     elif kind == "sft" and "snapshot" in wanted:
-        rows = snapshots.training_rows(_trainable(wanted["snapshot"]), Split.TRAIN)
+        rows = snapshot_rows.training_rows(_trainable(wanted["snapshot"]), Split.TRAIN)
         yield "train.jsonl", _favoured(halved(rows) if wanted.get("half") else rows)
-        if held := list(snapshots.training_rows(_snapshot(wanted["snapshot"]), Split.VALIDATION)):
+        if held := list(snapshot_rows.training_rows(_snapshot(wanted["snapshot"]), Split.VALIDATION)):
             yield "validation.jsonl", _favoured(held)
     elif "corpora" in wanted:
         yield from _documents(wanted["corpora"], validate=kind != "build-base")
@@ -185,7 +185,7 @@ def _trainable(pk: int) -> Snapshot:
 def _preferences(wanted: dict[str, Any]) -> Iterator[tuple[str, Rows]]:
     snapshot = _trainable(wanted["snapshot"])
     for split, name in ((Split.TRAIN, "train.jsonl"), (Split.VALIDATION, "validation.jsonl")):
-        rows = list(snapshots.training_rows(snapshot, split))
+        rows = list(snapshot_rows.training_rows(snapshot, split))
         if wanted.get("half") and split == Split.TRAIN:
             rows = halved(rows)
         if (seed := wanted.get("shuffle")) is not None:
@@ -221,10 +221,10 @@ def replayed(snapshot: Snapshot) -> list[dict[str, Any]]:
 
 def unpaired(snapshot: Snapshot) -> Rows:
     """Single answers as good or bad: of each preference both sides, and both of the pairs that raters found unacceptable on both."""
-    for row in snapshots.training_rows(snapshot, Split.TRAIN):
+    for row in snapshot_rows.training_rows(snapshot, Split.TRAIN):
         for side, label in (("chosen", True), ("rejected", False)):
             yield {"id": f"{row['pair_id']} {side}", "prompt": row["prompt"], "completion": row[side], "label": label}
-    for row in snapshots.unacceptable_rows(snapshot, Split.TRAIN):
+    for row in snapshot_rows.unacceptable_rows(snapshot, Split.TRAIN):
         yield {"id": row["id"], "prompt": row["prompt"], "completion": row["completion"], "label": False}
 
 
@@ -313,7 +313,7 @@ def held_out_pairs(snapshot: Snapshot, *, labels: str) -> Rows:
     noise; pairs it finds equal are left out. Only toy texts have a planted truth.
     """
     if labels == "raters":
-        for row in snapshots.training_rows(snapshot, Split.EVALUATION):
+        for row in snapshot_rows.training_rows(snapshot, Split.EVALUATION):
             yield {"id": str(row["pair_id"]), "prompt": row["prompt"], "chosen": row["chosen"], "rejected": row["rejected"]}
         return
     pairs = (

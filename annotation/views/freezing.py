@@ -1,24 +1,24 @@
 """Snapshots: what is frozen, what was left out and why, and the files."""
 
-from pathlib import Path
 from uuid import UUID
 
 from django.core.paginator import Paginator
-from django.http import FileResponse, Http404, HttpResponse
+from django.http import Http404, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
+from django.utils.http import content_disposition_header
 from django.views.decorators.http import require_safe
 
 from accounts import access, audit
 from accounts.access import TRAINERS, UserRequest
 from accounts.models import Role, User
-from annotation import exports, safety
+from annotation import export_files, safety
 from annotation import snapshots as verbs
+from annotation.exports import card
 from annotation.models import Campaign, CampaignState, Snapshot, Split
 
 # A steward sees what was frozen, and takes nothing away.
 READERS = (*TRAINERS, Role.STEWARD)
-FORMATS = {"dataset.zip": ("application/zip", ".zip"), "jsonl": ("application/jsonl", ".jsonl")}
 
 
 def get_snapshot_for(user: User, pk: UUID) -> Snapshot:
@@ -60,11 +60,12 @@ def snapshot(request: UserRequest, pk: UUID) -> HttpResponse:
 @require_safe
 def snapshot_download(request: UserRequest, pk: UUID, format: str) -> HttpResponseBase:
     wanted = get_snapshot_for(request.user, pk)
-    if format not in FORMATS:
+    if format != "dataset.zip":
         raise Http404
-    kind, ending = FORMATS[format]
-    place: Path = exports.archive(snapshot=wanted) if format == "dataset.zip" else exports.jsonl(snapshot=wanted)
+    archive = export_files.archive(wanted, export_files.folder(snapshot=wanted))
     audit.record(request.user, "snapshot.downloaded", wanted, format=format, digest=wanted.digest)
-    response = FileResponse(place.open("rb"), as_attachment=True, filename=exports.filename(wanted) + ending, content_type=kind)
+    response = StreamingHttpResponse(archive.blocks(), content_type="application/zip")
+    response["Content-Length"] = str(archive.size)
+    response["Content-Disposition"] = content_disposition_header(True, f"{card.filename(wanted.digest)}.zip") or "attachment"
     response["Content-Security-Policy"] = "sandbox"
     return response

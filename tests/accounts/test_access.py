@@ -360,7 +360,7 @@ POINTING_AT: dict[str, Callable[[House], dict[str, Any]]] = {
     "annotation:progress": lambda house: {"pk": house.campaign.public_id},
     "annotation:campaign-freeze": lambda house: {"pk": house.campaign.public_id},
     "annotation:snapshot": lambda house: {"pk": house.snapshot.public_id},
-    "annotation:snapshot-download": lambda house: {"pk": house.snapshot.public_id, "format": "jsonl"},
+    "annotation:snapshot-download": lambda house: {"pk": house.snapshot.public_id, "format": "dataset.zip"},
     "jobs:job": lambda house: {"public_id": house.job.public_id},
     **{f"jobs:job-{verb}": lambda house: {"public_id": house.job.public_id} for verb in ("cancel", "keep", "priority", "again")},
     "modelhub:model": lambda house: {"public_id": house.version.public_id},

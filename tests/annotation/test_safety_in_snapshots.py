@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from accounts.models import Profile, User
-from annotation import adjudications, campaigns, completions, defects, exports, golds, judgements, safety, snapshots
+from annotation import adjudications, campaigns, completions, defects, export_files, golds, judgements, safety, snapshots
 from annotation.adjudications import Ruling
 from annotation.answers import Answer, Span
 from annotation.models import (
@@ -135,16 +135,18 @@ def test_what_must_not_train_is_in_no_new_snapshot_in_no_file_of_it(made: Campai
     given = answer(made, alice, Verdict.SECOND_MUCH, harm_first="major")
     before = freeze(made)
     barred = given.assignment.pair.first.text
-    assert barred.encode() in (exports.jsonl(snapshot=before)).read_bytes(), "it was there before the ruling"
+    assert any(barred.encode() in path.read_bytes() for path in export_files.folder(snapshot=before).glob("jsonl/dpo/*")), (
+        "before the ruling"
+    )
     rule(carol, given, outcome="second", harm_first="major", must_not_train_first=True)
     after = freeze(made)
     assert after.digest != before.digest
     assert after.counts["dropped"]["must_not_train"] == 1
     assert row_of(after, given) is None
-    for path in exports.folder(snapshot=after).rglob("*"):
+    for path in export_files.folder(snapshot=after).rglob("*"):
         if path.is_file() and path.suffix != ".parquet":
             assert barred.encode() not in path.read_bytes(), path
-    for path in exports.folder(snapshot=after).rglob("*.parquet"):
+    for path in export_files.folder(snapshot=after).rglob("*.parquet"):
         assert barred not in json.dumps(pq.read_table(path).to_pylist()), path
     # Lifting it is a new ruling.
     rule(carol, given, outcome="second", harm_first="major")
@@ -213,16 +215,16 @@ def test_the_raw_export_keeps_votes_flags_marks_and_edits_under_a_number(alice: 
         key=uuid4(),
     )  # fmt: skip
     answer(made, bob, Verdict.SECOND_SLIGHTLY)
-    place = exports.folder(snapshot=freeze(made))
-    (lines,) = (place / "judgments" / "jsonl").glob("*.jsonl")
+    place = export_files.folder(snapshot=freeze(made))
+    (lines,) = (place / "jsonl" / "judgments").glob("*.jsonl")
     rows = {row["verdict"]: row for row in map(json.loads, lines.read_text().splitlines())}
-    (table,) = (place / "judgments" / "data").glob("*.parquet")
+    (table,) = (place / "judgments").glob("*.parquet")
     assert sorted(row["verdict"] for row in pq.read_table(table).to_pylist()) == sorted(rows)
     strong = rows["first_much"]
     assert strong["harm_first"] == {"severity": "major", "type": "wrong_dose"}
     assert strong["spans"] == [{"of": "first", "start": 0, "end": 6, "kind": "fabrication", "severity": "major"}]
     assert (strong["edited"], strong["edited_text"], strong["reasons"], strong["active_ms"]) == ("first", "Better.", ["facts"], 61_000)
-    assert {row["rater"] for row in rows.values()} == {"r1", "r2"}
+    assert {row["rater_pseudonym"] for row in rows.values()} == {"r1", "r2"}
     assert "alice" not in lines.read_text()
     assert "config_name: judgments" in (place / "README.md").read_text()
 
@@ -234,8 +236,8 @@ def test_a_specialty_is_told_only_where_three_raters_share_it() -> None:
     made = campaign(raters, pairs=1, overlap=4)
     for rater in raters:
         answer(made, rater, Verdict.FIRST_MUCH)
-    (lines,) = (exports.folder(snapshot=freeze(made)) / "judgments" / "jsonl").glob("*.jsonl")
-    told = sorted(str(json.loads(line)["specialty"]) for line in lines.read_text().splitlines())
+    (lines,) = (export_files.folder(snapshot=freeze(made)) / "jsonl" / "judgments").glob("*.jsonl")
+    told = sorted(str(json.loads(line)["specialty_bucket"]) for line in lines.read_text().splitlines())
     assert told == ["None", "cardiology", "cardiology", "cardiology"]
 
 

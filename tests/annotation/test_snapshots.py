@@ -17,7 +17,7 @@ from django.db import DatabaseError, transaction
 from django.test import Client
 
 from accounts.models import AuditEntry, User
-from annotation import campaigns, exports, judgements, snapshots
+from annotation import campaigns, export_files, judgements, snapshot_rows, snapshots
 from annotation.models import Assignment, Campaign, Snapshot, SnapshotRow, Split, Verdict
 from annotation.snapshots import FreezeRefused
 from tests.annotation.build import campaign, judge, lease
@@ -145,7 +145,7 @@ def test_simulated_campaigns_make_simulated_snapshots() -> None:
     judge(made, robot)
     snapshot = freeze(made)
     assert snapshot.simulated is True
-    assert "Simulated" in (exports.folder(snapshot=snapshot) / "README.md").read_text()
+    assert "Simulated" in (export_files.folder(snapshot=snapshot) / "README.md").read_text()
 
 
 def test_the_database_refuses_to_change_or_delete_a_snapshot(judged: Campaign) -> None:
@@ -162,7 +162,7 @@ def test_the_database_refuses_to_change_or_delete_a_snapshot(judged: Campaign) -
 
 def test_training_rows_are_conversations(judged: Campaign) -> None:
     snapshot = freeze(judged)
-    rows = list(snapshots.training_rows(snapshot, Split.TRAIN))
+    rows = list(snapshot_rows.training_rows(snapshot, Split.TRAIN))
     assert len(rows) == snapshot.counts["used"]["train"]
     row = rows[0]
     assert [turn["role"] for turn in row["prompt"]] == ["system", "user"]
@@ -172,39 +172,41 @@ def test_training_rows_are_conversations(judged: Campaign) -> None:
 
 def test_the_folder_holds_what_the_manifest_says_and_names_nobody(judged: Campaign) -> None:
     snapshot = freeze(judged)
-    place = exports.folder(snapshot=snapshot)
+    place = export_files.folder(snapshot=snapshot)
     manifest = json.loads((place / "manifest.json").read_text())
-    listed = {path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()} - {"manifest.json"}
+    listed = {path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()} - {"manifest.json", ".crc32.json"}
     assert set(manifest["files"]) == listed
-    for name, digest in manifest["files"].items():
-        assert hashlib.sha256((place / name).read_bytes()).hexdigest() == digest
+    for name, told in manifest["files"].items():
+        content = (place / name).read_bytes()
+        assert (hashlib.sha256(content).hexdigest(), len(content)) == (told["sha256"], told["bytes"])
     for path in place.rglob("*"):
         if path.is_file():
             content = path.read_bytes()
             assert b"alice" not in content
             assert b"north" not in content, "no system is named"
     for split, count in snapshot.counts["used"].items():
-        table = pq.read_table(place / "data" / f"{split}-00000-of-00001.parquet")
-        lines = [json.loads(line) for line in (place / "jsonl" / f"{split}.jsonl").read_text().splitlines()]
+        table = pq.read_table(place / "dpo" / f"{split}-00000-of-00001.parquet")
+        lines = [json.loads(line) for line in (place / "jsonl" / "dpo" / f"{split}-00000-of-00001.jsonl").read_text().splitlines()]
         assert table.to_pylist() == lines
         assert len(lines) == count
 
 
 def test_the_same_snapshot_gives_the_same_bytes(judged: Campaign, settings: Any, tmp_path: Path) -> None:
     snapshot = freeze(judged)
-    first = {path.name: path.read_bytes() for path in exports.folder(snapshot=snapshot).rglob("*") if path.is_file()}
-    zipped, lines = exports.archive(snapshot=snapshot).read_bytes(), exports.jsonl(snapshot=snapshot).read_bytes()
+    first = {path.as_posix()[-40:]: path.read_bytes() for path in export_files.folder(snapshot=snapshot).rglob("*") if path.is_file()}
+    zipped = b"".join(export_files.archive(snapshot, export_files.folder(snapshot=snapshot)).blocks())
     settings.DATA_DIR = tmp_path / "elsewhere"
-    assert {path.name: path.read_bytes() for path in exports.folder(snapshot=snapshot).rglob("*") if path.is_file()} == first
-    assert exports.archive(snapshot=snapshot).read_bytes() == zipped
-    assert exports.jsonl(snapshot=snapshot).read_bytes() == lines
+    assert {
+        path.as_posix()[-40:]: path.read_bytes() for path in export_files.folder(snapshot=snapshot).rglob("*") if path.is_file()
+    } == first
+    assert b"".join(export_files.archive(snapshot, export_files.folder(snapshot=snapshot)).blocks()) == zipped
 
 
 @pytest.mark.engine
 def test_load_dataset_opens_the_folder(judged: Campaign, tmp_path: Path) -> None:
     pytest.importorskip("datasets")
     snapshot = freeze(judged)
-    place = exports.folder(snapshot=snapshot)
+    place = export_files.folder(snapshot=snapshot)
     code = (
         "import datasets, json, sys; d = datasets.load_dataset(sys.argv[1]); "
         "print(json.dumps({'rows': {k: v.num_rows for k, v in d.items()}, 'first': d['train'][0]}))"
@@ -216,7 +218,8 @@ def test_load_dataset_opens_the_folder(judged: Campaign, tmp_path: Path) -> None
     assert done.returncode == 0, done.stderr[-2000:]
     opened = json.loads(done.stdout.splitlines()[-1])
     assert opened["rows"] == snapshot.counts["used"]
-    assert opened["first"] == next(snapshots.training_rows(snapshot, Split.TRAIN))
+    frozen = next(snapshot_rows.training_rows(snapshot, Split.TRAIN))
+    assert opened["first"] == {name: value for name, value in frozen.items() if name != "p_chosen"}
 
 
 @pytest.mark.engine
@@ -224,9 +227,9 @@ def test_load_dataset_opens_a_folder_with_empty_splits(alice: User, tmp_path: Pa
     pytest.importorskip("datasets")
     made = campaign([alice], pairs=30, splits=[Split.TRAIN])
     judge(made, alice)
-    place = exports.folder(snapshot=freeze(made))
-    assert sorted(path.name for path in (place / "data").iterdir()) == ["train-00000-of-00001.parquet"]
-    assert "| evaluation | none |" in (place / "README.md").read_text()
+    place = export_files.folder(snapshot=freeze(made))
+    assert sorted(path.name for path in (place / "dpo").iterdir()) == ["train-00000-of-00001.parquet"]
+    assert "| `dpo` | 1 | none | none |" in (place / "README.md").read_text()
     code = "import datasets, sys; print({k: v.num_rows for k, v in datasets.load_dataset(sys.argv[1]).items()})"
     environment = {**os.environ, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
@@ -250,9 +253,7 @@ def test_a_trainer_freezes_looks_and_downloads(as_dan: Client, dan: User, judged
     assert zipped["Content-Disposition"] == f'attachment; filename="rounds-snapshot-{snapshot.digest[:12]}.zip"'
     names = zipfile.ZipFile(io.BytesIO(b"".join(zipped.streaming_content))).namelist()  # type: ignore[attr-defined]
     assert f"rounds-snapshot-{snapshot.digest[:12]}/README.md" in names
-    lines = as_dan.get(f"/snapshots/{snapshot.public_id}/download/jsonl/")
-    assert len(b"".join(lines.streaming_content).splitlines()) == 35  # type: ignore[attr-defined]
-    assert AuditEntry.objects.filter(verb="snapshot.downloaded", actor_id=dan.pk).count() == 2
+    assert AuditEntry.objects.filter(verb="snapshot.downloaded", actor_id=dan.pk).count() == 1
     assert as_dan.get(f"/snapshots/{snapshot.public_id}/download/exe/").status_code == 404
 
 
@@ -278,7 +279,7 @@ def test_snapshots_of_an_open_campaign_are_hidden_from_those_who_judge_in_it(as_
     snapshot = freeze(judged)
     for address in (
         f"/snapshots/{snapshot.public_id}/",
-        f"/snapshots/{snapshot.public_id}/download/jsonl/",
+        f"/snapshots/{snapshot.public_id}/download/dataset.zip/",
         f"/campaigns/{judged.public_id}/",
     ):
         assert as_dan.get(address).status_code == 404

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from accounts.models import User
-from annotation import exports
+from annotation import export_files
 from annotation.models import Adjudication, Campaign, Completion, Dispute, Judgement, Snapshot
 from tests.annotation.build import campaign
 from tests.annotation.test_judge_browser import Open, saved, start
@@ -62,7 +62,8 @@ def test_opposed_strong_votes_and_a_flag_reach_the_lead_and_the_text_no_new_snap
     with trainer.expect_navigation():
         trainer.get_by_role("button", name="Freeze").click()
     before = Snapshot.objects.get()
-    assert HARMFUL.encode() in exports.jsonl(snapshot=before).read_bytes(), "as the side that is not preferred"
+    rows = export_files.folder(snapshot=before).glob("jsonl/dpo/*")
+    assert any(HARMFUL.encode() in path.read_bytes() for path in rows), "as the side that is not preferred"
 
     lead = open_page(carol)
     lead.goto("/adjudicate/")
@@ -95,7 +96,7 @@ def test_opposed_strong_votes_and_a_flag_reach_the_lead_and_the_text_no_new_snap
         trainer.get_by_role("button", name="Freeze").click()
     after = Snapshot.objects.exclude(pk=before.pk).get()
     assert after.counts["dropped"] == {"must_not_train": 1}
-    for path in exports.folder(snapshot=after).rglob("*.jsonl"):
+    for path in export_files.folder(snapshot=after).rglob("*.jsonl"):
         assert "50 mg" not in path.read_text()
     trainer.goto(f"/snapshots/{before.public_id}/")
     trainer.get_by_text("It trains nothing any more").wait_for()

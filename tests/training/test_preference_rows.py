@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from accounts.models import Role, User
-from annotation import campaigns, snapshots
+from annotation import campaigns, snapshot_rows, snapshots
 from annotation.models import Sample, Snapshot, SnapshotRow, Split, Verdict
 from jobs.errors import Unprepared
 from modelhub.models import ModelVersion
@@ -70,7 +70,7 @@ def test_both_answers_of_an_unacceptable_pair_are_unwanted_and_a_preference_is_o
     # A sample withdrawn since teaches nobody.
     first = unfit[0]
     Sample.objects.filter(pk=first.prompt.sample_id).update(withdrawn_at="2026-01-01T00:00Z")
-    again = list(snapshots.unacceptable_rows(frozen, Split.TRAIN))
+    again = list(snapshot_rows.unacceptable_rows(frozen, Split.TRAIN))
     assert len(again) == 2 * (unfit.count() - 1)
 
 

@@ -1,0 +1,72 @@
+"""Who is behind a snapshot's answers, without saying who: raters numbered for this data set alone, fields only where several share one."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from django.db import connection
+from django.db.models import F, Func, QuerySet
+
+from accounts.models import Profile, Specialty
+from annotation.models import Judgement, Snapshot, SnapshotEvidence
+
+# A field shared by fewer raters of a data set could name one of them.
+SHARED_BY = 3
+
+_IN_ORDER = """
+SELECT annotator FROM (
+    SELECT a.annotator_id AS annotator, row_number() OVER (
+        ORDER BY pr.digest COLLATE "C", f.digest COLLATE "C", s.digest COLLATE "C", p.id, j.verdict, j.harm_first, j.harm_second,
+            md5(j.rationale), j.id
+    ) AS place
+    FROM (SELECT unnest(judgements) AS id FROM annotation_snapshotevidence WHERE snapshot_id = %s) AS heard
+    JOIN annotation_judgement j ON j.id = heard.id
+    JOIN annotation_assignment a ON a.id = j.assignment_id
+    JOIN annotation_pair p ON p.id = a.pair_id
+    JOIN annotation_prompt pr ON pr.id = p.prompt_id
+    JOIN annotation_completion f ON f.id = p.first_id
+    JOIN annotation_completion s ON s.id = p.second_id
+) AS told GROUP BY annotator ORDER BY min(place)
+"""
+
+
+class Rater(NamedTuple):
+    """One rater of a snapshot: the account's id, which never leaves the house, the number they have in it, and their field or None."""
+
+    user: int
+    name: str
+    field: str | None
+
+
+def heard(snapshot: Snapshot) -> "QuerySet[SnapshotEvidence, int]":
+    """The ids of the answers it was made from, as a subquery: a million of them never come into this process."""
+    evidence = SnapshotEvidence.objects.filter(snapshot=snapshot)
+    return evidence.annotate(one=Func(F("judgements"), function="unnest")).values_list("one", flat=True)
+
+
+def of(snapshot: Snapshot) -> list[Rater]:
+    """Every rater that was heard, numbered in the order in which the data set's content names them.
+
+    A number so says nothing of who joined first, and nothing outside this data set.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_IN_ORDER, [snapshot.pk])
+        users = [user for (user,) in cursor.fetchall()]
+    width, fields = len(str(len(users))), _fields(users)
+    return [Rater(user, f"r{place:0{width}}", fields.get(user)) for place, user in enumerate(users, start=1)]
+
+
+def _fields(users: Iterable[int]) -> dict[int, str]:
+    """The main field of each rater whose field is shared by enough others."""
+    profiles = dict(Profile.objects.filter(user__in=users).values_list("user", "specialties"))
+    main = {user: specialties[0] for user, specialties in profiles.items() if specialties}
+    shared = Counter(main.values())
+    return {user: field for user, field in main.items() if shared[field] >= SHARED_BY}
+
+
+def cohorts(snapshot: Snapshot) -> tuple[dict[str, int], int]:
+    """(raters by main field, as its label, where enough share it; the rest). Who they are cannot be told from it."""
+    spoke = Judgement.objects.filter(pk__in=heard(snapshot)).values_list("assignment__annotator", flat=True).distinct().order_by()
+    raters = list(spoke)
+    shared = Counter(Specialty(field).label for field in _fields(raters).values())
+    return dict(sorted(shared.items())), len(raters) - shared.total()

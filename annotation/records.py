@@ -23,7 +23,7 @@ _SPECIAL_TOKEN = re.compile(r"<\|[A-Za-z0-9_]{1,40}\|>|</?s>|\[/?INST\]|<</?SYS>
 _ODD = re.compile(
     "[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\U000e0000-\U000e007f]"
 )
-_ODD_ASCII = re.compile("[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_ODD_ASCII = bytes([*range(1, 9), 0x0B, 0x0C, *range(0x0E, 0x20), 0x7F])
 _SURROGATE = re.compile("[\ud800-\udfff]")
 # What a problem of this kind answers over HTTP; everything else is a 422 (the client can put it right).
 STATUS = {"upload.too_large": 413, "import.conflict": 409}
@@ -172,19 +172,54 @@ def check_id(value: Any, problems: Problems, number: int, column: str) -> str | 
 
 
 def notice_oddities(value: str, report: Told, number: int, column: str) -> None:
-    if value.isascii():
-        odd = _ODD_ASCII.search(value) is not None
-    else:
-        odd = _ODD.search(value) is not None
-    if odd:
-        many = len(_ODD.findall(value))
+    if many := _odd(value):
         report.warn(
-            number, column, f"The text holds {many} control, direction-changing or zero-width character{'s' if many > 1 else ''}; "
-            "it was kept as it is.", "text.control",
-        )  # fmt: skip
-    if ("<" in value or "[" in value) and (many := len(_SPECIAL_TOKEN.findall(value))):
+            number,
+            column,
+            f"The text holds {many} control, direction-changing or zero-width character{'s' if many > 1 else ''}; it was kept as it is.",
+            "text.control",
+        )
+    if many := _special_tokens(value):
         marks = f"{many} marks that look like a model's control tokens" if many > 1 else "what looks like a model's control token"
         report.warn(number, column, f"The text holds {marks}; training reads it as plain text.", "text.special_token")
+
+
+def unremarkable(value: Any) -> bool:
+    """Whether there is nothing to say about a value: a text of allowed length without anything that `check_text` or
+    `notice_oddities` would tell of. It may be empty."""
+    return (
+        type(value) is str
+        and len(value) <= MAX_TEXT
+        and "\x00" not in value
+        and not _odd(value)
+        and (value.isascii() or not _SURROGATE.search(value))
+        and not _special_tokens(value)
+    )
+
+
+def _odd(value: str) -> int:
+    # Asked of every text of millions of rows: a table of bytes is six times as fast as a pattern.
+    if value.isascii():
+        return len(value) - len(value.encode().translate(None, _ODD_ASCII))
+    if value.replace("\n", "").replace("\t", "").replace("\r", "").isprintable():
+        return 0
+    return len(_ODD.findall(value))
+
+
+def _special_tokens(value: str) -> int:
+    """How many there are. A text with few brackets is asked at its brackets only."""
+    if "<" not in value and "[" not in value:
+        return 0
+    if value.count("<") + value.count("[") > 30:
+        return len(_SPECIAL_TOKEN.findall(value))
+    found = 0
+    for bracket in "<[":
+        at = value.find(bracket)
+        while at >= 0:
+            if mark := _SPECIAL_TOKEN.match(value, at):
+                found += 1
+            at = value.find(bracket, mark.end() if mark else at + 1)
+    return found
 
 
 def label(value: str) -> str:

@@ -61,6 +61,16 @@ def get(row: Row, path: str) -> Any:
     return value
 
 
+def optional(row: Row, given: str, problems: Problems, place: int) -> Any:
+    """The same for a field that may be absent: then MISSING, and no problem."""
+    if not given:
+        return MISSING
+    if given.startswith("="):
+        return fill(row, given[1:], problems, place)
+    value = get(row, given)
+    return MISSING if value is None else value
+
+
 def source(row: Row, given: str, problems: Problems, place: int) -> Any:
     """What a mapping's entry means for this row; a missing column is a problem."""
     if given.startswith("="):
@@ -97,6 +107,31 @@ def fill(row: Row, template: str, problems: Problems, place: int) -> Any:
                 return MISSING
             texts.append(text)
     return "".join(texts)
+
+
+def text_of(row: Row, given: str, problems: Problems, place: int, options: Options = STRICT, *, required: bool = True) -> str | None:
+    """A mapped text, checked; an absent one that is not required is the empty text. None after a problem."""
+    if not given:
+        if required:
+            problems.add(place, "", "A column has to be mapped to a field that is required.", "import.column")
+            return None
+        return ""
+    value = source(row, given, problems, place) if required else optional(row, given, problems, place)
+    if value is MISSING:
+        return None if required else ""
+    name = "" if given.startswith("=") else records.label(given)
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        value = "\n".join(value)
+    return text(value, problems, place, name, options, required=required)
+
+
+def label_of(row: Row, given: str, problems: Problems, place: int, *, most: int) -> str | None:
+    value = optional(row, given, problems, place)
+    if value is MISSING:
+        return ""
+    if isinstance(value, bool | int):
+        value = plain(value, problems, place, given)
+    return label(value, problems, place, records.label(given), most=most, required=False)
 
 
 def plain(value: Any, problems: Problems, place: int, column: str) -> str | None:

@@ -9,7 +9,9 @@ from annotation.records import Problems, Row, kind
 
 BOM = b"\xef\xbb\xbf"
 # What a JSON text may have around its values; str.strip() would also swallow U+2028 and its like.
-WHITE = b" \t\r\n"
+WHITE = " \t\r\n"
+# Longer lines are not counted as blank ones.
+SHORT = 16
 SIGNATURES = {
     b"PK\x03\x04": "a zip archive or an Office file",
     b"PK\x05\x06": "an empty zip archive",
@@ -41,10 +43,21 @@ def lines(
 
     A byte-order mark at the very start is dropped and told of; blank lines are skipped.
     """
+    for number, text in enumerate(whole_lines(file, problems, digest, limits, most=most), start=1):
+        bare = text.removesuffix("\n").removesuffix("\r")
+        if bare.strip(WHITE):
+            yield number, bare
+
+
+def whole_lines(
+    file: IO[bytes], problems: Problems, digest: Any = None, limits: Limits = LIMITS, *, most: int = MAX_LINE_BYTES
+) -> Iterator[str]:
+    """The same with their ends, and blank ones too."""
     number = total = blank = 0
     while raw := file.readline(most + 1):
         number += 1
-        total += len(raw)
+        size = len(raw)
+        total += size
         if digest is not None:
             digest.update(raw)
         if number == 1:
@@ -53,7 +66,7 @@ def lines(
             if raw.startswith(BOM):
                 raw = raw[len(BOM) :]
                 problems.warn(1, "", "The file begins with a byte-order mark, which was not taken as text.", "import.bom")
-        if len(raw) > most:
+        if size > most:
             problems.add(
                 number, "", f"The line is longer than {most // MIB} MiB. Is each record on a line of its own?", "upload.line_too_long"
             )
@@ -64,18 +77,16 @@ def lines(
         if number > limits.rows:
             problems.add(number, "", f"More than {limits.rows:,} lines: send the file in parts.", "upload.too_large")
             return
-        try:
-            text = raw.decode("utf-8")
-        except UnicodeDecodeError as error:
-            not_utf8(raw, error, number, problems)
-            return
-        if not raw.strip(WHITE):
-            blank += 1
+        if size < SHORT:
+            blank += not raw.strip()
             if blank > MAX_BLANK:
                 problems.add(number, "", f"More than {MAX_BLANK:,} blank lines.", "upload.too_large")
                 return
-            continue
-        yield number, text.removesuffix("\n").removesuffix("\r")
+        try:
+            yield raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            not_utf8(raw, error, number, problems)
+            return
         if problems.enough:
             return
 
@@ -94,7 +105,7 @@ def wrong_type(head: bytes, problems: Problems) -> bool:
                 "upload.type",
             )
             return True
-    if head.lstrip(WHITE)[:1] == b"<":
+    if head.lstrip()[:1] == b"<":
         problems.add(1, "", "This looks like a web page or XML, not like data in lines.", "upload.type")
         return True
     return False

@@ -32,24 +32,32 @@ def plain_label(value: str) -> str:
 
 # Labels repeat in every row: each spelling is looked at once.
 _known: dict[tuple[str, str], bool] = {}
+_usual: dict[str, set[str]] = {**{name: set() for name in _SHORT}, "error_type": {""}}
 
 
 def convert(place: int, row: Row, mapping: Mapped, problems: Problems, options: Options = STRICT) -> Iterator[SampleRow]:
     """One sample a row. `mapping` may rename columns; columns beyond MediFlow's are refused, so that none is lost unseen."""
-    if mapping:
-        taken = set(mapping.values())
-        row = type(row)({**{name: row[name] for name in row if name not in taken}, **{
-            name: value for name, given in mapping.items() if (value := fields.source(row, given, problems, place)) is not fields.MISSING
-        }})  # fmt: skip
+    if mapping and any(name != given for name, given in mapping.items()):
+        row = _renamed(row, mapping, problems, place)
     sample = _sample(place, row, problems, options)
     if sample is not None:
         yield sample
 
 
+def _renamed(row: Row, mapping: Mapped, problems: Problems, place: int) -> Row:
+    taken = {*mapping.values()}
+    made = type(row)({name: value for name, value in row.items() if name not in taken})
+    for name, given in mapping.items():
+        find = fields.source if name in REQUIRED else fields.optional
+        if given and (value := find(row, given, problems, place)) is not fields.MISSING:
+            made[name] = value
+    return made
+
+
 def convert_dpo(place: int, row: Row, mapping: Mapped, problems: Problems, options: Options = STRICT) -> Iterator[SampleRow]:
     """The same, and a rejected output in every row."""
     for sample in convert(place, row, mapping, problems, options):
-        if not sample.rejected_output:
+        if not sample.rejected_output.strip():
             missing(problems, place, "rejected_output", options)
         else:
             yield sample
@@ -66,7 +74,46 @@ def identical(problems: Problems, place: int, column: str, options: Options) -> 
     tell(place, column, "It is identical to the other text: nothing to prefer.", "pair.identical")
 
 
+def _usual_sample(row: Row) -> SampleRow | None:
+    """The sample of a row about which there is nothing to tell, as of most; None where `_sample` has to look closer."""
+    try:
+        instruction, given, output = row["instruction"], row["input"], row["output"]
+        task_type, input_data = row["task_type"], row["input_data"]
+        output_format, difficulty = row["output_format"], row["difficulty_level"]
+        rejected, error_type, external_id = row.get("rejected_output", ""), row.get("error_type", ""), row.get("id", "")
+        labels = (
+            task_type in _usual["task_type"]
+            and input_data in _usual["input_data"]
+            and output_format in _usual["output_format"]
+            and difficulty in _usual["difficulty_level"]
+            and error_type in _usual["error_type"]
+        )
+    except (KeyError, TypeError):
+        return None
+    if not labels or not all(map(records.unremarkable, (instruction, given, output, rejected))):
+        return None
+    if not instruction or not given or instruction.isspace() or given.isspace():
+        return None
+    if rejected and (rejected == output or rejected.isspace()):
+        return None
+    if type(external_id) is not str or len(external_id) > records.MAX_ID or not external_id.isprintable():
+        return None
+    if external_id and (external_id[0] == " " or external_id[-1] == " "):
+        return None
+    scores = {}
+    for name in SCORES:
+        if (score := row.get(name)) is not None:
+            if (type(score) is not float and type(score) is not int) or not 1 <= score <= 4:
+                return None
+            scores[name] = float(score)
+    return SampleRow(
+        external_id, instruction, given, output, task_type, input_data, output_format, difficulty, rejected, error_type, scores
+    )
+
+
 def _sample(place: int, row: Row, problems: Problems, options: Options) -> SampleRow | None:
+    if row.keys() <= _KNOWN and (sample := _usual_sample(row)):
+        return sample
     before = problems.total
     if not row.keys() <= _KNOWN:
         for name in row.keys() - _KNOWN:
@@ -94,10 +141,19 @@ def _sample(place: int, row: Row, problems: Problems, options: Options) -> Sampl
         return None
     for name, known in (("task_type", TASK_TYPES), ("output_format", OUTPUT_FORMATS)):
         notice_label(name, texts[name] or "", known, problems, place)
+    _remember(texts)
     return SampleRow(
         external_id=external_id or "", rejected_output=rejected, error_type=texts.get("error_type") or "", scores=scores,
         **{name: texts[name] or "" for name in REQUIRED},
     )  # fmt: skip
+
+
+def _remember(texts: dict[str, str | None]) -> None:
+    """Labels that were looked at and found usual need no second look."""
+    for name, usual in _usual.items():
+        value = texts.get(name)
+        if value is not None and len(usual) < 1000 and _known.get((name, value), True):
+            usual.add(value)
 
 
 SCALE = "The judge's scale runs from 1 to 4."

@@ -49,6 +49,15 @@ class ModelVersionQuerySet(models.QuerySet["ModelVersion"]):
         """What can be chosen to train from, generate with or merge: whole models that are not archived."""
         return self.filter(archived_at=None).exclude(kind=Kind.ADAPTER)
 
+    def mergeable(self) -> "ModelVersionQuerySet":
+        """What can go into a merge beside its base: whole models, and adapters, which stand for the base with them on."""
+        return self.filter(archived_at=None)
+
+    def made_alike(self, other: "ModelVersion") -> "ModelVersionQuerySet":
+        """Of the architecture, size and tokenizer of `other`, itself left out."""
+        alike = self.filter(architecture=other.architecture, tokenizer_digest=other.tokenizer_digest, parameters=other.parameters)
+        return alike.exclude(pk=other.pk)
+
     def with_uses(self) -> "ModelVersionQuerySet":
         """With how often others rest on it: `children`, `runs`, `judged` (evaluations) and `batches`, counted in the same query."""
         return self.annotate(

@@ -17,7 +17,7 @@ from modelhub.models import AliasMove, AliasName, ModelVersion
 from web import prose
 
 # Figures of a merge that are no table's: pages of their own draw them.
-ELSEWHERE = {"merge_report", "retention"}
+ELSEWHERE = {"merge_report", "retention", "extraction"}
 
 
 @access.allow(*WHO)

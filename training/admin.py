@@ -1,7 +1,7 @@
 from django.contrib import admin
 
 from accounts.admin import site
-from training.models import Evaluation, Promotion, Run
+from training.models import Evaluation, MergePreview, MergeRecipe, Promotion, Run
 from web.records import ReadOnly
 
 
@@ -21,3 +21,19 @@ class EvaluationAdmin(ReadOnly):
 class PromotionAdmin(ReadOnly):
     list_display = ("decision", "alias", "version", "replaced", "simulated", "decided_by", "decided_at")
     list_select_related = ("version", "replaced", "decided_by")
+
+
+@admin.register(MergeRecipe, site=site)
+class MergeRecipeAdmin(ReadOnly):
+    list_display = ("digest", "method", "base", "seed", "created_by", "created_at")
+    list_select_related = ("base", "created_by")
+    list_filter = ("method",)
+    search_fields = ("digest", "public_id")
+
+
+@admin.register(MergePreview, site=site)
+class MergePreviewAdmin(ReadOnly):
+    """Which merges were tried; what was answered is on the preview's own page, which knows who may read it."""
+
+    list_display = ("recipe", "beside", "job", "created_at")
+    list_select_related = ("recipe", "beside", "job")

@@ -256,7 +256,8 @@ def readme(run: Run, counts: dict[str, dict[str, int]]) -> str:
         "- `environment.json`, `requirements.txt`: versions",
     ]
     if not counts:
-        what = "a merge" if run.job.kind == "merge" else "documents of a corpus, or generated text"
+        made = {"merge": "a merge", "search": "a merge", "extract": "the difference of two models"}
+        what = made.get(run.job.kind, "documents of a corpus, or generated text")
         return _page(run, files, f"This run was no training on a snapshot: it was made of {what}, and no stock trainer does it.\n")
     files.append(f"- `{SCRIPT}`: TRL's {TRAINERS[run.job.kind]}Trainer, unmodified")
     said = "\n".join(f"- **{name}.** {text}" for name, text in lost(run, counts))

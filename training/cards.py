@@ -144,6 +144,8 @@ class Facts:
             for edge in self.edges.get(one.pk, []):
                 if edge.parent is None or edge.role in _GUIDES or edge.parent.pk in seen:
                     continue
+                if one.kind == Kind.ADAPTER and edge.role != "base":
+                    continue  # what an adapter was extracted from is not what it is put on
                 seen.add(edge.parent.pk)
                 if name := self.hub_ids.get(edge.parent.pk):
                     found.append(name)

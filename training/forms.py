@@ -1,6 +1,6 @@
 """What trainers fill in."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from django import forms
@@ -13,7 +13,7 @@ from training import endpoints, hyperparameters, presets, searches
 from training.engine.errors import SpecError
 from training.engine.methods import METHODS
 from training.engine.presets import SEARCH
-from training.engine.spec import MAKES_MODEL, Endpoint
+from training.engine.spec import MAKES_MODEL, MOST_RANK, Endpoint
 from training.models import Run, RunQuerySet
 
 MOST_PROMPTS = 5000
@@ -173,13 +173,45 @@ class SearchForm(forms.Form):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         choices: Any = self.fields
-        choices["base"].queryset = choices["experts"].queryset = ModelVersion.objects.filter(toy=True)
+        choices["base"].queryset = choices["experts"].queryset = ModelVersion.objects.usable().filter(toy=True)
         choices["method"].choices = [(name, METHODS[name].title) for name in SEARCH]
 
     def seconds(self) -> float | None:
         """The budget in seconds, if there is one."""
         minutes = self.cleaned_data.get("minutes")
         return None if minutes is None else 60 * float(minutes)
+
+
+class ExtractForm(forms.Form):
+    """An adapter out of a version: what its change is measured from, and how much of it is to be held."""
+
+    base = VersionChoice(
+        queryset=ModelVersion.objects.none(), to_field_name="public_id", empty_label=None,
+        help_text="The adapter is for this model: put on it, it comes as near to the other as its rank allows.",
+    )  # fmt: skip
+    rank = forms.IntegerField(
+        min_value=1, max_value=MOST_RANK, help_text="Directions kept in each matrix. A higher rank is nearer, and a larger file."
+    )
+    name = forms.SlugField(
+        max_length=80, help_text="Letters, digits, hyphens. The adapter keeps this name for ever.",
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+    )  # fmt: skip
+
+    def __init__(self, *args: Any, bases: Sequence[ModelVersion], **kwargs: Any) -> None:
+        """`bases` in the order in which they are offered."""
+        super().__init__(*args, **kwargs)
+        choices: Any = self.fields
+        choices["base"].queryset = ModelVersion.objects.filter(pk__in=[base.pk for base in bases]).select_related("artifact")
+        choices["base"].choices = [(str(base.public_id), label_of(base)) for base in bases]
+
+
+class NameForm(forms.Form):
+    """What a new version is to be called."""
+
+    name = forms.SlugField(
+        max_length=80, help_text="Letters, digits, hyphens. The new version keeps this name for ever.",
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+    )  # fmt: skip
 
 
 class RunFilterForm(forms.Form):

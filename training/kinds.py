@@ -15,6 +15,8 @@ from jobs.errors import EngineFailed
 from jobs.models import Job
 from modelhub import artifacts, versions
 from modelhub.errors import NameTaken, Refused
+from modelhub.imports import ROLE
+from modelhub.models import Kind
 from training import endpoints, evaluations, ingest, launch, merges, specs
 from training.engine import checkpoints, references, rundir
 from training.engine.checkpoints import Torn
@@ -24,7 +26,7 @@ from training.models import Evaluation, MergePreview, Run
 
 QUEUE = "compute"
 # Trainings: told to stop, they save what they have learned. The others end whole or not at all.
-CAN_KEEP = MAKES_MODEL - {"build-base", "merge"}
+CAN_KEEP = MAKES_MODEL - {"build-base", "merge", "extract"}
 
 
 def register() -> None:
@@ -42,7 +44,7 @@ def _kind(name: str, *, stage: Any, publish: Any, ingest: Any = ingest.events) -
     return kinds.Kind(
         name=name, queue=QUEUE, command=lambda job, folder: launch.command(folder, specs.processes(job)), environment=_environment,
         prepare=specs.prepare, ingest=ingest, keep=_keep, resume=_resume, stage=stage, publish=publish,
-        again=_again, device=name not in ("merge", "ask"), can_keep=name in CAN_KEEP, network=name == "ask",
+        again=_again, device=name not in ("merge", "extract", "ask"), can_keep=name in CAN_KEEP, network=name == "ask",
     )  # fmt: skip
 
 
@@ -119,6 +121,9 @@ def _publish_model(job: Job, result: dict[str, Any], staged: StagedModel) -> dic
     run = Run.objects.select_for_update().get(job=job)
     wanted = job.spec["publish"]
     parents = [(specs.version_of(reference), wanted["roles"].get(name, name)) for name, reference in job.spec["models"].items()]
+    if wanted["kind"] == Kind.ADAPTER:
+        # What it is put on comes first: its tokenizer and architecture are the adapter's. The database keeps no order of a spec's keys.
+        parents.sort(key=lambda parent: parent[1] != ROLE)
     try:
         version = versions.register(
             name=run.name,

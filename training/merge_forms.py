@@ -11,7 +11,8 @@ from django import forms
 from django.http import QueryDict
 from django.utils.http import urlencode
 
-from modelhub.models import Kind, ModelVersion
+from modelhub.imports import ROLE as ADAPTED
+from modelhub.models import Kind, LineageEdge, ModelVersion
 from training import merge_drafts
 from training.engine import recipes
 from training.engine.methods import METHODS, Method, Parameter, Variant
@@ -129,7 +130,8 @@ class LabForm(forms.Form):
     def __init__(self, data: QueryDict) -> None:
         super().__init__(_filled(data))
         choices: Any = self.fields
-        choices["base"].queryset = choices["expert"].queryset = ModelVersion.objects.usable().select_related("artifact")
+        choices["base"].queryset = ModelVersion.objects.usable().select_related("artifact")
+        choices["expert"].queryset = ModelVersion.objects.mergeable().select_related("artifact")
         choices["method"].choices = [(method.name, method.title) for method in METHODS.values()]
         self.recipe: Recipe | None = None
         self.missing: list[str] = []
@@ -244,13 +246,14 @@ class LabForm(forms.Form):
     # --- what can be chosen ----------------------------------------------------------------------------------------------------
 
     def offered(self) -> list[tuple[ModelVersion, bool]]:
-        """Models that could be experts of the base: those chosen, in their order, then experts, then others, the newest first."""
+        """Models that could be experts of the base, and its adapters: those chosen, in their order, then experts, then others, the newest
+        first."""
         base = self.chosen_base
         fits = ModelVersion.objects.usable().filter(kind__in=(Kind.EXPERT, Kind.MERGED, Kind.SFT, Kind.DPO)).select_related("artifact")
         if base is not None:
-            fits = fits.filter(
-                architecture=base.architecture, tokenizer_digest=base.tokenizer_digest, parameters=base.parameters, pk__gt=base.pk
-            )
+            of_base = LineageEdge.objects.filter(parent=base, role=ADAPTED, child__kind=Kind.ADAPTER).values("child")
+            fits = fits.made_alike(base).filter(pk__gt=base.pk) | ModelVersion.objects.mergeable().filter(pk__in=of_base)
+            fits = fits.select_related("artifact")
         found = sorted(fits.order_by("-pk")[:MOST_OFFERED], key=lambda version: (version.kind != Kind.EXPERT, -version.pk))
         return [(version, True) for version in self.chosen] + [(version, False) for version in found if version not in self.chosen]
 

@@ -1,8 +1,10 @@
-"""What a merge measured of itself, drawn: tensors by module and layer as a heat map, and each expert's gain that was kept.
+"""What a merge measured of itself, drawn: tensors by module and layer as a heat map, and each expert's gain that was kept; and how near an
+extracted adapter comes.
 
 Both come from the merged version's metrics as its job wrote them:
     merge_report  {"tensors": [{"name", "layer", "module", "numel", "base_norm", "delta_norm": {expert}, "cosine": {expert},
                    "sign_conflict", "merged_norm", "pairwise_cosine", "kept"}]}   (training/engine/merging/report.py)
+    extraction    {"tensors": [{"name", "layer", "module", "norm", "error", "bound"}]}   (training/engine/kinds/extract.py)
     retention     {"questions", "experts": {expert: {"base", "expert", "merged", "gain", "kept", "interval": [low, high]}}}
 """
 
@@ -153,3 +155,43 @@ def retention(metrics: Mapping[str, Any], *, order: Sequence[str] = ()) -> Reten
         for row in [found["experts"][name]]
     ]  # fmt: skip
     return Retention(questions=found["questions"], rows=rows)
+
+
+# --- adapters -----------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """How near an extracted adapter comes to the change it was made of: `error` is what is lost of it, as a share of its length."""
+
+    rank: int
+    error: float
+    error_of_matrices: float
+    held: int
+    lost: list[str]
+    chart: SafeString
+
+
+def extraction(metrics: Mapping[str, Any]) -> Extraction | None:
+    """None for any other version."""
+    tensors = (metrics.get("extraction") or {}).get("tensors") or []
+    if not tensors:
+        return None
+    cells: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for tensor in tensors:
+        cells[tensor["module"], OUTSIDE if tensor["layer"] is None else str(tensor["layer"])].append(tensor)
+    layers = sorted({layer for _, layer in cells if layer != OUTSIDE}, key=int)
+    columns = [*layers, *([OUTSIDE] if any(layer == OUTSIDE for _, layer in cells) else [])]
+    chart = heat_map(
+        list(dict.fromkeys(tensor["module"] for tensor in tensors)), columns, {place: _lost(those) for place, those in cells.items()},
+        title="Reconstruction error", row_label="module", column_label="layer", unit="error", limits=(0.0, 1.0),
+    )  # fmt: skip
+    return Extraction(
+        rank=metrics["rank"], error=metrics["error"], error_of_matrices=metrics["error_of_matrices"], held=metrics["held"],
+        lost=[tensor["name"] for tensor in tensors if tensor["error"] >= 1], chart=chart,
+    )  # fmt: skip
+
+
+def _lost(those: list[dict[str, Any]]) -> float:
+    """Of tensors that share a place, of the change of all of them together."""
+    return math.hypot(*(each["norm"] * each["error"] for each in those)) / math.hypot(*(each["norm"] for each in those))

@@ -71,7 +71,7 @@ def start(*, recipe: MergeRecipe, name: str, actor: User | None) -> Run:
     """
     made, models = merge_chains.of_row(recipe)
     experts = [models[given.model] for given in made.inputs]
-    found = [preflight.name_check(name), *merge_checks.agreement(recipe.base or experts[0], experts)]
+    found = [preflight.name_check(name), *merge_checks.agreement(recipe.base, experts)]
     if stops := [check for check in found if check.stops]:
         raise runs.Refused(stops)
     job = submissions.submit(
@@ -113,12 +113,12 @@ def preview(*, recipe: MergeRecipe, beside: ModelVersion, actor: User | None) ->
     """
     made, models = merge_chains.of_row(recipe)
     experts = [models[given.model] for given in made.inputs]
-    if stops := [check for check in merge_checks.agreement(recipe.base or experts[0], experts) if check.stops]:
+    if stops := [check for check in merge_checks.agreement(recipe.base, experts) if check.stops]:
         raise runs.Refused(stops)
     prompts = previewed()
     if not prompts:
         raise NoPrompts
-    base = made.base or next((name for name in models if name != beside.name), beside.name)
+    base = made.base or _measured_from(models, beside)
     job = submissions.submit(
         kind="preview",
         label=f"Preview {recipe.method} beside {beside.name}",
@@ -136,6 +136,12 @@ def preview(*, recipe: MergeRecipe, beside: ModelVersion, actor: User | None) ->
     if new:
         audit.record(actor, "merge.previewed", row, recipe=recipe.digest, beside=str(beside.public_id), prompts=len(prompts))
     return row
+
+
+def _measured_from(models: Versions, beside: ModelVersion) -> str:
+    """What stands for the base of a merge that knows none: the first whole model, another than `beside` where there is one."""
+    whole = [name for name, version in models.items() if version.kind != Kind.ADAPTER]
+    return next((name for name in whole if name != beside.name), whole[0])
 
 
 def previewed() -> list[Prompt]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from modelhub.models import LineageEdge, ModelVersion
+from modelhub.models import Kind, LineageEdge, ModelVersion
 from training.engine import toytext
 
 # How the family's publications name what a version was trained on.
@@ -19,7 +19,9 @@ def rows(versions: Mapping[str, ModelVersion], *, base: str | None) -> list[dict
 
 def _rows(versions: Mapping[str, ModelVersion], base: str | None) -> Iterator[dict[str, Any]]:
     for name, version in versions.items():
-        domain = domain_of(version) if name != base and version.toy else None
+        # An adapter answers nothing by itself.
+        asked = name != base and version.toy and version.kind != Kind.ADAPTER
+        domain = domain_of(version) if asked else None
         if domain is not None:
             yield from (row | {"expert": name} for row in toytext.questions(domain, EACH, SEED, "validation"))
 

@@ -1,6 +1,19 @@
 from django.urls import path
 
-from training.views import comparing, generating, home, impact, launching, merged, merging, promoting, searching, tracing, watching
+from training.views import (
+    adapting,
+    comparing,
+    generating,
+    home,
+    impact,
+    launching,
+    merged,
+    merging,
+    promoting,
+    searching,
+    tracing,
+    watching,
+)
 
 app_name = "training"
 urlpatterns = [
@@ -27,6 +40,8 @@ urlpatterns = [
     path("merge/recipes/compare/", merged.compare, name="compare-recipes"),
     path("merge/recipes/<uuid:public_id>/", merged.recipe, name="merge-recipe"),
     path("merge/previews/<uuid:public_id>/", merged.preview, name="merge-preview"),
+    path("models/<uuid:public_id>/extract/", adapting.extract, name="extract"),
+    path("models/<uuid:public_id>/merge/", adapting.merge_adapter, name="merge-adapter"),
     path("models/<uuid:public_id>/promote/", promoting.promotion, name="promotion"),
     path("me/impact/", impact.impact, name="impact"),
     path("me/impact/data/", impact.impact_data, name="impact-data"),

@@ -31,6 +31,7 @@ class House:
     snapshot: Snapshot
     job: Job
     version: ModelVersion
+    adapter: ModelVersion
     run: Run
     evaluation: Evaluation
     preview: MergePreview
@@ -76,6 +77,7 @@ def furnish(folder: Path) -> House:
     artifact = artifacts.save(artifacts.stage(folder=folder))
     parent = ModelVersion.objects.create(name="tiny-merged", kind="merged", artifact=artifact, toy=True)
     version = ModelVersion.objects.create(name="tiny-dpo", kind="dpo", artifact=artifact, toy=True)
+    adapter = ModelVersion.objects.create(name="tiny-lora", kind="adapter", artifact=artifact, toy=True)
     edge = LineageEdge.objects.create(child=version, parent=parent, role="policy")
     alias = Alias.objects.create(name="champion", version=version)
     card = CardRevision.objects.create(version=version, number=1, prose={"limits": "A toy."}, author=dan)
@@ -120,10 +122,11 @@ def furnish(folder: Path) -> House:
         "annotation_source": Sample.objects.earliest("pk").source, "annotation_campaign": campaign,
         "annotation_membership": Membership.objects.get(campaign=campaign, user=alice), "annotation_snapshot": snapshot,
         "training_run": run, "training_evaluation": evaluation, "training_promotion": promotion,
+        "training_mergerecipe": recipe, "training_mergepreview": preview,
     }  # fmt: skip
     clients = {role: signed_in(user) for role, user in people.items()} | {"anonymous": Client()}
     assert RoleGrant.objects.count() == 8
     return House(
-        people, clients, campaign, assignment, Sample.objects.earliest("pk"), snapshot, job, version, run, evaluation, preview, token,
-        invitation, qualification, sitting, dispute, defect, records,
+        people, clients, campaign, assignment, Sample.objects.earliest("pk"), snapshot, job, version, adapter, run, evaluation, preview,
+        token, invitation, qualification, sitting, dispute, defect, records,
     )  # fmt: skip

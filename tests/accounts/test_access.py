@@ -203,6 +203,8 @@ DECISIONS: dict[str, Row] = {
     "training:merge":              rows("GET", TRAINERS, "POST", TRAINERS),
     "training:merge-paper":        rows("POST", TRAINERS),
     "training:merge-recipes":      rows("GET", TRAINERS),
+    "training:extract":            rows("GET", TRAINERS, "POST", TRAINERS),
+    "training:merge-adapter":      rows("GET", TRAINERS, "POST", TRAINERS),
     "training:merge-recipe":       rows("GET", TRAINERS),
     "training:merge-preview":      rows("GET", TRAINERS),
     "training:compare-recipes":    rows("GET", TRAINERS),
@@ -263,7 +265,7 @@ READ_ONLY = [
     "modelhub_cardrevision",
     "annotation_source", "annotation_campaign", "annotation_membership", "annotation_snapshot",
     "annotation_corpus", "annotation_document",
-    "training_run", "training_evaluation", "training_promotion",
+    "training_run", "training_evaluation", "training_promotion", "training_mergerecipe", "training_mergepreview",
 ]
 for record in READ_ONLY:
     DECISIONS |= {
@@ -368,6 +370,8 @@ POINTING_AT: dict[str, Callable[[House], dict[str, Any]]] = {
     "modelhub:readme": lambda house: {"public_id": house.version.public_id},
     "modelhub:export": lambda house: {"public_id": house.version.public_id, "form": "hf"},
     "training:promotion": lambda house: {"public_id": house.version.public_id},
+    "training:extract": lambda house: {"public_id": house.version.public_id},
+    "training:merge-adapter": lambda house: {"public_id": house.adapter.public_id},
     "modelhub:archive": lambda house: {"public_id": house.version.public_id},
     "training:ask-again": lambda house: {"public_id": house.campaign.pairs.earliest("pk").first.batch.public_id},
     "training:run": lambda house: {"pk": house.run.pk},

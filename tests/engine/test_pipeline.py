@@ -256,6 +256,22 @@ def test_a_preview_answers_as_the_models_it_names_and_as_the_merge_and_leaves_no
         assert not list(done.folder.rglob("*.safetensors"))
 
 
+def test_an_extracted_adapter_is_asked_in_a_preview_as_its_base_with_it_on(run_here: Run, base: Done, expert: Done) -> None:
+    """At full rank it holds all that the expert changed in its layers: alone at full weight, the merge says what the adapter says."""
+    done = run_here("extract", {"rank": 128}, {"base": base.model, "expert": expert.model})
+    assert done.metrics["error_of_matrices"] < 1e-3
+    assert done.metrics["not_held"] == sum(row["error"] == 1 for row in done.metrics["extraction"]["tensors"])
+    assert json.loads((done.model / "adapter_config.json").read_text())["base_model_name_or_path"] == "base"
+    prompts = [{"id": f"p{index}", "messages": row["prompt"]} for index, row in enumerate(pairs(3))]
+    recipe = {"method": "task_arithmetic", "base": "base", "inputs": [{"model": "lora", "parameters": {"weight": 1.0}}]}
+    params = {"recipe": recipe, "beside": ["base", "lora"], "max_new_tokens": 12}
+    asked = run_here("preview", params, {"base": base.model, "lora": done.model}, {"prompts.jsonl": prompts})
+    items = [json.loads(line) for line in (asked.folder / "output" / "items.jsonl").read_text().splitlines()]
+    assert all(row["texts"][1] == row["texts"][2] for row in items)
+    assert any(row["texts"][0] != row["texts"][1] for row in items)
+    assert not list(asked.folder.rglob("*.safetensors"))
+
+
 def test_plain_training_goes_on_from_documents(run_here: Run, base: Done) -> None:
     rows = [{"text": item["text"]} for item in toytext.documents("guideline", 40, 1)]
     done = run_here(

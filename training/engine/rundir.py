@@ -22,7 +22,18 @@ SPEC, EVENTS, RESULT, INPUTS, OUTPUT = "spec.json", "events.jsonl", "result.json
 # Beside the output, where the kind trained an adapter: what was merged into it.
 ADAPTER = "output_adapter"
 STOP, KEEP = "stop", "keep"
-PHASES = ("preparing", "tokenizing", "training", "checkpointing", "generating", "evaluating", "searching", "merging", "saving")
+PHASES = (
+    "preparing",
+    "tokenizing",
+    "training",
+    "checkpointing",
+    "generating",
+    "evaluating",
+    "searching",
+    "merging",
+    "extracting",
+    "saving",
+)
 
 
 def create(folder: Path, spec: specs.Spec, inputs: Mapping[str, Iterable[Mapping[str, Any]]] | None = None) -> Path:

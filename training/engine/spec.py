@@ -14,41 +14,42 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import Any, Literal, Union
+from typing import Any, Literal, Union, get_args
 
 from training.engine import recipes
 from training.engine.errors import SpecError
 from training.engine.params.answers import Endpoint, Evaluate, Generate
 from training.engine.params.language import BuildBase, Domain, Loop, Lora, Neurons, Pit, Pretrain, Sft
-from training.engine.params.merges import MOST_QUESTIONS, Preview, Search, Slerp, starts_of
+from training.engine.params.merges import MOST_QUESTIONS, MOST_RANK, Extract, Preview, Search, Slerp, starts_of
 from training.engine.params.preferences import Dpo, Kto, Watched
 from training.engine.params.values import checked, exact_keys
 from training.engine.recipes import Recipe
 
 # Callers know one module: what parameters are made of is named here too.
 __all__ = [
-    "KINDS", "MAKES_MODEL", "MODELS", "MOST_QUESTIONS", "PARALLEL", "PARAMS", "SCHEMA", "BuildBase", "Domain", "Dpo", "Endpoint",
-    "Evaluate", "Generate", "Kind", "Kto", "Loop", "Lora", "Merge", "Neurons", "Params", "Pit", "Pretrain", "Preview", "Search", "Sft",
+    "KINDS", "MAKES_MODEL", "MODELS", "MOST_QUESTIONS", "MOST_RANK", "PARALLEL", "PARAMS", "SCHEMA", "BuildBase", "Domain", "Dpo", "Endpoint",
+    "Evaluate", "Extract", "Generate", "Kind", "Kto", "Loop", "Lora", "Merge", "Neurons", "Params", "Pit", "Pretrain", "Preview", "Search", "Sft",
     "Slerp", "Spec", "Watched", "as_json", "dumps", "params_as_json", "parse", "parse_params", "starts_of",
 ]  # fmt: skip
 
 SCHEMA = 1
 Merge = Slerp | Recipe
-Params = BuildBase | Pretrain | Pit | Slerp | Recipe | Search | Preview | Sft | Dpo | Kto | Generate | Evaluate
-Kind = Literal["build-base", "pretrain", "pit", "merge", "search", "preview", "sft", "dpo", "kto", "generate", "evaluate"]
+Params = BuildBase | Pretrain | Pit | Slerp | Recipe | Search | Preview | Extract | Sft | Dpo | Kto | Generate | Evaluate
+Kind = Literal["build-base", "pretrain", "pit", "merge", "search", "preview", "extract", "sft", "dpo", "kto", "generate", "evaluate"]
 
 PARAMS: dict[str, type[Any]] = {
-    "build-base": BuildBase, "pretrain": Pretrain, "pit": Pit, "search": Search, "preview": Preview, "sft": Sft, "dpo": Dpo, "kto": Kto,
-    "generate": Generate, "evaluate": Evaluate,
+    "build-base": BuildBase, "pretrain": Pretrain, "pit": Pit, "search": Search, "preview": Preview, "extract": Extract,
+    "sft": Sft, "dpo": Dpo, "kto": Kto, "generate": Generate, "evaluate": Evaluate,
 }  # fmt: skip
-KINDS: tuple[str, ...] = ("build-base", "pretrain", "pit", "merge", "search", "preview", "sft", "dpo", "kto", "generate", "evaluate")
-MAKES_MODEL = frozenset({"build-base", "pretrain", "pit", "merge", "search", "sft", "dpo", "kto"})
+KINDS: tuple[str, ...] = get_args(Kind)
+MAKES_MODEL = frozenset({"build-base", "pretrain", "pit", "merge", "search", "extract", "sft", "dpo", "kto"})
 # Kinds that several processes can train together.
 PARALLEL = frozenset({"dpo"})
 MODELS: dict[str, tuple[frozenset[str], frozenset[str]]] = {  # kind → references needed, references allowed besides
     "build-base": (frozenset(), frozenset()),
     "pretrain": (frozenset({"policy"}), frozenset()),
     "pit": (frozenset({"policy"}), frozenset()),
+    "extract": (frozenset({"base", "expert"}), frozenset()),
     "sft": (frozenset({"policy"}), frozenset()),
     "dpo": (frozenset({"policy"}), frozenset()),
     "kto": (frozenset({"policy"}), frozenset()),

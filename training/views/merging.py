@@ -1,6 +1,5 @@
 """The merge lab: choose base, experts and method, turn the dials or write the YAML, look ahead, try it on twenty prompts, run it."""
 
-from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
@@ -14,7 +13,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from accounts import access
 from accounts.access import TRAINERS, UserRequest
 from modelhub.models import Kind, ModelVersion
-from training import merge_chains, merge_checks, merge_forms, merge_presets, merge_texts, merges, preflight, runs
+from training import merge_chains, merge_checks, merge_forms, merge_presets, merge_texts, merges, runs
 from training.merge_forms import LabForm
 from training.models import MergeRecipe, Run
 from training.preflight import Check
@@ -143,9 +142,7 @@ def _ahead(form: LabForm) -> dict[str, Any]:
     checks = [*merge_checks.agreement(base, others), merge_checks.licences(base, others), *merge_checks.provenance(base, others)]
     if not any(check.stops for check in checks):
         checks += merge_checks.of_size(base, others, out_dtype=form.data.get("out_dtype", "same"))
-    worker = preflight.worker()
-    checks += [merge_checks.name(form.data.get("name", "").strip()), *_of_recipe(form)]
-    checks.append(replace(worker, state="warn") if worker.stops else worker)  # jobs wait for one
+    checks += [merge_checks.name(form.data.get("name", "").strip()), *_of_recipe(form), merge_checks.worker()]
     return {"checks": checks, "clear": form.usable and not any(check.stops for check in checks)}
 
 

@@ -20,7 +20,7 @@ from jobs import advice, submissions
 from jobs.attempts import LOG, folder_of
 from jobs.errors import NotCancellable, NothingToKeep, Unprepared
 from jobs.models import Job, State
-from training import bundles, curves, estimates, evaluations, health, learning, presets, searches
+from training import bundles, curves, estimates, evaluations, health, learning, merge_reports, presets, searches
 from training.forms import RunFilterForm
 from training.models import MetricPoint, Run, RunSample
 
@@ -69,6 +69,7 @@ def run_detail(request: UserRequest, pk: int) -> HttpResponse:
         **_live(run), **_samples(request, run), "recipe": presets.shown(run.params), "changed": _changed(run),
         "siblings": _siblings(run),
         "learning": learning.of(run), "searched": searches.found(run),
+        "extracted": merge_reports.extraction(run.output.metrics) if run.output else None,
     })  # fmt: skip
 
 

@@ -161,14 +161,15 @@ EXACT_SIDE = 512
 
 
 def extract(
-    base: Path, expert: Path, output: Path, *, rank: int, wanted: Callable[[str], bool] | None = None,
-    check: Callable[[], None] = lambda: None,
+    base: Path, expert: Path, output: Path, *, rank: int, wanted: Callable[[str], bool] | None = None, called: str = "base",
+    check: Callable[[], None] = lambda: None, on_tensor: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, dict[str, float]]:  # fmt: skip
     """Write to ``output`` the LoRA adapter of ``rank`` that comes nearest to what makes ``expert`` of ``base``; deterministic.
 
-    ``wanted`` chooses tensors by name (default: the layers' matrices, not embedding and head). Returns, a tensor, ``norm`` of its
-    change, ``error`` as a share of it, and ``bound``, the least that any rank-r matrix could leave by the singular values found.
-    Changes of other tensors are lost: they are in what is returned with error 1. Raises ``BadModel`` for models that do not fit.
+    ``wanted`` chooses tensors by name (default: the layers' matrices, not embedding and head); ``called`` is what the adapter says its
+    base is; ``check`` may raise to stop, ``on_tensor(done, total)`` hears of progress. Returns, a tensor, ``norm`` of its change,
+    ``error`` as a share of it, and ``bound``, the least that any rank-r matrix could leave by the singular values found. Changes of other
+    tensors are lost: they are in what is returned with error 1. Raises ``BadModel`` for models that do not fit.
     """
     plan.check_alike({"base": base, "expert": expert})
     wanted = wanted or (lambda name: ".layers." in f".{name}")
@@ -177,8 +178,10 @@ def extract(
     with ExitStack() as stack:
         models = {"base": Weights(base, stack, "base"), "expert": Weights(expert, stack, "expert")}
         plan.check_layouts({name: weights.layout for name, weights in models.items()})
-        for name, entry in models["base"].layout.items():
+        layout = models["base"].layout
+        for done, (name, entry) in enumerate(layout.items()):
             check()
+            on_tensor(done, len(layout))
             if entry.dtype not in plan.FLOATS:
                 continue
             delta = (_all_of(models["expert"].open(name), entry.numel) - _all_of(models["base"].open(name), entry.numel)).view(entry.shape)
@@ -194,7 +197,7 @@ def extract(
             told[name] = {"norm": norm, "error": float((delta - left @ right).double().norm()) / norm, "bound": bound}
     if not tensors:
         raise BadModel("expert: none of the wanted matrices differs from the base's")
-    _save(output, tensors, rank, base)
+    _save(output, tensors, rank, called)
     return told
 
 
@@ -229,11 +232,11 @@ def _all_of(reader: Reader, count: int) -> torch.Tensor:
     return reader.read(0, count)
 
 
-def _save(output: Path, tensors: Mapping[str, torch.Tensor], rank: int, base: Path) -> None:
+def _save(output: Path, tensors: Mapping[str, torch.Tensor], rank: int, called: str) -> None:
     modules: Sequence[str] = sorted({name.split(".")[-3] for name in tensors})
     config = {
         "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": rank, "lora_alpha": rank, "lora_dropout": 0.0, "bias": "none",
-        "target_modules": modules, "fan_in_fan_out": False, "inference_mode": True, "base_model_name_or_path": str(base),
+        "target_modules": modules, "fan_in_fan_out": False, "inference_mode": True, "base_model_name_or_path": called,
     }  # fmt: skip
     output.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.contiguous() for name, tensor in sorted(tensors.items())}, output / WEIGHTS, metadata={"format": "pt"})

@@ -1,4 +1,4 @@
-"""What a search or a preview of a merge, and the SLERP that chooses its own t, can be told. Standard library only."""
+"""What a search or a preview of a merge, the SLERP that chooses its own t, and an adapter's extraction can be told. Standard library only."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from training.engine.params.limits import positive
 
 # Validation questions a toy domain has at least: two attributes of sixteen facts in one wording.
 MOST_QUESTIONS = 32
+# A larger adapter is none that others would take (modelhub.adapters).
+MOST_RANK = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,3 +112,14 @@ class Preview:
         except recipes.BadRecipe as wrong:
             return wrong.problems[0]
         return positive(self, "max_new_tokens", "batch_size")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extract:
+    """The LoRA adapter of ``rank`` that comes nearest to what makes ``expert`` of ``base``: the way back of a merge
+    (training.engine.merging.adapters)."""
+
+    rank: int
+
+    def problem(self) -> tuple[str, str] | None:
+        return ("rank", f"must be at most {MOST_RANK}") if self.rank > MOST_RANK else positive(self, "rank")

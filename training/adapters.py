@@ -70,7 +70,7 @@ def base_of(adapter: ModelVersion) -> ModelVersion | None:
 
 
 def bases_for(expert: ModelVersion) -> list[ModelVersion]:
-    """What the change of `expert` can be measured from: what it was made of first, the nearest before all; then others like it."""
+    """What the change of `expert` can be measured from: what it was made of first, the nearest before all; then bases, and others like it."""
     edges = lineage.edges_above(expert)
     near: dict[int, ModelVersion] = {}
     waiting = [expert]
@@ -83,7 +83,8 @@ def bases_for(expert: ModelVersion) -> list[ModelVersion]:
                 near[edge.parent.pk] = edge.parent
                 waiting.append(edge.parent)
     alike = {version.pk: version for version in ModelVersion.objects.usable().made_alike(expert).order_by("-pk")}
-    return [alike[pk] for pk in near if pk in alike] + [version for pk, version in alike.items() if pk not in near]
+    others = sorted((version for pk, version in alike.items() if pk not in near), key=lambda version: version.kind != Kind.BASE)
+    return [alike[pk] for pk in near if pk in alike] + others
 
 
 def of_models(*, expert: ModelVersion, base: ModelVersion) -> list[Check]:

@@ -1,4 +1,5 @@
-"""An export opens in plain transformers with the very logits of what was trained, and its adapter in PEFT with those of the whole model."""
+"""An export opens in plain transformers with the very logits of what was trained, and its adapter, or one that was brought in, in PEFT with
+those of the whole model."""
 
 import json
 import os
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from modelhub import artifacts, exports, versions
+from modelhub import artifacts, exports, imports, versions
 
 pytest.importorskip("trl", reason="the engine's packages are not installed")
 pytestmark = [pytest.mark.engine, pytest.mark.django_db]
@@ -43,6 +44,7 @@ def logits(model):
         return model(input_ids=ids).logits.float()
 trained, base = logits(whole("attempt/output")), logits(whole("base"))
 adapter = PeftModel.from_pretrained(whole("base-hf"), f"{out}/adapter").eval()
+brought = PeftModel.from_pretrained(whole("base-hf"), f"{out}/brought").eval()
 narrow = whole("narrow")
 assert next(narrow.parameters()).dtype == torch.bfloat16
 for name, tensor in whole("hf").state_dict().items():
@@ -50,6 +52,7 @@ for name, tensor in whole("hf").state_dict().items():
 print(json.dumps({
     "moved": float((trained - base).abs().max()), "folder": float((logits(whole("hf")) - trained).abs().max()),
     "zip": float((logits(whole("unzipped/ward-dpo")) - trained).abs().max()), "adapter": float((logits(adapter) - trained).abs().max()),
+    "brought": float((logits(brought) - trained).abs().max()),
 }))
 """
 
@@ -77,6 +80,10 @@ def test_folder_zip_and_adapter_have_the_logits_that_were_trained(tmp_path: Path
     exports.write(version=version, to=tmp_path / "hf")
     exports.write(version=version, to=tmp_path / "narrow", dtype="bfloat16")
     exports.write(version=version, to=tmp_path / "adapter", form="adapter")
+    # As somebody else's adapter comes in, and goes out again by the name its base has here.
+    brought = imports.import_adapter(folder=attempt / "output_adapter", base=base, name="ward-lora", same_base=True, actor=None).version
+    exports.write(version=brought, to=tmp_path / "brought", form="adapter")
+    assert json.loads((tmp_path / "brought" / "adapter_config.json").read_text())["base_model_name_or_path"] == "ward-base"
     with (tmp_path / "export.zip").open("wb") as stream:
         stream.writelines(exports.archive(exports.layout(version)).blocks())
     with zipfile.ZipFile(tmp_path / "export.zip") as opened:
@@ -86,3 +93,4 @@ def test_folder_zip_and_adapter_have_the_logits_that_were_trained(tmp_path: Path
     assert found["folder"] == 0.0
     assert found["zip"] == 0.0
     assert found["adapter"] < 1e-5
+    assert found["brought"] < 1e-5

@@ -42,6 +42,8 @@ def test_what_it_was_made_of_is_offered_first(as_dan: Client, base: ModelVersion
     later = versions.register(name="later", kind=Kind.DPO, artifact=base.artifact, parents=[(grown, "policy")], actor=None)
     offered = as_dan.get(page_of(later)).context["bases"]
     assert [version.name for version in offered] == ["grown", "phi", "ward"]
+    # One that came in from outside has no lineage here: a base is likelier than what was made since.
+    assert [version.name for version in as_dan.get(page_of(ward)).context["bases"]] == ["phi", "later", "grown"]
 
 
 def test_choosing_says_what_the_adapter_takes_and_whether_anything_stands_in_its_way(

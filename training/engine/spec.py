@@ -27,9 +27,9 @@ from training.engine.recipes import Recipe
 
 # Callers know one module: what parameters are made of is named here too.
 __all__ = [
-    "KINDS", "MAKES_MODEL", "MODELS", "MOST_QUESTIONS", "MOST_RANK", "PARALLEL", "PARAMS", "SCHEMA", "BuildBase", "Domain", "Dpo", "Endpoint",
-    "Evaluate", "Extract", "Generate", "Kind", "Kto", "Loop", "Lora", "Merge", "Neurons", "Params", "Pit", "Pretrain", "Preview", "Search", "Sft",
-    "Slerp", "Spec", "Watched", "as_json", "dumps", "params_as_json", "parse", "parse_params", "starts_of",
+    "KINDS", "MAKES_MODEL", "MODELS", "MOST_QUESTIONS", "MOST_RANK", "PARALLEL", "PARAMS", "SCHEMA", "BuildBase", "Domain", "Dpo",
+    "Endpoint", "Evaluate", "Extract", "Generate", "Kind", "Kto", "Loop", "Lora", "Merge", "Neurons", "Params", "Pit", "Pretrain",
+    "Preview", "Search", "Sft", "Slerp", "Spec", "Watched", "as_json", "dumps", "params_as_json", "parse", "parse_params", "starts_of",
 ]  # fmt: skip
 
 SCHEMA = 1

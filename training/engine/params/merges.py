@@ -1,4 +1,4 @@
-"""What a search or a preview of a merge, the SLERP that chooses its own t, and an adapter's extraction can be told. Standard library only."""
+"""What a search or a preview of a merge, the SLERP that chooses its t, and an extraction can be told. Standard library only."""
 
 from __future__ import annotations
 

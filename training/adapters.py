@@ -70,7 +70,7 @@ def base_of(adapter: ModelVersion) -> ModelVersion | None:
 
 
 def bases_for(expert: ModelVersion) -> list[ModelVersion]:
-    """What the change of `expert` can be measured from: what it was made of first, the nearest before all; then bases, and others like it."""
+    """What the change of `expert` can be measured from: what it was made of, the nearest first; then bases, and others like it."""
     edges = lineage.edges_above(expert)
     near: dict[int, ModelVersion] = {}
     waiting = [expert]

@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO, Any
 
 import pytest
@@ -80,6 +81,23 @@ def empty(alias: str) -> None:
         for name, written in zip(quoted.values(), cursor.fetchone(), strict=True):
             if written:
                 cursor.execute(f"DELETE FROM {name}")
+
+
+@contextmanager
+def standing(blocker: pytest_django.DjangoDbBlocker) -> Iterator[None]:
+    """A world that is built once and stands for the tests of a module, each of which undoes its own part of it:
+
+        @pytest.fixture(scope="module")
+        def world(django_db_setup, django_db_blocker):
+            with standing(django_db_blocker):
+                yield build()
+
+    Not for a module with a test that commits: what is built here never is. Nor does it grow older than its tests take.
+    """
+    with blocker.unblock(), (whole := transaction.atomic()):
+        whole._from_testcase = True  # as Django's own around a test: what insists on being outermost may run inside
+        yield
+        transaction.set_rollback(True)
 
 
 truncate = TransactionTestCase._fixture_teardown

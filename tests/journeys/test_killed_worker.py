@@ -38,7 +38,7 @@ def test_a_killed_worker_leaves_exactly_one_model_version(processes: Processes, 
 
     run = runs.start(
         snapshot=build.snapshot(pairs=48), policy=policy, preset="demo", name="twice-begun",
-        changes={"epochs": 12.0, "checkpoint_steps": 2}, actor=dan,
+        changes={"epochs": 6.0, "checkpoint_steps": 2}, actor=dan,
     )  # fmt: skip
     wait_until(lambda: kept_of(run) >= 4, seconds=120, why="DPO takes steps, and the runner keeps checkpoints")
     processes.kill("first")

@@ -3,11 +3,13 @@
 import math
 import re
 from datetime import datetime
+from functools import cache
 
 from django import template
+from django.conf import settings
 from django.template import Context
 from django.template.base import FilterExpression, Parser, Token
-from django.urls import NoReverseMatch, reverse
+from django.urls import NoReverseMatch, get_script_prefix, get_urlconf, reverse
 from django.utils import timezone
 from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
@@ -170,14 +172,30 @@ def kept(parser: Parser, token: Token) -> KeptNode:
 @register.simple_tag(takes_context=True)
 def nav_link(context: Context, name: str, label: str) -> SafeString:
     """A link of the frame; marked as current on its own page and on the pages below it."""
-    try:
-        address = reverse(name)
-    except NoReverseMatch:
-        # The frame belongs to the lowest app and names pages of those above; a house built without one has no link to it.
+    address = _address(name, get_urlconf() or settings.ROOT_URLCONF, get_script_prefix())
+    if not address:
         return mark_safe("")
     request = context.get("request")
     path = request.path if request is not None else ""
-    here = path == address
-    below = address != "/" and path.startswith(address)
-    current = mark_safe(' aria-current="page"') if here else mark_safe(' aria-current="true"') if below else ""
-    return format_html('<a href="{}"{}>{}</a>', address, current, label)
+    if path == address:
+        return format_html('<a href="{}" aria-current="page">{}</a>', address, label)
+    if address != "/" and path.startswith(address):
+        return format_html('<a href="{}" aria-current="true">{}</a>', address, label)
+    return _elsewhere(address, label)
+
+
+@cache
+def _address(name: str, urlconf: str, prefix: str) -> str:
+    """Where a page of the frame lies, looked up once a process: every page names some thirty of them.
+
+    "" in a house built without it: the frame belongs to the lowest app and names pages of those above.
+    """
+    try:
+        return reverse(name, urlconf)
+    except NoReverseMatch:
+        return ""
+
+
+@cache
+def _elsewhere(address: str, label: str) -> SafeString:
+    return format_html('<a href="{}">{}</a>', address, label)

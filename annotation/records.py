@@ -208,7 +208,7 @@ def _odd(value: str) -> int:
 
 def _special_tokens(value: str) -> int:
     """How many there are. A text with few brackets is asked at its brackets only."""
-    if "<" not in value and "[" not in value:
+    if not ("<" in value and ">" in value) and not ("[" in value and "]" in value):
         return 0
     if value.count("<") + value.count("[") > 30:
         return len(_SPECIAL_TOKEN.findall(value))

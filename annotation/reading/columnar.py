@@ -51,7 +51,8 @@ def arrow(path: Path, problems: Problems, limits: Limits = LIMITS, start: int = 
     """The same of an Arrow stream or file, as `datasets.save_to_disk` writes them. Packed buffers are refused: they have no honest size."""
     try:
         with pa.OSFile(str(path)) as file:
-            random = path.open("rb").read(6) == b"ARROW1"
+            random = file.read(6) == b"ARROW1"
+            file.seek(0)
             if random or _packed(path):
                 what = "an Arrow file with an index" if random else "an Arrow stream with packed buffers"
                 problems.add(0, "", f"This is {what}; a plain Arrow stream is read. Save it as Parquet.", "upload.type")

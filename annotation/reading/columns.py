@@ -11,7 +11,11 @@ from annotation.records import Problems, Row
 
 MAX_TITLE = 300
 OUTPUT_SIZES = {"qa": 2, "relations": 3, "entities": 1}
-PAIR = {"strength": "=slightly", "id": "", "first_system": "", "second_system": "", "rater": "", "rationale": "", "rated_at": ""}
+# apostrophes: "=remove" takes away the one that keeps a spreadsheet's cell from being a formula: `annotation.exports.spreadsheet`.
+PAIR = {
+    "strength": "=slightly", "id": "", "first_system": "", "second_system": "", "rater": "", "rationale": "", "rated_at": "",
+    "apostrophes": "",
+}  # fmt: skip
 
 
 def convert(place: int, row: Row, mapping: Mapped, problems: Problems, options: Options = STRICT) -> Iterator[SampleRow]:
@@ -108,6 +112,8 @@ def check_tuples(content: Any, size: int, problems: Problems, place: int, where:
 def convert_pair(place: int, row: Row, mapping: Mapped, problems: Problems, options: Options = STRICT) -> Iterator[PreferenceRow]:
     """One preference a row: instruction, input, first, second and verdict have to be mapped."""
     given = {**PAIR, **mapping}
+    if given["apostrophes"] == "=remove":
+        row = type(row)({name: value.removeprefix("'") if isinstance(value, str) else value for name, value in row.items()})
     before = problems.total
     instruction, asked = (fields.text_of(row, given.get(name, ""), problems, place, options) for name in ("instruction", "input"))
     texts = [fields.text_of(row, given.get(name, ""), problems, place, options, required=False) for name in ("first", "second")]

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -74,9 +74,9 @@ def detect(path: Path, *, name: str = "") -> Detected:
     guesses = guess([row for _, row in first], columns, name)
     notes += [warning.message for warning in problems.warnings[:3] if warning.line == 0 or warning.code == "import.bom"]
     parts = tuple(part.name for part in folders.parts(path)) if kind == "hf" else ()
+    if first and (hint := _unread(first[0][1])) and (not guesses or guesses[0].confidence < 0.5):
+        guesses.insert(0, Guess("", {}, 0.0, hint))
     best = guesses[0] if guesses else Guess("", {}, 0.0, _nothing(first, columns))
-    if not guesses and first and (hint := _unread(first[0][1])):
-        best = replace(best, reason=hint)
     return Detected(
         kind, best.shape, columns, first, best.mapping, tuple(dict.fromkeys(notes)), best.confidence, best.reason, tuple(problems.found),
         tuple(guesses[1:]), parts,
@@ -107,7 +107,8 @@ def _label_studio(rows: list[Row], columns: tuple[str, ...]) -> Guess | None:
         for region in (annotation.get("result") or [])
         if isinstance(region, dict) and isinstance(region.get("value"), dict)
     ]
-    mapping = {**_sides(tuple(rows[0]["data"]))}
+    names = tuple(rows[0]["data"])
+    mapping = {**_sides(names), **_labels(names)}
     for target, kind in (("pairwise", "pairwise"), ("verdict", "choices"), ("rationale", "textarea")):
         named = [str(region.get("from_name")) for region in regions if region.get("type") == kind]
         if kind == "choices":
@@ -131,7 +132,11 @@ def _argilla(rows: list[Row], columns: tuple[str, ...]) -> Guess | None:
     if not flat and not nested:
         return None
     texts = tuple(rows[0]["fields"]) if nested else columns
-    mapping = _sides(texts)
+    metadata = rows[0].get("metadata")
+    about = tuple(metadata) if isinstance(metadata, dict) else ()
+    mapping = {**_sides(texts), **_labels((*texts, *about))}
+    if "sample_id" in about:
+        mapping["id"] = "metadata.sample_id"
     questions: dict[str, list[Any]] = {}
     for row in rows:
         if nested:
@@ -181,12 +186,11 @@ def _lmarena(rows: list[Row], columns: tuple[str, ...]) -> Guess | None:
     have = {*columns}
     if not {"model_a", "model_b"} <= have or not ({"winner"} & have or {"winner_model_a", "winner_model_b"} <= have):
         return None
+    mapping = {"id": "", **_first(have, "sample_id", "question_id", "id"), **_labels(columns)}
     if {"conversation_a", "conversation_b"} <= have:
-        return Guess(
-            "lmarena", {"id": "question_id" if "question_id" in have else ""}, 0.98, "It looks like arena battles with conversations."
-        )
+        return Guess("lmarena", mapping, 0.98, "It looks like arena battles with conversations.")
     if {"prompt", "response_a", "response_b"} <= have:
-        return Guess("lmarena", {"id": "id" if "id" in have else ""}, 0.98, "It looks like arena battles in columns, as in the 55k file.")
+        return Guess("lmarena", mapping, 0.98, "It looks like arena battles in columns, as in the 55k file.")
     return None
 
 
@@ -199,13 +203,18 @@ def _preferences(rows: list[Row], columns: tuple[str, ...]) -> Guess | None:
         return Guess("trl_standard", {**mapping, **_first(have, "id", "prompt_id")}, 0.95, "It looks like Argilla's cleaned UltraFeedback.")
     if not {"chosen", "rejected"} <= have:
         return None
-    ids = _first(have, "id", "sample_id", "prompt_id")
+    ids = {**_first(have, "sample_id", "id", "prompt_id"), **_labels(columns)}
     row = rows[0]
     chosen = fields.nested(row.get("chosen"), row, Problems(), 0)
     prompt = fields.nested(row.get("prompt"), row, Problems(), 0)
     if isinstance(chosen, list) and isinstance(prompt, str) and len(chosen) > 1:
-        named = {"id": "prompt_id"} if "prompt_id" in have else {"id": ""}
-        return Guess("ultrafeedback", named, 0.97, "It looks like UltraFeedback binarized: a prompt's text, and whole conversations.")
+        named = {"id": "", **_first(have, "sample_id", "prompt_id", "id")}
+        return Guess(
+            "ultrafeedback",
+            {**named, **_labels(columns)},
+            0.97,
+            "It looks like UltraFeedback binarized: a prompt's text, and whole conversations.",
+        )
     systems = {f"{side}_system": f"{word}_model" for side, word in (("first", "chosen"), ("second", "rejected")) if f"{word}_model" in have}
     if isinstance(chosen, list):
         how = "with the prompt in a column of its own" if prompt is not None else "with the prompt inside both conversations"
@@ -272,7 +281,12 @@ def _pairs(rows: list[Row], columns: tuple[str, ...]) -> Guess | None:
     )  # fmt: skip
     if not verdict:
         return None
-    return Guess("pairs", {**sides, "verdict": verdict}, 0.8, "Two texts and a verdict stand in columns of each row.")
+    mapping = {**sides, **_labels(columns), "verdict": verdict}
+    if {"judgment_id", "rater_pseudonym", "first_by", "second_by"} <= {*columns}:
+        ours = {"first_system": "first_by", "second_system": "second_by", "rater": "rater_pseudonym", "rated_at": "submitted_at"}
+        mapping |= {target: name for target, name in ours.items() if name in columns} | {"apostrophes": "=remove"}
+        return Guess("pairs", mapping, 0.96, "It looks like judgements exported from here for a spreadsheet.")
+    return Guess("pairs", mapping, 0.8, "Two texts and a verdict stand in columns of each row.")
 
 
 _INSTRUCTIONS = ("instruction", "task", "system_prompt")
@@ -294,10 +308,7 @@ def _any_columns(rows: list[Row], columns: tuple[str, ...]) -> Guess | None:
         return None
     if "instruction" not in named:
         named["instruction"] = "=Answer the question." if "question" in named["input"].casefold() else "=Do what the text asks for."
-    for name in ("task_type", "input_data", "output_format", "difficulty_level"):
-        if name in by_name:
-            named[name] = by_name[name]
-    return Guess("columns", named, 0.4, "No known set of columns; the mapping is a guess from their names.")
+    return Guess("columns", {**named, **_labels(columns)}, 0.4, "No known set of columns; the mapping is a guess from their names.")
 
 
 _ASKED: tuple[Callable[[list[Row], tuple[str, ...]], Guess | None], ...] = (
@@ -339,7 +350,7 @@ def _sides(names: tuple[str, ...]) -> dict[str, str]:
             break
     for target, wanted in (
         ("instruction", _INSTRUCTIONS), ("input", ("input", "prompt", "question", "context", "text", "source", "note")),
-        ("id", ("id", "sample_id", "pair_id")), ("first_system", ("model_a", "system_a", "first_system")),
+        ("id", ("sample_id", "id", "pair_id")), ("first_system", ("model_a", "system_a", "first_system")),
         ("second_system", ("model_b", "system_b", "second_system")), ("rater", ("rater", "annotator", "user_id", "judge")),
         ("rationale", ("rationale", "comment", "reason", "explanation")),
     ):  # fmt: skip
@@ -351,6 +362,18 @@ def _sides(names: tuple[str, ...]) -> dict[str, str]:
         found["input"] = found["instruction"]
         found["instruction"] = NO_SYSTEM
     return found
+
+
+def _labels(names: tuple[str, ...]) -> dict[str, str]:
+    """A sample's labels among the columns."""
+    return {
+        target: name
+        for target, wanted in (
+            ("task_type", ("task_type",)), ("input_data", ("input_data", "document_type")), ("output_format", ("output_format",)),
+            ("difficulty_level", ("difficulty_level",)),
+        )
+        if (name := next((one for one in wanted if one in names), ""))
+    }  # fmt: skip
 
 
 def _first(have: set[str], *names: str) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The formats that are read, each as a stream of numbered rows; what a file is by its bytes."""
 
+import re
 import zipfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -147,7 +148,7 @@ def _text_format(start: bytes, name: str, problems: Problems) -> str:
     if bare[:1] == b"[":
         return "json"
     if bare[:1] == b"{":
-        return "jsonl" if _one_a_line(bare) else "json"
+        return "jsonl" if _one_a_line(bare) and not (name.endswith(".json") and _keyed(bare)) else "json"
     if name.endswith((".json",)):
         return "json"
     return _table(start, name)
@@ -158,6 +159,11 @@ def _one_a_line(bare: bytes) -> bool:
     first, feed, _ = bare.partition(b"\n")
     first = first.rstrip()
     return first.endswith(b"}") or not feed
+
+
+def _keyed(bare: bytes) -> bool:
+    """Whether a text is one line that begins with an object inside an object: records by their keys."""
+    return b"\n" not in bare.rstrip() and re.match(rb'\{\s*"[^"\\]*"\s*:\s*\{', bare) is not None
 
 
 def _table(start: bytes, name: str) -> str:

@@ -53,7 +53,7 @@ TITLES = {
     "rationale": "Rationale",
     "rated_at": "When",
     "strength": "A bare “better” means (=slightly or =much)",
-    "qa": "Questions and answers",
+    "apostrophes": "Apostrophes before cells (=remove)",
 }
 LABEL_TARGETS = tuple(Target(name, name.replace("_", " ").capitalize(), default=f"={value}") for name, value in DEFAULTS.items())
 

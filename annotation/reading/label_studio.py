@@ -82,7 +82,9 @@ def _verdict(regions: list[dict[str, Any]], given: Mapped, problems: Problems, p
         verdicts.unknown(side, problems, place, given["pairwise"])
         return None
     choices = _value(regions, given["verdict"], "choices")
-    strength = given["strength"].removeprefix("=")
+    # Our own export tells the strength in a region beside.
+    told = _value(regions, "strength", "choices")
+    strength = told[0] if isinstance(told, list) and told in (["much"], ["slightly"]) else given["strength"].removeprefix("=")
     if choices is MISSING or choices == []:
         return MISSING if side is MISSING else verdicts.of_word(SELECTED[side], strength)
     word = choices[0] if isinstance(choices, list) and len(choices) == 1 else None
@@ -117,6 +119,9 @@ def _extra(annotation: dict[str, Any], regions: list[dict[str, Any]]) -> dict[st
     rating = next((r["value"]["rating"] for r in regions if isinstance(r.get("value"), dict) and "rating" in r["value"]), None)
     if isinstance(rating, int):
         found["confidence"] = rating
+    for region in regions:
+        if str(region.get("from_name", "")).startswith("harm_") and isinstance(region.get("value"), dict):
+            found[str(region["from_name"])] = region["value"].get("choices")
     spans = [
         {"of": str(r.get("to_name", "")), **{key: r["value"][key] for key in ("start", "end", "labels") if key in r["value"]}}
         for r in regions

@@ -31,7 +31,7 @@ class UserQuerySet(models.QuerySet["User"]):
         """
         standing = Consent.objects.filter(user=models.OuterRef("pk"), withdrawn_at__isnull=True).order_by("-text")
         newest = ConsentText.objects.order_by("-pk").values("pk")[:1]
-        found = self.annotate(
+        found = self.filter(external=False).annotate(
             live_tokens=models.Count("api_tokens", filter=models.Q(api_tokens__in=ApiToken.objects.live()), distinct=True),
             consent_version=models.Subquery(standing.values("text__version")[:1]),
             consent_is_current=models.Exists(standing.filter(text__in=newest)),
@@ -72,10 +72,20 @@ class User(AbstractUser):
     """A person, or a simulated rater of the demo. Roles are rows, not flags: see RoleGrant."""
 
     simulated = models.BooleanField(default=False, help_text="A demo rater that a program plays; never counted as a clinician.")
+    external = models.BooleanField(
+        default=False, db_default=False, help_text="Somebody unknown who judged elsewhere, under a pseudonym; can never sign in."
+    )
     # On the server, so that nothing stays in a browser: {"keys_off": bool, "keys": {action: key}}.
     preferences = models.JSONField(default=dict, blank=True)
 
     objects: ClassVar[People] = People()
+
+    class Meta(AbstractUser.Meta):  # type: ignore[name-defined]  # the stubs do not know it
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=models.Q(external=False) | models.Q(is_active=False, simulated=False), name="external_raters_cannot_sign_in"
+            )
+        ]
 
     # Known of the user of a session: accounts.backends.
     _roles: frozenset[str]

@@ -231,6 +231,8 @@ def add_members(*, campaign: Campaign, members: Iterable[User], actor: User | No
     people = list(members)
     if not people:
         return 0
+    if campaign.external:
+        raise CampaignRefused("It was judged elsewhere and imported: nobody rates in it here.")
     if campaign.cohorts and not cohort and campaign.memberships.filter(user__in=people).count() < len(people):
         raise CampaignRefused(f"Every pair goes to a cohort: say which they join, {' or '.join(campaign.cohorts)}.")
     try:
@@ -410,6 +412,8 @@ def derive(
     """
     if campaign.state == CampaignState.DRAFT:
         raise CampaignRefused("Open this campaign first, or change it: nothing can follow a draft.")
+    if campaign.external:
+        raise CampaignRefused("It was judged elsewhere and imported: its protocol is not known. Make a new campaign over its texts.")
     chosen = tuple(batches)
     staying = campaign.memberships.filter(revoked_at__isnull=True).select_related("user").order_by("pk")
     seats = [seat for seat in staying if seat.user.is_active and seat.user.has_role("annotator", "adjudicator")]

@@ -101,6 +101,7 @@ def _settled_pairs(campaign: Campaign) -> models.QuerySet[Pair]:
             campaign__state=CampaignState.CLOSED,
             campaign__simulated=campaign.simulated,
             campaign__toy=campaign.toy,
+            campaign__external=False,
             prompt__sample__withdrawn_at__isnull=True,
         )
         .exclude(prompt__sample__split=Split.EVALUATION, prompt__in=undecided.values("prompt"))

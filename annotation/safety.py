@@ -33,13 +33,13 @@ class Findings:
     standing: frozenset[int] = frozenset()
 
 
-def of_prompts(prompts: "QuerySet[Prompt]", *, simulated: bool) -> Findings:
+def of_prompts(prompts: "QuerySet[Prompt]", *, simulated: bool, external: bool = False) -> Findings:
     """What holds for the completions of `prompts`, in two queries, and four more where something was found.
 
     Harm belongs to a text, not to the campaign it was seen in: a flag counts in every campaign that shows the text again. In its own
     pair a lead's ruling stands in place of the flags it was given on; flags that came later count again until the lead looked anew.
     "Must not train" holds until a later ruling on that pair lifts it, whatever becomes of the votes. Flags of simulated raters count
-    only where `simulated`.
+    only where `simulated`, imported ones only where `external`; those of our own raters everywhere.
     """
     ruled = (
         Adjudication.objects.newest()
@@ -56,7 +56,7 @@ def of_prompts(prompts: "QuerySet[Prompt]", *, simulated: bool) -> Findings:
     for ruling in rulings.values():
         pair = ruling.dispute.pair
         harmful |= _worst(pair.first_id, ruling.harm_first) | _worst(pair.second_id, ruling.harm_second)
-    for pair_id, first, second, harm_first, harm_second in _flags(prompts, simulated=simulated):
+    for pair_id, first, second, harm_first, harm_second in _flags(prompts, simulated=simulated, external=external):
         if pair_id not in standing:
             harmful |= _worst(first, harm_first) | _worst(second, harm_second)
     return Findings(_wherever_written(harmful), barred_by(rulings.values()), rulings, standing)
@@ -86,8 +86,11 @@ def stands(ruling: Adjudication) -> bool:
     return ruling.dispute.state == DisputeState.RULED and ruling.votes_version == ruling.dispute.votes_version
 
 
-def _flags(prompts: "QuerySet[Prompt]", *, simulated: bool) -> "QuerySet[Judgement, tuple[int, int, int, str, str]]":
-    flagged = Judgement.objects.speaking().filter(Q(harm_first__in=MAJOR) | Q(harm_second__in=MAJOR), assignment__pair__prompt__in=prompts)
+def _flags(prompts: "QuerySet[Prompt]", *, simulated: bool, external: bool) -> "QuerySet[Judgement, tuple[int, int, int, str, str]]":
+    said = Judgement.objects.speaking()
+    if external:
+        said |= Judgement.objects.speaking(external=True)
+    flagged = said.filter(Q(harm_first__in=MAJOR) | Q(harm_second__in=MAJOR), assignment__pair__prompt__in=prompts)
     if not simulated:
         flagged = flagged.filter(assignment__campaign__simulated=False)
     return flagged.values_list("assignment__pair", "assignment__pair__first", "assignment__pair__second", "harm_first", "harm_second")
@@ -121,7 +124,8 @@ class Since:
 def since(snapshot: Snapshot) -> Since:
     """What came to light about a snapshot's rows after it was frozen. Few queries, one of them over its rows."""
     rows = SnapshotRow.objects.filter(snapshot=snapshot)
-    found = of_prompts(Prompt.objects.filter(pk__in=rows.values("prompt")), simulated=snapshot.simulated)
+    prompts = Prompt.objects.filter(pk__in=rows.values("prompt"))
+    found = of_prompts(prompts, simulated=snapshot.simulated, external=snapshot.external)
     gone = set(Sample.objects.filter(withdrawn_at__isnull=False, prompts__in=rows.values("prompt")).values_list("prompts", flat=True))
     if not (found.barred or found.harmful or gone):
         return Since()

@@ -1,20 +1,25 @@
 """Snapshots: a campaign's preferences, frozen and addressed by their content."""
 
+import json
 from collections import Counter, defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from hashlib import sha256
+from typing import Any, Unpack
 
 from django.db import transaction
 
 from accounts import audit
-from accounts.models import User
-from annotation import records, resolution, safety
+from accounts.models import Profile, User
+from annotation import filters, leaks, near, records, resolution, safety
+from annotation.filters import Asked, Filters, Vote
 from annotation.models import (
+    MAJOR,
     Adjudication,
     AssignmentState,
     Campaign,
     CampaignState,
+    Completion,
     Judgement,
     Pair,
     Prompt,
@@ -26,16 +31,28 @@ from annotation.models import (
 )
 
 FORMAT = "snapshot-2"
-FILTERED, TOO_FEW, WITHDRAWN, GOLD = "filtered", "too_few_judgements", "withdrawn", "gold"
+FILTERED, DOCUMENT, TOO_FEW, WITHDRAWN, GOLD = "filtered", "document_type", "too_few_judgements", "withdrawn", "gold"
+MARGIN, NEAR_IDENTICAL, LEAK = "margin", "near_identical", "near_duplicate_held_out"
 DROP_REASONS = {
     **resolution.REASONS,
     FILTERED: "its task type was not asked for",
+    DOCUMENT: "its document type was not asked for",
     TOO_FEW: "fewer judgements than asked for",
+    filters.EXTERNAL: "only imported judgements, which were not asked for",
+    filters.SIMULATED: "only simulated raters judged it",
+    filters.DATES: "judged outside the days asked for",
+    filters.FIELDS: "nobody of the fields asked for judged it",
+    MARGIN: "its raters were less sure than asked for",
+    NEAR_IDENTICAL: "its two texts are nearly the same",
+    LEAK: "its sample is nearly the same as one that is held out",
     WITHDRAWN: "its sample was withdrawn as defective",
     GOLD: "its answer was known: it asks about raters, not about texts",
 }
+# Two texts that share nine tenths of their runs of five characters: what is left to prefer is a word.
+ALIKE = near.THRESHOLD
 # Votes that hold a slot; the rest of what raters said is kept as evidence and in the raw export.
 _VOTES = {SlotKind.VOTE, SlotKind.REVIEW}
+CHUNK = 2000
 
 
 class FreezeRefused(Exception):
@@ -43,110 +60,217 @@ class FreezeRefused(Exception):
 
 
 @dataclass(frozen=True)
-class _Evidence:
-    """What a campaign's pairs are resolved from: `votes` (verdicts by pair), findings, and the ids of every answer and ruling read."""
+class Evidence:
+    """What a campaign's pairs are resolved from: `votes` (ids and verdicts by pair), findings, and the ids of every answer and ruling read.
 
-    votes: dict[int, list[str]]
-    raters: frozenset[int]
-    answers: tuple[int, ...]
+    `unasked`: why a pair has votes and none that was asked for. `raters` counts those whose votes counted.
+    """
+
+    votes: Mapping[int, list[tuple[int, str]]]
+    raters: int
+    answers: Sequence[int]
     surplus: int
     findings: safety.Findings
-    rulings: dict[int, str] = field(default_factory=dict)
+    rulings: Mapping[int, str] = field(default_factory=dict)
+    unasked: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def counted(self) -> int:
-        return sum(len(verdicts) for verdicts in self.votes.values())
+        return sum(len(votes) for votes in self.votes.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row to be frozen: its content as the digest covers it (canonical JSON), and what the record that keeps it refers to."""
+
+    digest: str
+    content: str
+    pair: int
+    prompt: int
+    sample: int
+    chosen: int
+    rejected: int
+    p_chosen: float
+    votes: dict[str, Any]
+    split: str
+
+    def record(self, snapshot: Snapshot, position: int) -> SnapshotRow:
+        return SnapshotRow(
+            snapshot=snapshot, position=position, pair_id=self.pair, prompt_id=self.prompt, chosen_id=self.chosen,
+            rejected_id=self.rejected, p_chosen=self.p_chosen, votes=self.votes, split=self.split,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class _Row:
-    """A row to be frozen: its content, as the digest covers it, and the record that keeps it."""
+class Plan:
+    """What would be frozen now: `rows` in the order of their content, and every other pair under the one reason it was left out for."""
 
-    digest: str
-    content: dict[str, Any]
-    record: SnapshotRow
+    filters: Filters
+    evidence: Evidence
+    rows: Sequence[Row]
+    dropped: Mapping[str, Sequence[int]]
+
+    @property
+    def lost(self) -> dict[str, int]:
+        """How many pairs were left out, by reason."""
+        return {reason: len(pairs) for reason, pairs in sorted(self.dropped.items())}
+
+    @property
+    def used(self) -> dict[str, int]:
+        """How many rows each split has."""
+        counted = Counter(row.split for row in self.rows)
+        return {split.value: counted[split] for split in Split}
 
 
-@transaction.atomic
-def freeze(*, campaign: Campaign, name: str, actor: User | None, min_judgements: int = 1, task_types: Collection[str] = ()) -> Snapshot:
+def freeze(*, campaign: Campaign, name: str, actor: User | None, **asked: Unpack[Asked]) -> Snapshot:
     """Freeze what the campaign's current votes, flags and rulings say: one row a pair that teaches a preference, split by its sample.
 
     An output flagged with major harm or worse is never favoured, unless a lead lowered the flag; a lead's ruling stands in place of the
     votes; no row holds a text that was ruled out of training, nor a withdrawn sample (product.md 2.5, 5.3). Gold, repeats, surplus and
-    qualification answers are no votes. The digest covers every row's content, every ruling and the campaign; freezing the same content
-    again returns the snapshot that is there.
+    qualification answers are no votes. A row whose sample is nearly the same as one held out for more is left out (annotation/leaks.py).
+    `asked` narrows as annotation.filters.Filters says. The digest covers every row's content, every ruling and the campaign; freezing the
+    same content again returns the snapshot that is there.
 
     Raises FreezeRefused when no row is left, when the campaign was never opened or only qualifies raters, or when simulated raters
-    judged in a campaign that is not marked simulated.
+    judged in a campaign that is not marked simulated; ValueError for filters that contradict themselves.
     """
-    # Two freezes at once wait here for each other; claims, whose rows refer to the campaign, wait for none.
-    campaign = Campaign.objects.select_for_update(no_key=True).get(pk=campaign.pk)
-    if campaign.state == CampaignState.DRAFT:
-        raise FreezeRefused("This campaign was never open: there is nothing to freeze.")
-    if campaign.purpose == "qualify":
-        raise FreezeRefused("A qualification asks what is known already: its answers train nobody.")
-    evidence = _evidence(campaign)
-    rows, dropped = _resolve(campaign, evidence, min_judgements=min_judgements, task_types=task_types)
-    if not rows:
-        raise FreezeRefused(f"No row is left. {_why(dropped)}")
-    digest = _digest(campaign, rows, evidence)
-    if known := Snapshot.objects.filter(digest=digest).first():
-        return known
+    wanted = Filters(**asked)  # type: ignore[arg-type]  # collections become sorted tuples
+    with transaction.atomic():
+        # Two freezes at once wait here for each other; claims, whose rows refer to the campaign, wait for none.
+        campaign = Campaign.objects.select_for_update(no_key=True).get(pk=campaign.pk)
+        made = plan(campaign=campaign, filters=wanted)
+        if not made.rows:
+            raise FreezeRefused(why_empty(made))
+        digest = _digest(campaign, made.rows, made.evidence.rulings.values())
+        if known := Snapshot.objects.filter(digest=digest).first():
+            return known
+        return _keep(campaign, name, digest, made, actor)
+
+
+def _keep(campaign: Campaign, name: str, digest: str, made: Plan, actor: User | None) -> Snapshot:
     snapshot = Snapshot.objects.create(
         name=name,
         campaign=campaign,
         digest=digest,
-        filters={"min_judgements": min_judgements, "task_types": sorted(task_types)},
-        counts=_counts(rows, dropped, evidence),
+        filters=made.filters.as_dict(),
+        counts=_counts(made),
         simulated=campaign.simulated,
         toy=campaign.toy,
+        external=campaign.external,
         frozen_by=actor,
     )
-    for position, row in enumerate(rows):
-        row.record.snapshot, row.record.position = snapshot, position
-    SnapshotRow.objects.bulk_create([row.record for row in rows], batch_size=2000)
+    for start in range(0, len(made.rows), CHUNK):
+        chunk = made.rows[start : start + CHUNK]
+        SnapshotRow.objects.bulk_create([row.record(snapshot, position) for position, row in enumerate(chunk, start=start)])
+    found = made.evidence.findings
     SnapshotEvidence.objects.create(
-        snapshot=snapshot, judgements=list(evidence.answers), rulings=sorted(ruling.pk for ruling in evidence.findings.rulings.values())
+        snapshot=snapshot,
+        judgements=list(made.evidence.answers),
+        votes=[pk for votes in made.evidence.votes.values() for pk, _ in votes],
+        rulings=sorted(ruling.pk for ruling in found.rulings.values()),
+        findings={"harmful": sorted(found.harmful), "standing": sorted(found.rulings[pair].pk for pair in found.standing)},
+        dropped={reason: list(pairs) for reason, pairs in made.dropped.items()},
     )
-    audit.record(actor, "snapshot.frozen", snapshot, digest=digest, rows=len(rows), campaign=str(campaign.public_id))
+    audit.record(actor, "snapshot.frozen", snapshot, digest=digest, rows=len(made.rows), campaign=str(campaign.public_id))
     return snapshot
 
 
-def _evidence(campaign: Campaign) -> _Evidence:
+def plan(*, campaign: Campaign, filters: Filters) -> Plan:
+    """What freezing the campaign with these filters would give now; nothing is written. Raises FreezeRefused as `freeze` does."""
+    if campaign.state == CampaignState.DRAFT:
+        raise FreezeRefused("This campaign was never open: there is nothing to freeze.")
+    if campaign.purpose == "qualify":
+        raise FreezeRefused("A qualification asks what is known already: its answers train nobody.")
+    evidence = _evidence(campaign, filters)
+    rows, dropped = _resolve(campaign, evidence, filters)
+    if filters.drop_near_identical:
+        rows = _without(rows, near_identical(rows), NEAR_IDENTICAL, dropped)
+    samples: dict[str, set[int]] = defaultdict(set)
+    for row in rows:
+        samples[row.split].add(row.sample)
+    leaking = leaks.across_splits(samples)
+    rows = _without(rows, {row.pair for row in rows if row.sample in leaking}, LEAK, dropped)
+    return Plan(filters, evidence, rows, {reason: tuple(pairs) for reason, pairs in dropped.items()})
+
+
+def _without(rows: list[Row], leaving: Collection[int], reason: str, dropped: dict[str, list[int]]) -> list[Row]:
+    if leaving:
+        dropped[reason] += sorted(leaving)
+    return [row for row in rows if row.pair not in leaving]
+
+
+def near_identical(rows: Sequence[Row]) -> set[int]:
+    """The pairs whose two texts are nearly the same, or the same but for case and white space."""
+    found: set[int] = set()
+    for start in range(0, len(rows), 500):
+        chunk = rows[start : start + 500]
+        texts = dict(Completion.objects.filter(pk__in={pk for row in chunk for pk in (row.chosen, row.rejected)}).values_list("pk", "text"))
+        found |= {row.pair for row in chunk if alike(texts[row.chosen], texts[row.rejected])}
+    return found
+
+
+def alike(one: str, other: str) -> bool:
+    """Whether two texts are nearly the same (ALIKE)."""
+    shorter, longer = sorted((len(one), len(other)))
+    # The share of runs in common is at most the share of lengths, but for white space.
+    return (longer == 0 or 2 * shorter >= longer) and near.jaccard(one, other) >= ALIKE
+
+
+def _evidence(campaign: Campaign, asked: Filters) -> Evidence:
     """Read once what the campaign's raters and leads said. Raises FreezeRefused for simulated raters where clinicians judge."""
-    answers = list(
-        Judgement.objects.speaking()
+    answers = (
+        Judgement.objects.speaking(external=campaign.external)
         .filter(assignment__campaign=campaign)
         .exclude(assignment__slot__kind=SlotKind.GOLD)
         .order_by("pk")
         .values_list(
             "pk", "assignment__pair_id", "verdict", "assignment__annotator_id", "assignment__annotator__simulated", "surplus",
-            "assignment__state", "assignment__repeat", "assignment__slot__kind",
+            "assignment__state", "assignment__repeat", "assignment__slot__kind", "submitted_at", "harm_first", "harm_second",
         )
     )  # fmt: skip
-    votes: dict[int, list[str]] = defaultdict(list)
+    fields = _fields(campaign) if asked.fields else {}
+    votes: dict[int, list[tuple[int, str]]] = defaultdict(list)
+    unasked: dict[int, str] = {}
     raters: set[int] = set()
-    for _, pair, verdict, annotator, simulated, surplus, state, repeat, kind in answers:
+    heard: list[int] = []
+    late = 0
+    for pk, pair, verdict, annotator, simulated, surplus, state, repeat, kind, at, *harm in answers.iterator(chunk_size=5000):
         if simulated and not campaign.simulated:
             raise FreezeRefused(
                 "Simulated raters judged in this campaign, which is not marked simulated: "
                 "their judgements may not be frozen as clinicians'."
             )
-        if not surplus and state == AssignmentState.SUBMITTED and repeat == 0 and kind in _VOTES:
-            votes[pair].append(verdict)
+        refused = asked.refuse(Vote(campaign.external, simulated, at, fields.get(annotator, ())))
+        if refused and not set(harm) & set(MAJOR):
+            unasked.setdefault(pair, refused)
+            continue
+        heard.append(pk)
+        late += surplus
+        if refused:
+            unasked.setdefault(pair, refused)
+        elif not surplus and state == AssignmentState.SUBMITTED and repeat == 0 and kind in _VOTES:
+            votes[pair].append((pk, verdict))
             raters.add(annotator)
-    findings = safety.of_prompts(Prompt.objects.filter(pairs__campaign=campaign), simulated=campaign.simulated)
-    return _Evidence(
+    findings = safety.of_prompts(
+        Prompt.objects.filter(pairs__campaign=campaign), simulated=campaign.simulated, external=campaign.external
+    )
+    return Evidence(
         votes=votes,
-        raters=frozenset(raters),
-        answers=tuple(answer[0] for answer in answers),
-        surplus=sum(1 for answer in answers if answer[5]),
+        raters=len(raters),
+        answers=heard,
+        surplus=late,
         findings=findings,
-        rulings={pair: _ruling_digest(ruling) for pair, ruling in findings.rulings.items()},
+        rulings={pair: _ruling_digest(ruling, pair in findings.standing) for pair, ruling in findings.rulings.items()},
+        unasked={pair: reason for pair, reason in unasked.items() if pair not in votes},
     )
 
 
-def _ruling_digest(ruling: Adjudication) -> str:
+def _fields(campaign: Campaign) -> dict[int, list[str]]:
+    raters = campaign.assignments.filter(state=AssignmentState.SUBMITTED).values("annotator")
+    return dict(Profile.objects.filter(user__in=raters).values_list("user", "specialties"))
+
+
+def _ruling_digest(ruling: Adjudication, stands: bool) -> str:
     """A ruling by its content: what was decided about which texts, and whether the votes are still those it was given on."""
     pair = ruling.dispute.pair
     return records.digest_of(
@@ -156,31 +280,36 @@ def _ruling_digest(ruling: Adjudication) -> str:
             "outcome": ruling.outcome,
             "harm": [ruling.harm_first, ruling.harm_second],
             "must_not_train": [ruling.must_not_train_first, ruling.must_not_train_second],
-            "stands": safety.stands(ruling),
+            "stands": stands,
         }
     )
 
 
-def _resolve(
-    campaign: Campaign, evidence: _Evidence, *, min_judgements: int, task_types: Collection[str]
-) -> tuple[list[_Row], Counter[str]]:
-    """The rows that teach a preference, in the order of their content, and how many pairs were left out for which reason."""
-    dropped: Counter[str] = Counter()
-    rows: list[_Row] = []
-    pairs = Pair.objects.filter(campaign=campaign).select_related("prompt__sample", "first", "second", "gold").only(
-        "prompt__digest", "prompt__sample__digest", "prompt__sample__split", "prompt__sample__task_type", "prompt__sample__withdrawn_at",
-        "first__digest", "second__digest", "gold__id",
+def _of_pairs(campaign: Campaign) -> Any:
+    return Pair.objects.filter(campaign=campaign).select_related("prompt__sample", "first", "second", "gold").only(
+        "prompt__digest", "prompt__sample__digest", "prompt__sample__split", "prompt__sample__task_type", "prompt__sample__input_data",
+        "prompt__sample__withdrawn_at", "first__digest", "second__digest", "gold__id",
     )  # fmt: skip
-    for pair in pairs.iterator(chunk_size=2000):
-        if reason := kept_out(pair, evidence.findings, task_types):
-            dropped[reason] += 1
+
+
+def _resolve(campaign: Campaign, evidence: Evidence, asked: Filters) -> tuple[list[Row], dict[str, list[int]]]:
+    """The rows that teach a preference, in the order of their content, and the pairs that were left out for each reason."""
+    dropped: dict[str, list[int]] = defaultdict(list)
+    rows: list[Row] = []
+    for pair in _of_pairs(campaign).iterator(chunk_size=CHUNK):
+        if reason := kept_out(pair, evidence.findings, asked.task_types, asked.document_types) or evidence.unasked.get(pair.pk, ""):
+            dropped[reason].append(pair.pk)
             continue
-        verdicts = evidence.votes.get(pair.pk, [])
-        resolved = resolution.resolve(verdicts, flags=_harmful_sides(pair, evidence.findings), ruling=_ruling(pair, evidence.findings))
+        verdicts = [verdict for _, verdict in evidence.votes.get(pair.pk, ())]
+        resolved = resolution.resolve(
+            verdicts, flags=_sides(pair, evidence.findings.harmful), ruling=_ruling(pair, evidence.findings)
+        )
         if resolved.first_is_chosen is None:
-            dropped[resolved.reason] += 1
-        elif len(verdicts) < min_judgements:
-            dropped[TOO_FEW] += 1
+            dropped[resolved.reason].append(pair.pk)
+        elif len(verdicts) < asked.min_judgements:
+            dropped[TOO_FEW].append(pair.pk)
+        elif not asked.takes(resolved.p_chosen):
+            dropped[MARGIN].append(pair.pk)
         else:
             rows.append(_row(pair, resolved))
     # In the order of their content: the same rows make the same files wherever and whenever they are written.
@@ -188,11 +317,13 @@ def _resolve(
     return rows, dropped
 
 
-def kept_out(pair: Pair, findings: safety.Findings, task_types: Collection[str]) -> str:
+def kept_out(pair: Pair, findings: safety.Findings, task_types: Collection[str] = (), document_types: Collection[str] = ()) -> str:
     """Why a pair is no candidate whatever its votes say, or nothing."""
     sample = pair.prompt.sample
     if task_types and sample.task_type not in task_types:
         return FILTERED
+    if document_types and sample.input_data not in document_types:
+        return DOCUMENT
     if getattr(pair, "gold", None) is not None:
         return GOLD
     if sample.withdrawn_at is not None:
@@ -202,9 +333,9 @@ def kept_out(pair: Pair, findings: safety.Findings, task_types: Collection[str])
     return ""
 
 
-def _harmful_sides(pair: Pair, findings: safety.Findings) -> list[str]:
+def _sides(pair: Pair, harmful: Collection[int]) -> list[str]:
     sides = (("first", pair.first_id), ("second", pair.second_id))
-    return [side for side, completion in sides if completion in findings.harmful]
+    return [side for side, completion in sides if completion in harmful]
 
 
 def _ruling(pair: Pair, findings: safety.Findings) -> resolution.Ruling | None:
@@ -212,10 +343,10 @@ def _ruling(pair: Pair, findings: safety.Findings) -> resolution.Ruling | None:
     if pair.pk not in findings.standing:
         return None
     # The lead's view of the harm, and what is known of the same texts from other pairs.
-    return resolution.Ruling(outcome=findings.rulings[pair.pk].outcome, harmful=_harmful_sides(pair, findings))
+    return resolution.Ruling(outcome=findings.rulings[pair.pk].outcome, harmful=_sides(pair, findings.harmful))
 
 
-def _row(pair: Pair, resolved: resolution.Resolution) -> _Row:
+def _row(pair: Pair, resolved: resolution.Resolution) -> Row:
     chosen, rejected = (pair.first, pair.second) if resolved.first_is_chosen else (pair.second, pair.first)
     votes = {
         "chosen": resolved.chosen,
@@ -225,53 +356,104 @@ def _row(pair: Pair, resolved: resolution.Resolution) -> _Row:
         "strength": resolved.strength or 0.0,
         "basis": resolved.basis,
     }
+    sample = pair.prompt.sample
     content = {
-        "sample": pair.prompt.sample.digest,
+        "sample": sample.digest,
         "prompt": pair.prompt.digest,
         "chosen": chosen.digest,
         "rejected": rejected.digest,
         "p_chosen": resolved.p_chosen,
         "votes": votes,
-        "split": pair.prompt.sample.split,
+        "split": sample.split,
     }
-    record = SnapshotRow(
-        pair=pair,
-        prompt=pair.prompt,
-        chosen=chosen,
-        rejected=rejected,
-        p_chosen=resolved.p_chosen,
-        votes=votes,
-        split=pair.prompt.sample.split,
-    )
-    return _Row(records.digest_of(content), content, record)
+    return Row(
+        digest=records.digest_of(content), content=_canonical(content), pair=pair.pk, prompt=pair.prompt_id, sample=sample.pk,
+        chosen=chosen.pk, rejected=rejected.pk, p_chosen=resolved.p_chosen, votes=votes, split=sample.split,
+    )  # fmt: skip
 
 
-def _digest(campaign: Campaign, rows: list[_Row], evidence: _Evidence) -> str:
-    return records.digest_of(
-        {
-            "format": FORMAT,
-            "campaign": str(campaign.public_id),
-            "simulated": campaign.simulated,
-            "toy": campaign.toy,
-            "rulings": sorted(evidence.rulings.values()),
-            "rows": [row.content for row in rows],
-        }
-    )
+def _canonical(value: Any) -> str:
+    """As records.digest_of writes what it digests."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-def _counts(rows: list[_Row], dropped: Counter[str], evidence: _Evidence) -> dict[str, Any]:
-    used = Counter(row.record.split for row in rows)
-    basis = Counter(row.content["votes"]["basis"] for row in rows)
+def _digest(campaign: Campaign, rows: Sequence[Row], rulings: Collection[str]) -> str:
+    """SHA-256 of the whole as canonical JSON (records.digest_of), fed row by row."""
+    whole: dict[str, Any] = {
+        "format": FORMAT,
+        "campaign": str(campaign.public_id),
+        "simulated": campaign.simulated,
+        "toy": campaign.toy,
+        "rulings": sorted(rulings),
+        "rows": None,
+    }
+    if campaign.external:
+        whole["external"] = True
+    said = sha256()
+    for place, name in enumerate(sorted(whole)):
+        said.update(f"{',' if place else '{'}{_canonical(name)}:".encode())
+        if name != "rows":
+            said.update(_canonical(whole[name]).encode())
+            continue
+        said.update(b"[")
+        for number, row in enumerate(rows):
+            said.update(f"{',' if number else ''}{row.content}".encode())
+        said.update(b"]")
+    said.update(b"}")
+    return said.hexdigest()
+
+
+def rebuild(snapshot: Snapshot) -> str:
+    """The digest that the snapshot's evidence gives now: its votes, flags and rulings resolved anew, whatever was said since.
+
+    Equal to `snapshot.digest` while nothing of what it rests on was changed behind the database's back. Raises LookupError for a
+    snapshot frozen before its votes were kept one by one.
+    """
+    evidence = snapshot.evidence
+    if not evidence.votes:
+        raise LookupError("This snapshot was frozen before its votes were kept one by one.")
+    left_out = {pair for pairs in evidence.dropped.values() for pair in pairs}
+    votes: dict[int, list[str]] = defaultdict(list)
+    for pair, verdict in Judgement.objects.filter(pk__in=evidence.votes).values_list("assignment__pair", "verdict").iterator():
+        if pair not in left_out:
+            votes[pair].append(verdict)
+    standing = set(evidence.findings["standing"])
+    harmful = set(evidence.findings["harmful"])
+    rulings = {
+        ruling.dispute.pair_id: ruling
+        for ruling in Adjudication.objects.filter(pk__in=evidence.rulings).select_related("dispute__pair__first", "dispute__pair__second")
+    }
+    rows = []
+    for pair in _of_pairs(snapshot.campaign).iterator(chunk_size=CHUNK):
+        if pair.pk not in votes:
+            continue
+        flags, ruled = _sides(pair, harmful), rulings.get(pair.pk)
+        ruling = resolution.Ruling(outcome=ruled.outcome, harmful=flags) if ruled is not None and ruled.pk in standing else None
+        rows.append(_row(pair, resolution.resolve(votes[pair.pk], flags=flags, ruling=ruling)))
+    rows.sort(key=lambda row: row.digest)
+    return _digest(snapshot.campaign, rows, [_ruling_digest(ruling, ruling.pk in standing) for ruling in rulings.values()])
+
+
+def dropped_pairs(snapshot: Snapshot) -> Iterator[tuple[int, str]]:
+    """(pair, reason) of every pair that was left out, by pair. Empty for a snapshot frozen before they were listed."""
+    kept = snapshot.evidence.dropped
+    yield from sorted((pair, reason) for reason, pairs in kept.items() for pair in pairs)
+
+
+def _counts(made: Plan) -> dict[str, Any]:
+    basis = Counter(row.votes["basis"] for row in made.rows)
     return {
-        "used": {split.value: used[split] for split in Split},
-        "dropped": dict(sorted(dropped.items())),
-        "judgements": evidence.counted,
-        "raters": len(evidence.raters),
-        "surplus": evidence.surplus,
+        "used": made.used,
+        "dropped": made.lost,
+        "judgements": made.evidence.counted,
+        "raters": made.evidence.raters,
+        "surplus": made.evidence.surplus,
         "by_ruling": basis["ruling"],
         "by_harm": basis["harm"],
     }
 
 
-def _why(dropped: Counter[str]) -> str:
-    return "Left out: " + ", ".join(f"{count} ({DROP_REASONS[reason]})" for reason, count in dropped.most_common()) + "."
+def why_empty(made: Plan) -> str:
+    """Why no row is left: which reason took how many pairs, the greatest first."""
+    lost = sorted(made.lost.items(), key=lambda one: (-one[1], one[0]))
+    return "No row is left. Left out: " + ", ".join(f"{count} ({DROP_REASONS[reason]})" for reason, count in lost) + "."

@@ -229,6 +229,9 @@ class Campaign(models.Model):
     seed = models.BigIntegerField(default=0)
     simulated = models.BooleanField(default=False, help_text="Judged by simulated raters: part of the demo.")
     toy = models.BooleanField(default=False, help_text="Its texts come from the toy model family.")
+    external = models.BooleanField(
+        default=False, db_default=False, help_text="Judged elsewhere and imported: never open here, and in none of our raters' figures."
+    )
     counts = models.JSONField(
         default=dict, help_text='{"prompts": n, "pairs": n, "identical": n dropped, "single": n prompts with one text}'
     )
@@ -257,15 +260,20 @@ class Campaign(models.Model):
                 name="shares_are_shares",
             ),
             models.CheckConstraint(condition=~models.Q(qualification=models.F("id")), name="no_campaign_qualifies_for_itself"),
+            models.CheckConstraint(
+                condition=models.Q(external=False) | models.Q(state="closed", opened_at__isnull=True, purpose="collect", simulated=False),
+                name="external_is_never_open",
+            ),
         ]
         triggers = [
+            pgtrigger.ReadOnly(name="external_for_ever", fields=["external"]),
             pgtrigger.Trigger(
                 name="protocol_is_locked",
                 when=pgtrigger.Before,
                 operation=pgtrigger.Update,
                 condition=pgtrigger.AnyChange(*LOCKED),
                 func="IF OLD.opened_at IS NOT NULL THEN RAISE EXCEPTION 'an opened campaign keeps its protocol'; END IF; RETURN NEW;",
-            )
+            ),
         ]
 
     def __str__(self) -> str:
@@ -443,6 +451,20 @@ class Assignment(models.Model):
                 fields=["campaign", "annotator", "lease_number"], condition=models.Q(state="leased"), name="lease_numbers_are_unique"
             ),
             models.CheckConstraint(condition=models.Q(lease_number__gte=1, lease_number__lte=3), name="at_most_three_open_leases"),
+        ]
+        triggers = [
+            pgtrigger.Trigger(
+                name="external_raters_stay_apart",
+                when=pgtrigger.Before,
+                operation=pgtrigger.Insert | pgtrigger.UpdateOf("campaign_id", "annotator_id"),
+                func="""
+                IF (SELECT external FROM annotation_campaign WHERE id = NEW.campaign_id)
+                   <> (SELECT external FROM accounts_user WHERE id = NEW.annotator_id) THEN
+                    RAISE EXCEPTION 'external raters judge in external campaigns, and nobody else does';
+                END IF;
+                RETURN NEW;
+                """,
+            )
         ]
         # In the order of their making: where somebody stood last is the first entry, how many they answered needs no table row.
         indexes = [models.Index(fields=["annotator", "campaign", "-id"], include=["state"], name="assignment_by_annotator")]

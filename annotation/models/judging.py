@@ -59,19 +59,21 @@ class Hard(models.TextChoices):
 
 
 class JudgementQuerySet(models.QuerySet["Judgement"]):
-    def current(self) -> "JudgementQuerySet":
-        """The newest revision of each answer that was not undone."""
+    """Imported judgements are in none of these reads unless asked for: what our raters said is told of our raters alone."""
+
+    def current(self, *, external: bool = False) -> "JudgementQuerySet":
+        """The newest revision of each answer that was not undone; with `external`, the imported ones instead."""
         newer = models.OuterRef("assignment_id")
         newest = Judgement.objects.filter(assignment_id=newer, undone_at__isnull=True).order_by("-revision").values("pk")[:1]
-        return self.filter(undone_at__isnull=True, pk=models.Subquery(newest))
+        return self.filter(undone_at__isnull=True, external=external, pk=models.Subquery(newest))
 
-    def speaking(self) -> "JudgementQuerySet":
+    def speaking(self, *, external: bool = False) -> "JudgementQuerySet":
         """Current answers whose flags count: gold, repeats and late ones too, for harm seen is harm seen; a qualification's never."""
-        return self.current().exclude(assignment__campaign__purpose="qualify")
+        return self.current(external=external).exclude(assignment__campaign__purpose="qualify")
 
-    def votes(self) -> "JudgementQuerySet":
+    def votes(self, *, external: bool = False) -> "JudgementQuerySet":
         """Current answers that hold a slot and count: no surplus, no repeat, no gold, no qualification."""
-        return self.current().filter(
+        return self.current(external=external).filter(
             surplus=False,
             assignment__state=AssignmentState.SUBMITTED,
             assignment__repeat=0,
@@ -115,6 +117,7 @@ class Judgement(models.Model):
     active_ms = models.PositiveIntegerField(null=True, help_text="Milliseconds the page was visible and in use.")
     layout = models.CharField(max_length=20, default="compare-2")
     surplus = models.BooleanField(default=False)
+    external = models.BooleanField(default=False, db_default=False, help_text="Given elsewhere and imported: as its campaign says.")
     submitted_at = models.DateTimeField(db_default=Now())
     undone_at = models.DateTimeField(null=True)
 
@@ -164,7 +167,22 @@ class Judgement(models.Model):
                     "harm_second_type",
                     "hard",
                     "submitted_at",
+                    "external",
                 ],
+            ),
+            pgtrigger.Trigger(
+                name="external_as_its_campaign",
+                when=pgtrigger.Before,
+                operation=pgtrigger.Insert,
+                func="""
+                IF NEW.external IS DISTINCT FROM (
+                    SELECT c.external FROM annotation_assignment a JOIN annotation_campaign c ON c.id = a.campaign_id
+                    WHERE a.id = NEW.assignment_id
+                ) THEN
+                    RAISE EXCEPTION 'a judgement is external exactly where its campaign is';
+                END IF;
+                RETURN NEW;
+                """,
             ),
         ]
 

@@ -13,6 +13,24 @@ from annotation.models.campaigns import Campaign, CampaignState, Membership, Pai
 from annotation.models.sources import Completion, Prompt, Split
 
 
+# Nobody changes what was frozen, row by row or all at once. A test's own database is emptied between tests: it says so when it connects.
+FROZEN = [
+    pgtrigger.Protect(name="frozen", operation=pgtrigger.Update | pgtrigger.Delete),
+    pgtrigger.Trigger(
+        name="never_emptied",
+        level=pgtrigger.Statement,
+        when=pgtrigger.Before,
+        operation=pgtrigger.Truncate,
+        func="""
+        IF COALESCE(current_setting('rounds.database', true), '') <> 'test' THEN
+            RAISE EXCEPTION 'what was frozen is never emptied';
+        END IF;
+        RETURN NULL;
+        """,
+    ),
+]
+
+
 class SnapshotQuerySet(models.QuerySet["Snapshot"]):
     def unblinded_for(self, user: User) -> "SnapshotQuerySet":
         """Snapshots `user` may see: not those of an open (or paused) campaign they judge in."""
@@ -31,6 +49,7 @@ class Snapshot(models.Model):
     counts = models.JSONField(help_text='{"used": {"train": n, …}, "dropped": {reason: n}, "judgements": n, "raters": n}')
     simulated = models.BooleanField(default=False)
     toy = models.BooleanField(default=False)
+    external = models.BooleanField(default=False, db_default=False, help_text="Frozen from preferences that were imported.")
     frozen_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
     frozen_at = models.DateTimeField(db_default=Now())
 
@@ -38,7 +57,7 @@ class Snapshot(models.Model):
 
     class Meta:
         ordering = ["-id"]
-        triggers = [pgtrigger.Protect(name="frozen", operation=pgtrigger.Update | pgtrigger.Delete)]
+        triggers = FROZEN
 
     def __str__(self) -> str:
         return f"{self.name} ({self.digest[:12]})"
@@ -61,7 +80,7 @@ class SnapshotRow(models.Model):
             models.UniqueConstraint(fields=["snapshot", "pair"], name="pair_once_per_snapshot"),
             models.CheckConstraint(condition=models.Q(p_chosen__gt=0.5, p_chosen__lt=1), name="chosen_is_the_likelier"),
         ]
-        triggers = [pgtrigger.Protect(name="frozen", operation=pgtrigger.Update | pgtrigger.Delete)]
+        triggers = FROZEN
 
     def __str__(self) -> str:
         return f"row {self.position} of snapshot {self.snapshot_id}"
@@ -73,9 +92,14 @@ class SnapshotEvidence(models.Model):
     snapshot = models.OneToOneField(Snapshot, on_delete=models.PROTECT, related_name="evidence")
     judgements = ArrayField(models.BigIntegerField(), help_text="Ids of the answers it was made from: votes, and others whose flags count.")
     rulings = ArrayField(models.BigIntegerField(), help_text="Ids of the rulings that held.")
+    votes = ArrayField(models.BigIntegerField(), default=list, help_text="Of the answers, those that counted as votes.")
+    findings = models.JSONField(
+        default=dict, help_text='{"harmful": [completion], "standing": {pair: ruling}}: what was known of texts and pairs at that moment.'
+    )
+    dropped = models.JSONField(default=dict, help_text="{reason: [pair, …]}: every pair that was left out, once.")
 
     class Meta:
-        triggers = [pgtrigger.Protect(name="frozen", operation=pgtrigger.Update | pgtrigger.Delete)]
+        triggers = FROZEN
 
     def __str__(self) -> str:
         return f"evidence of snapshot {self.snapshot_id}"

@@ -80,7 +80,7 @@ class User(AbstractUser):
 
     objects: ClassVar[People] = People()
 
-    class Meta(AbstractUser.Meta):  # type: ignore[name-defined]  # the stubs do not know it
+    class Meta(AbstractUser.Meta):
         constraints: ClassVar = [
             models.CheckConstraint(
                 condition=models.Q(external=False) | models.Q(is_active=False, simulated=False), name="external_raters_cannot_sign_in"

@@ -18,7 +18,8 @@ from accounts import access
 from accounts.access import TRAINERS
 from accounts.models import Role, User
 from accounts.openapi import problems
-from annotation import answers, assignments, judgements, snapshots
+from annotation import answers, assignments, judgements, lint, snapshots
+from annotation.filters import Filters
 from annotation.models import Assignment, Campaign, CampaignState, Sample, Snapshot
 from annotation.serializers import (
     AnswerSerializer,
@@ -26,9 +27,12 @@ from annotation.serializers import (
     ComparisonSerializer,
     FreezeSerializer,
     JudgementSerializer,
+    LintSerializer,
+    LookSerializer,
     SampleSerializer,
     SnapshotSerializer,
 )
+from modelhub.models import ModelVersion
 
 RATERS = (Role.ANNOTATOR, Role.ADJUDICATOR)
 READERS = (*TRAINERS, Role.STEWARD)
@@ -248,14 +252,46 @@ class SnapshotList(generics.ListAPIView[Snapshot]):
         user = access.require(request.user, *TRAINERS)
         sent = FreezeSerializer(data=request.data)
         sent.is_valid(raise_exception=True)
-        campaign = Campaign.objects.unblinded_for(user).filter(public_id=sent.validated_data["campaign"]).first()
-        if campaign is None:
-            raise Http404
+        campaign = get_frozen_from(user, sent.validated_data["campaign"])
         try:
-            snapshot = snapshots.freeze(campaign=campaign, name=sent.validated_data["name"], actor=user)
+            snapshot = snapshots.freeze(campaign=campaign, name=sent.validated_data["name"], actor=user, **sent.asked())
         except snapshots.FreezeRefused as refused:
             raise Conflict(str(refused)) from refused
         return Response(SnapshotSerializer(snapshot).data, status=status.HTTP_201_CREATED)
+
+
+def get_frozen_from(user: User, pk: UUID) -> Campaign:
+    """A campaign whose judgements the user may freeze. Raises Http404 otherwise."""
+    campaign = Campaign.objects.unblinded_for(user).filter(public_id=pk).first()
+    if campaign is None:
+        raise Http404
+    return campaign
+
+
+class SnapshotLint(APIView):
+    access: ClassVar = TRAINERS
+    scopes: ClassVar = {"POST": "read"}
+
+    @extend_schema(operation_id="snapshots_lint", request=LookSerializer, responses={200: LintSerializer, **problems(400, 404, 415)})
+    def post(self, request: Request) -> Response:
+        """Look over what freezing would give: what stops it, what to read first, rows by split, pairs left out by reason, soft targets."""
+        user = signed_in(request)
+        sent = LookSerializer(data=request.data)
+        sent.is_valid(raise_exception=True)
+        campaign = get_frozen_from(user, sent.validated_data["campaign"])
+        model = None
+        if wanted := sent.validated_data.get("model"):
+            model = ModelVersion.objects.filter(public_id=wanted).first()
+            if model is None:
+                raise ValidationError({"model": "There is no such model."})
+        asked = Filters(**sent.asked())  # type: ignore[arg-type]  # collections become sorted tuples
+        report = lint.look(campaign=campaign, filters=asked, model=model, context=sent.validated_data.get("tokens"))
+        said = {
+            "clear": report.clear, "checks": report.checks, "used": report.plan.used if report.plan else {},
+            "dropped": report.plan.lost if report.plan else {},
+            "targets": [{"low": low, "high": high, "rows": rows} for low, high, rows in report.histogram],
+        }  # fmt: skip
+        return Response(LintSerializer(said).data)
 
 
 class SnapshotDetail(generics.RetrieveAPIView[Snapshot]):

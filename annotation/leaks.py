@@ -43,9 +43,7 @@ def _confirmed(close: Mapping[int, tuple[str, list[int]]]) -> set[int]:
     if not wanted:
         return set()
     texts = dict(one for chunk in _texts(wanted) for one in chunk)
-    return {
-        sample for sample, (text, others) in close.items() if any(near.jaccard(text, texts[other]) >= THRESHOLD for other in others)
-    }
+    return {sample for sample, (text, others) in close.items() if any(near.jaccard(text, texts[other]) >= THRESHOLD for other in others)}
 
 
 def _texts(ids: Iterable[int]) -> Iterator[list[tuple[int, str]]]:

@@ -152,7 +152,7 @@ class _Work:
         self.problems.refuse_if_any()
         campaign = self.campaign
         if campaign is None:
-            campaign = Campaign.objects.filter(pk=self.known_in).first()
+            campaign = Campaign.objects.filter(pk=self.known_in or 0).first()
             if campaign is None:
                 told = ", ".join(f"{count} ({LEFT_OUT[reason]})" for reason, count in self.left_out.most_common())
                 raise ImportRefused([Problem(0, "", f"No row tells a preference: {told}.")])
@@ -310,8 +310,8 @@ class _Work:
         stored = Completion.objects.filter(batch__in=batches, prompt__in=prompts_of).defer("text")
         found = {(text.batch_id, text.prompt_id, text.digest): text for text in stored}
         number: Counter[tuple[int, int]] = Counter()
-        for batch, prompt, _ in found:
-            number[batch, prompt] += 1
+        for written in found.values():
+            number[written.batch_id, written.prompt_id] += 1
         fresh: list[Completion] = []
         for one, prompt in zip(given, prompts_of, strict=True):
             for text, digest, system in zip(one.texts, one.digests, one.systems, strict=True):
@@ -350,8 +350,8 @@ class _Work:
     def _places(self, campaign: Campaign, given: list[_Given], pairs: list[Pair]) -> tuple[list[User], list[int], list[int]]:
         """Who said it, which time they were asked about the pair, and which of the pair's slots it takes."""
         there: dict[int, list[str]] = defaultdict(list)
-        for pair, who in Assignment.objects.filter(pair__in=pairs).order_by("pk").values_list("pair", "annotator__username"):
-            there[pair].append(who)
+        for held, who in Assignment.objects.filter(pair__in=pairs).order_by("pk").values_list("pair", "annotator__username"):
+            there[held].append(who)
         names, repeats, numbers = [], [], []
         for one, pair in zip(given, pairs, strict=True):
             before = there[pair.pk]

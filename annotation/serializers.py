@@ -4,7 +4,9 @@ from typing import Any
 
 from rest_framework import serializers
 
+from accounts.models import Specialty
 from annotation.answers import MAX_ACTIVE_MS, MAX_EDIT, MAX_RATIONALE, MAX_REASONS, MAX_SPANS, SideVerdict, unix
+from annotation.filters import Asked
 from annotation.models import Assignment, Campaign, CannotJudge, Hard, Harm, Judgement, Sample, Severity, Snapshot
 
 SIDES = [("a", "A"), ("b", "B")]
@@ -31,8 +33,8 @@ class CampaignSerializer(serializers.ModelSerializer[Campaign]):
     class Meta:
         model = Campaign
         fields = [
-            "id", "name", "purpose", "state", "guideline", "rubric", "rationale_when", "overlap", "toy", "simulated", "opened_at",
-            "closed_at",
+            "id", "name", "purpose", "state", "guideline", "rubric", "rationale_when", "overlap", "toy", "simulated", "external",
+            "opened_at", "closed_at",
         ]  # fmt: skip
         read_only_fields = fields
 
@@ -133,10 +135,69 @@ class SnapshotSerializer(serializers.ModelSerializer[Snapshot]):
 
     class Meta:
         model = Snapshot
-        fields = ["id", "name", "campaign", "digest", "counts", "toy", "simulated", "frozen_at"]
+        fields = ["id", "name", "campaign", "digest", "filters", "counts", "toy", "simulated", "external", "frozen_at"]
         read_only_fields = fields
 
 
-class FreezeSerializer(serializers.Serializer[Any]):
+class AskedSerializer(serializers.Serializer[Any]):
+    """Which campaign, and what of its judgements is asked for; whatever is not named narrows nothing."""
+
     campaign = serializers.UUIDField()
+    min_judgements = serializers.IntegerField(required=False, min_value=1, max_value=20, help_text="A pair.")
+    task_types = serializers.ListField(child=serializers.CharField(max_length=60), required=False)
+    document_types = serializers.ListField(child=serializers.CharField(max_length=80), required=False)
+    fields_of_raters = serializers.ListField(
+        child=serializers.ChoiceField(choices=Specialty.choices), required=False, help_text="Any of which a rater must have given."
+    )
+    since = serializers.DateField(required=False, help_text="Judged on this day (UTC) or later.")
+    until = serializers.DateField(required=False, help_text="Judged on this day (UTC) or before.")
+    exclude_external = serializers.BooleanField(required=False)
+    exclude_simulated = serializers.BooleanField(required=False)
+    min_margin = serializers.FloatField(required=False, min_value=0, max_value=0.99, help_text="p(chosen) − p(rejected).")
+    drop_near_identical = serializers.BooleanField(required=False, help_text="Leave out pairs whose two texts are nearly the same.")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if attrs.get("since") and attrs.get("until") and attrs["since"] > attrs["until"]:
+            raise serializers.ValidationError({"until": "The first day comes after the last."})
+        return attrs
+
+    def asked(self) -> Asked:
+        """The filters as `snapshots.freeze` takes them. Only after `is_valid()`."""
+        said = {name: value for name, value in self.validated_data.items() if name not in {"campaign", "name", "model", "tokens"}}
+        if "fields_of_raters" in said:
+            said["fields"] = said.pop("fields_of_raters")
+        return Asked(**said)  # type: ignore[typeddict-item]  # named as the filters are
+
+
+class FreezeSerializer(AskedSerializer):
     name = serializers.CharField(max_length=120)
+
+
+class LookSerializer(AskedSerializer):
+    model = serializers.UUIDField(required=False, help_text="Whose tokenizer counts, and whose context must hold a pair.")
+    tokens = serializers.IntegerField(required=False, min_value=16, max_value=10_000_000, help_text="Tokens that must hold a pair.")
+
+
+class CheckSerializer(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    state = serializers.ChoiceField(choices=[("ok", "ok"), ("warn", "read this first"), ("stop", "may not be frozen")])
+    detail = serializers.CharField()
+    fix = serializers.CharField(allow_blank=True)
+
+
+class StepSerializer(serializers.Serializer[Any]):
+    """Rows whose soft target lies in [`low`, `high`)."""
+
+    low = serializers.FloatField()
+    high = serializers.FloatField()
+    rows = serializers.IntegerField()
+
+
+class LintSerializer(serializers.Serializer[Any]):
+    """What freezing would give now. Nothing is stored."""
+
+    clear = serializers.BooleanField(help_text="Nothing stops it.")
+    checks = CheckSerializer(many=True)
+    used = serializers.DictField(child=serializers.IntegerField(), help_text="Rows by split.")
+    dropped = serializers.DictField(child=serializers.IntegerField(), help_text="Pairs left out, by reason.")
+    targets = StepSerializer(many=True)

@@ -251,9 +251,7 @@ def _evidence(campaign: Campaign, asked: Filters) -> Evidence:
         elif not surplus and state == AssignmentState.SUBMITTED and repeat == 0 and kind in _VOTES:
             votes[pair].append((pk, verdict))
             raters.add(annotator)
-    findings = safety.of_prompts(
-        Prompt.objects.filter(pairs__campaign=campaign), simulated=campaign.simulated, external=campaign.external
-    )
+    findings = safety.of_prompts(Prompt.objects.filter(pairs__campaign=campaign), simulated=campaign.simulated, external=campaign.external)
     return Evidence(
         votes=votes,
         raters=len(raters),
@@ -301,9 +299,7 @@ def _resolve(campaign: Campaign, evidence: Evidence, asked: Filters) -> tuple[li
             dropped[reason].append(pair.pk)
             continue
         verdicts = [verdict for _, verdict in evidence.votes.get(pair.pk, ())]
-        resolved = resolution.resolve(
-            verdicts, flags=_sides(pair, evidence.findings.harmful), ruling=_ruling(pair, evidence.findings)
-        )
+        resolved = resolution.resolve(verdicts, flags=_sides(pair, evidence.findings.harmful), ruling=_ruling(pair, evidence.findings))
         if resolved.first_is_chosen is None:
             dropped[resolved.reason].append(pair.pk)
         elif len(verdicts) < asked.min_judgements:

@@ -22,6 +22,7 @@ api_v1 = [
     path("campaigns/<uuid:pk>/next/", api.CampaignNext.as_view(), name="api-campaign-next"),
     path("assignments/<uuid:pk>/submit/", api.AssignmentSubmit.as_view(), name="api-assignment-submit"),
     path("snapshots/", api.SnapshotList.as_view(), name="api-snapshots"),
+    path("snapshots/lint/", api.SnapshotLint.as_view(), name="api-snapshots-lint"),
     path("snapshots/<uuid:pk>/", api.SnapshotDetail.as_view(), name="api-snapshot"),
     path("schema/", SpectacularAPIView.as_view(), name="api-schema"),
     # Its script is a request of its own: the page has nothing inline.

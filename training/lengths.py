@@ -1,19 +1,16 @@
 """How long the pairs of a snapshot are for a model: counted once, since neither of the two ever changes."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from statistics import fmean
 
 from annotation import snapshot_rows
 from annotation.models import Snapshot, Split
-from modelhub import artifacts
+from modelhub import tokens
 from modelhub.models import ModelVersion
 
 # Pairs whose tokens are counted: seconds for long notes, once; the engine counts all of them before it trains.
 COUNTED = 2000
-# Special tokens that a turn costs in the chat templates we know.
-A_TURN = 4
 
 
 @dataclass(frozen=True)
@@ -60,38 +57,18 @@ class Lengths:
 
 def of(snapshot: Snapshot, policy: ModelVersion) -> Lengths:
     """By the model's own tokenizer; where the package is not installed, about three characters a token, and `estimated`."""
-    try:
-        tokenizer = str(artifacts.file(policy.artifact, "tokenizer.json"))
-    except KeyError:
-        tokenizer = ""
-    return _of(snapshot.pk, snapshot.digest, policy.artifact.digest, tokenizer)
+    return _of(snapshot.pk, snapshot.digest, policy.artifact.digest, tokens.file_of(policy))
 
 
 @lru_cache(maxsize=32)
 def _of(snapshot: int, rows_digest: str, model_digest: str, tokenizer: str) -> Lengths:
-    try:
-        count = _tokenizer(tokenizer)
-    except (ImportError, OSError, ValueError):
-        count = _guess
+    counter = tokens.counter(tokenizer)
     found = []
     for row in snapshot_rows.training_rows(Snapshot.objects.get(pk=snapshot), Split.TRAIN):
-        prompt, chosen, rejected = (sum(count(turn["content"]) + A_TURN for turn in row[part]) for part in ("prompt", "chosen", "rejected"))
+        prompt, chosen, rejected = (
+            sum(counter.count(turn["content"]) + tokens.A_TURN for turn in row[part]) for part in ("prompt", "chosen", "rejected")
+        )
         found.append((prompt, chosen, rejected))
         if len(found) == COUNTED:
             break
-    return Lengths(tuple(found), estimated=count is _guess)
-
-
-def _guess(text: str) -> int:
-    # Clinical English in a small vocabulary.
-    return len(text) // 3 + 1
-
-
-@lru_cache(maxsize=4)
-def _tokenizer(path: str) -> Callable[[str], int]:
-    if not path:
-        raise FileNotFoundError("no tokenizer.json")
-    from tokenizers import Tokenizer
-
-    loaded = Tokenizer.from_file(path)
-    return lambda text: len(loaded.encode(text, add_special_tokens=False).ids)
+    return Lengths(tuple(found), estimated=counter.estimated)

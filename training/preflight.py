@@ -129,6 +129,11 @@ def _licence(policy: ModelVersion) -> Check:
 def _simulated(snapshot: Snapshot, policy: ModelVersion) -> Check:
     if snapshot.simulated and not policy.toy:
         return Check("Whose judgements", "stop", "simulated raters judged this snapshot", "Simulated judgements may only train toy models.")
+    if snapshot.external:
+        said = f"imported from {snapshot.campaign.protocol.get('source', 'elsewhere')}: nobody here saw them given"
+        return Check(
+            "Whose judgements", "warn", said, "They count in none of our raters' figures. Where a harm flag is missing, harm is unknown."
+        )
     if snapshot.simulated:
         return Check("Whose judgements", "warn", "simulated raters judged this snapshot", "Its model will be marked as simulated for ever.")
     return Check("Whose judgements", "ok", "clinicians")

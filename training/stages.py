@@ -105,15 +105,19 @@ def _pairs() -> Stage:
 
 
 def _judgements() -> Stage:
+    ours = Q(external=False) & ~Q(assignment__annotator__simulated=True)
     seen = Judgement.objects.filter(undone_at__isnull=True).aggregate(
-        n=Count("assignment", distinct=True, filter=~Q(assignment__annotator__simulated=True)),
+        n=Count("assignment", distinct=True, filter=ours),
         simulated=Count("assignment", distinct=True, filter=Q(assignment__annotator__simulated=True)),
-        at=Max("submitted_at", filter=~Q(assignment__annotator__simulated=True)),
+        imported=Count("assignment", distinct=True, filter=Q(external=True)),
+        at=Max("submitted_at", filter=ours),
     )
     stage = Stage("Judgements", seen["n"], seen["at"], link=reverse("annotation:campaigns"), note="by clinicians")
     if seen["simulated"]:
         stage.note = f"by clinicians, and {seen['simulated']:,} by simulated raters"
         stage.badges = ["simulated"]
+    if seen["imported"]:
+        stage.note += f"; {seen['imported']:,} more were imported"
     running = Campaign.objects.filter(state=CampaignState.OPEN, simulated=False, purpose="collect").with_progress().first()
     if running is not None:
         done, wanted = running.done, running.wanted  # type: ignore[attr-defined]
@@ -197,4 +201,4 @@ def _champion() -> Stage:
 
 
 def _badges(thing: Any) -> list[str]:
-    return [name for name in ("toy", "simulated") if getattr(thing, name)]
+    return [name for name in ("toy", "simulated", "external") if getattr(thing, name, False)]

@@ -456,7 +456,7 @@ class Assignment(models.Model):
             pgtrigger.Trigger(
                 name="external_raters_stay_apart",
                 when=pgtrigger.Before,
-                operation=pgtrigger.Insert | pgtrigger.UpdateOf("campaign_id", "annotator_id"),
+                operation=pgtrigger.Insert | pgtrigger.UpdateOf("campaign_id", "annotator_id"),  # type: ignore[no-untyped-call]
                 func="""
                 IF (SELECT external FROM annotation_campaign WHERE id = NEW.campaign_id)
                    <> (SELECT external FROM accounts_user WHERE id = NEW.annotator_id) THEN

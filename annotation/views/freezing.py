@@ -1,21 +1,30 @@
-"""Snapshots: what is frozen, what was left out and why, and the files."""
+"""Snapshots: what would be frozen, what was frozen, what was left out and why, and the files."""
 
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
 from uuid import UUID
 
 from django.core.paginator import Paginator
 from django.http import Http404, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from django.shortcuts import render
+from django.shortcuts import redirect, render
+from django.utils import timezone
 from django.utils.http import content_disposition_header
-from django.views.decorators.http import require_safe
+from django.utils.safestring import SafeString
+from django.views.decorators.http import require_http_methods, require_safe
 
 from accounts import access, audit
 from accounts.access import TRAINERS, UserRequest
 from accounts.models import Role, User
-from annotation import export_files, safety
+from annotation import export_files, filters, lint, safety
 from annotation import snapshots as verbs
 from annotation.exports import card
-from annotation.models import Campaign, CampaignState, Snapshot, Split
+from annotation.filters import Filters
+from annotation.forms import AskedForm, FreezeForm
+from annotation.models import Campaign, CampaignState, Snapshot, SnapshotEvidence, Split
+from annotation.views.managing import get_campaign_for
+from web.charts import bar_chart
 
 # A steward sees what was frozen, and takes nothing away.
 READERS = (*TRAINERS, Role.STEWARD)
@@ -39,6 +48,64 @@ def snapshots(request: UserRequest) -> HttpResponse:
     return render(request, "annotation/snapshots.html", {"page": page, "ready": ready})
 
 
+# Above this the page comes at once, and what freezing would give when it is worked out.
+AT_ONCE = 2000
+
+
+@access.allow(*TRAINERS)
+@require_http_methods(["GET", "HEAD", "POST"])
+def campaign_freeze(request: UserRequest, pk: UUID) -> HttpResponse:
+    """What freezing would give, looked over before the button; then the snapshot."""
+    campaign = get_campaign_for(request.user, pk)
+    sent = request.POST or request.GET
+    asked = AskedForm(sent or {"min_judgements": "1"}, campaign=campaign)
+    form = FreezeForm(request.POST if request.method == "POST" else None, initial={"name": _usual_name(campaign)})
+    if form.is_valid() and asked.is_valid():
+        try:
+            frozen = verbs.freeze(campaign=campaign, actor=request.user, name=form.cleaned_data["name"], **asked.asked())
+        except verbs.FreezeRefused as refused:
+            form.add_error(None, str(refused))
+        else:
+            return redirect("annotation:snapshot", frozen.public_id)
+    later = not (request.htmx or sent) and campaign.counts.get("pairs", 0) > AT_ONCE
+    page = {"campaign": campaign, "form": form, "asked": asked, "later": later}
+    if not later:
+        page |= _looked_over(campaign, asked)
+    template = "annotation/campaign_freeze.html#report" if request.htmx else "annotation/campaign_freeze.html"
+    return render(request, template, page, status=422 if form.errors or asked.errors else 200)
+
+
+def _usual_name(campaign: Campaign) -> str:
+    return f"{campaign.name}, {timezone.localdate():%d %B %Y}"[:120]
+
+
+def _looked_over(campaign: Campaign, asked: AskedForm) -> dict[str, Any]:
+    if not asked.is_valid():
+        return {"report": None}
+    wanted = Filters(**asked.asked())  # type: ignore[arg-type]  # collections become sorted tuples
+    said = asked.cleaned_data
+    report = lint.look(campaign=campaign, filters=wanted, model=said.get("model"), context=said.get("context"))
+    if report.plan is None:
+        return {"report": report}
+    lost = report.plan.lost
+    return {
+        "report": report,
+        "used": [(Split(split).label, count) for split, count in report.plan.used.items()],
+        "rows": len(report.plan.rows),
+        "dropped": [(verbs.DROP_REASONS.get(reason, reason), count) for reason, count in lost.items()],
+        "lost": sum(lost.values()),
+        "chart": targets_chart(report.histogram),
+    }
+
+
+def targets_chart(histogram: Sequence[tuple[float, float, int]]) -> SafeString:
+    """Rows by how likely a rater is to prefer the chosen side."""
+    if not any(rows for *_, rows in histogram):
+        return SafeString()
+    bars = [(f"{low:.2f} to {high:.2f}", float(rows), None, None) for low, high, rows in histogram]
+    return bar_chart(bars, title="Soft targets", x_label="pairs")
+
+
 @access.allow(*READERS)
 @require_safe
 def snapshot(request: UserRequest, pk: UUID) -> HttpResponse:
@@ -51,9 +118,24 @@ def snapshot(request: UserRequest, pk: UUID) -> HttpResponse:
         "rows": sum(count for _, count in used),
         "dropped": dropped,
         "lost": sum(n for _, n in dropped),
+        "listed": SnapshotEvidence.objects.filter(snapshot=shown).exclude(dropped={}).exists(),
+        "asked": filters.in_words(shown.filters),
+        "chart": targets_chart(shown.targets()),
         "since": safety.since(shown),
     }
     return render(request, "annotation/snapshot.html", page)
+
+
+@access.allow(*READERS)
+@require_safe
+def snapshot_left_out(request: UserRequest, pk: UUID) -> HttpResponseBase:
+    """Every pair that was left out, with its reason: numbers and codes, no text."""
+    shown = get_snapshot_for(request.user, pk)
+    lines = (f"{pair},{reason}\r\n" for pair, reason in chain([("pair_id", "reason")], verbs.dropped_pairs(shown)))
+    answer = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
+    answer["Content-Disposition"] = content_disposition_header(True, f"{card.filename(shown.digest)}-left-out.csv") or "attachment"
+    answer["Content-Security-Policy"] = "sandbox"
+    return answer
 
 
 @access.allow(*TRAINERS)

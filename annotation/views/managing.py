@@ -16,11 +16,10 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from accounts import access
 from accounts.access import TRAINERS, UserRequest
 from accounts.models import Role, User
-from annotation import adjudications, protocols, snapshots
+from annotation import adjudications, protocols
 from annotation import campaigns as verbs
 from annotation.campaign_form import CampaignFilter, DeriveForm, ExtendForm
 from annotation.campaigns import CampaignRefused
-from annotation.forms import FreezeForm
 from annotation.models import Campaign, CampaignState, Completion, Defect, DisputeState, Judgement, Membership, Pair, SlotKind
 from web import prose
 from web.charts import Series, line_chart
@@ -65,12 +64,8 @@ def campaigns(request: UserRequest) -> HttpResponse:
 @access.allow(*TRAINERS)
 @require_safe
 def campaign(request: UserRequest, pk: UUID) -> HttpResponse:
+    """Where it stands, what it promised, who judges, and what can be done next."""
     shown = get_campaign_for(request.user, pk)
-    return show(request, shown, FreezeForm(initial={"name": f"{shown.name}, {timezone.localdate():%d %B %Y}", "min_judgements": 1}))
-
-
-def show(request: UserRequest, shown: Campaign, form: FreezeForm, status: int = 200) -> HttpResponse:
-    """The campaign's page: where it stands, what it promised, who judges, and what can be done next."""
     # Votes, like the total beside them; in a qualification its pairs' answers. Repeats and known answers come on top.
     voting = Q(slot__kind__in=[SlotKind.VOTE, SlotKind.REVIEW]) | Q(campaign__purpose="qualify")
     answered = shown.assignments.filter(voting, state="submitted")
@@ -96,7 +91,6 @@ def show(request: UserRequest, shown: Campaign, form: FreezeForm, status: int = 
         else "",
         "surplus": Judgement.objects.filter(assignment__campaign=shown, surplus=True).count(),
         "snapshots": shown.snapshots.all(),
-        "form": form,
         "share": round(100 * shown.done / shown.wanted) if shown.wanted else 0,  # type: ignore[attr-defined]
         "registration": protocols.text(shown),
         "guideline": prose.render(shown.guideline),
@@ -109,7 +103,9 @@ def show(request: UserRequest, shown: Campaign, form: FreezeForm, status: int = 
         "adjudicates": request.user.has_role(Role.ADJUDICATOR),
         "today": timezone.localdate(),
     }
-    return render(request, "annotation/campaign.html", page, status=status)
+    if shown.external:
+        page["raters"] = shown.assignments.order_by().values("annotator").distinct().count()
+    return render(request, "annotation/campaign.html", page)
 
 
 def producers(shown: Campaign) -> list[dict[str, Any]]:
@@ -257,18 +253,3 @@ def campaign_protocol(request: UserRequest, pk: UUID) -> HttpResponseBase:
     answer = JsonResponse(document, json_dumps_params={"indent": 2, "ensure_ascii": False})
     answer["Content-Disposition"] = f'attachment; filename="protocol-{shown.protocol_digest[:8]}.json"'
     return answer
-
-
-@access.allow(*TRAINERS)
-@require_POST
-def campaign_freeze(request: UserRequest, pk: UUID) -> HttpResponse:
-    frozen_from = get_campaign_for(request.user, pk)
-    form = FreezeForm(request.POST)
-    if form.is_valid():
-        try:
-            snapshot = snapshots.freeze(campaign=frozen_from, actor=request.user, **form.cleaned_data)
-        except snapshots.FreezeRefused as refused:
-            form.add_error(None, str(refused))
-        else:
-            return redirect("annotation:snapshot", snapshot.public_id)
-    return show(request, frozen_from, form, status=422)

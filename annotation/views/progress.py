@@ -37,8 +37,15 @@ class Line(NamedTuple):
 
 
 def get_campaign_for(user: User, pk: UUID) -> Campaign:
-    """A campaign that was opened and that the user does not judge in at present. Raises Http404 otherwise."""
-    found = Campaign.objects.unblinded_for(user).exclude(state=CampaignState.DRAFT).with_progress().filter(public_id=pk).first()
+    """A campaign that was opened and that the user does not judge in at present; of an imported one nothing is claimed. Raises Http404."""
+    found = (
+        Campaign.objects.unblinded_for(user)
+        .exclude(state=CampaignState.DRAFT)
+        .exclude(external=True)
+        .with_progress()
+        .filter(public_id=pk)
+        .first()
+    )
     if found is None:
         raise Http404
     return found

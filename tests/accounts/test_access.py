@@ -168,13 +168,14 @@ DECISIONS: dict[str, Row] = {
     "annotation:rubric":           asks_first("GET", STUDIO),
     "annotation:rubric-edit":      asks_first("GET", STUDIO, "POST", STUDIO),
     "annotation:rubric-retire":    asks_first("POST", STUDIO),
-    "annotation:campaign-freeze":  asks_first("POST", TRAINERS),
+    "annotation:campaign-freeze":  asks_first("GET", TRAINERS, "POST", TRAINERS),
     "annotation:campaign-discard": asks_first("POST", TRAINERS),
     "annotation:progress":         asks_first("GET", CAROL_JUDGES),
     "annotation:calibration":      asks_first("GET", CAROL_JUDGES),
     "annotation:snapshots":        asks_first("GET", READERS),
     "annotation:snapshot":         asks_first("GET", READERS),
     "annotation:snapshot-download": asks_first("GET", TRAINERS),
+    "annotation:snapshot-left-out": asks_first("GET", READERS),
 
     # Work: home, runs, evaluations
     "training:home":               rows("GET", SIGNED_IN),
@@ -237,6 +238,7 @@ DECISIONS: dict[str, Row] = {
     "api-assignment-submit":       asks_first("POST", API_HOLDER),
     "api-snapshots":               asks_first("GET", API_READERS, "POST", API_TRAINERS),
     "api-snapshot":                asks_first("GET", API_READERS),
+    "api-snapshots-lint":          asks_first("POST", API_TRAINERS),
 
     # Other packages: drf-spectacular
     "api-schema":                  asks_first("GET", API_SIGNED_IN),
@@ -364,6 +366,7 @@ POINTING_AT: dict[str, Callable[[House], dict[str, Any]]] = {
     "annotation:campaign-freeze": lambda house: {"pk": house.campaign.public_id},
     "annotation:snapshot": lambda house: {"pk": house.snapshot.public_id},
     "annotation:snapshot-download": lambda house: {"pk": house.snapshot.public_id, "format": "dataset.zip"},
+    "annotation:snapshot-left-out": lambda house: {"pk": house.snapshot.public_id},
     "jobs:job": lambda house: {"public_id": house.job.public_id},
     **{f"jobs:job-{verb}": lambda house: {"public_id": house.job.public_id} for verb in ("cancel", "keep", "priority", "again")},
     "modelhub:model": lambda house: {"public_id": house.version.public_id},

@@ -196,10 +196,11 @@ def _pairs(pks: Collection[int]) -> Iterable[Facts]:
 
 
 def _judgements(pks: Collection[int]) -> Iterable[Facts]:
-    columns = ("submitted_at", "revision", "layout", "assignment__campaign__name", "assignment__campaign__simulated")
+    columns = ("submitted_at", "revision", "layout", "external", "assignment__campaign__name", "assignment__campaign__simulated")
     for found in Judgement.objects.filter(pk__in=pks).select_related("assignment__campaign").only(*columns):
         more = (("Campaign", found.assignment.campaign.name), ("Revision", found.revision), ("By", "a rater; raters are not named here"))
-        marks = ("simulated",) if found.assignment.campaign.simulated else ()
+        holds = (("simulated", found.assignment.campaign.simulated), ("external", found.external))
+        marks = tuple(name for name, marked in holds if marked)
         yield Facts(
             "judgement", found.pk, str(found.pk), f"judgement {found.pk}", "judgement", at=found.submitted_at, more=more, marks=marks
         )  # fmt: skip
@@ -289,7 +290,7 @@ def _who(user: Any) -> str:
 
 
 def _marks(thing: Any) -> tuple[str, ...]:
-    return tuple(name for name in ("toy", "simulated") if getattr(thing, name))
+    return tuple(name for name in ("toy", "simulated", "external") if getattr(thing, name, False))
 
 
 _MODELS: dict[str, type[Model]] = {

@@ -7,7 +7,7 @@ os.environ.setdefault("DATABASE_URL", "postgresql:///rounds")
 os.environ.setdefault("CELERY_BROKER_URL", "redis://")
 
 from .base import *  # noqa: F403
-from .base import ACCOUNT_RATE_LIMITS, DATABASES, env
+from .base import ACCOUNT_RATE_LIMITS, env
 
 SECRET_KEY = "only-for-tests"  # noqa: S105
 DEBUG = False
@@ -17,5 +17,3 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 ACCOUNT_RATE_LIMITS = dict.fromkeys([*ACCOUNT_RATE_LIMITS, "signup", "change_password", "reauthenticate"], "100000/m/ip")
 # A test that kills a worker waits for the next attempt.
 ROUNDS_BACK_OFF = env.list("ROUNDS_BACK_OFF", [1.0, 2.0, 5.0], subcast=float)
-# Between tests every table is emptied, which what was frozen otherwise refuses.
-DATABASES["default"]["OPTIONS"]["options"] += " -c rounds.database=test"

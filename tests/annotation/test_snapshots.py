@@ -268,7 +268,7 @@ def test_a_refused_freeze_says_why_on_the_campaigns_page(as_dan: Client, alice: 
 def test_without_snapshots_the_page_offers_the_next_step(as_dan: Client, alice: User) -> None:
     assert "Nothing is frozen yet" in as_dan.get("/snapshots/").content.decode()
     made = campaign([alice])
-    assert f'href="/campaigns/{made.public_id}/"' in as_dan.get("/snapshots/").content.decode()
+    assert f'href="/campaigns/{made.public_id}/freeze/"' in as_dan.get("/snapshots/").content.decode()
 
 
 def test_snapshots_of_an_open_campaign_are_hidden_from_those_who_judge_in_it(as_dan: Client, dan: User, judged: Campaign) -> None:

@@ -144,7 +144,7 @@ def _snapshots() -> Stage:
         )
         stage.blocker = "Nothing is frozen, so nothing can be trained."
         if ready:
-            stage.action = Action("Freeze a snapshot", reverse("annotation:campaign", args=[ready.public_id]))
+            stage.action = Action("Freeze a snapshot", reverse("annotation:campaign-freeze", args=[ready.public_id]))
     return stage
 
 

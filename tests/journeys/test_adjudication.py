@@ -58,9 +58,9 @@ def test_opposed_strong_votes_and_a_flag_reach_the_lead_and_the_text_no_new_snap
     assert (flagged.verdict, flagged.harm_first, flagged.harm_second) == ("first_much", "", "life_threatening")
 
     trainer = open_page(dan)
-    trainer.goto(f"/campaigns/{made.public_id}/")
+    trainer.goto(f"/campaigns/{made.public_id}/freeze/")
     with trainer.expect_navigation():
-        trainer.get_by_role("button", name="Freeze").click()
+        trainer.get_by_role("button", name="Freeze what was looked over").click()
     before = Snapshot.objects.get()
     rows = export_files.folder(snapshot=before).glob("jsonl/dpo/*")
     assert any(HARMFUL.encode() in path.read_bytes() for path in rows), "as the side that is not preferred"
@@ -91,9 +91,9 @@ def test_opposed_strong_votes_and_a_flag_reach_the_lead_and_the_text_no_new_snap
     raters[1].locator("#progress[data-number='2']").wait_for()
     judge(raters[1], better="Answer 1")
     saved(3, raters[1])
-    trainer.goto(f"/campaigns/{made.public_id}/")
+    trainer.goto(f"/campaigns/{made.public_id}/freeze/")
     with trainer.expect_navigation():
-        trainer.get_by_role("button", name="Freeze").click()
+        trainer.get_by_role("button", name="Freeze what was looked over").click()
     after = Snapshot.objects.exclude(pk=before.pk).get()
     assert after.counts["dropped"] == {"must_not_train": 1}
     for path in export_files.folder(snapshot=after).rglob("*.jsonl"):

@@ -66,7 +66,9 @@ def test_a_clinicians_judgements_become_a_model_whose_lineage_reaches_the_base(
     # Dan freezes, downloads and launches by the form.
     office = open_page(dan, viewport={"width": 1366, "height": 768})
     office.goto(reverse("annotation:campaign", args=[campaign.public_id]))
-    office.get_by_role("button", name="Freeze a snapshot").click()
+    office.get_by_role("link", name="Freeze a snapshot").click()
+    office.get_by_text("Nothing stands in its way.").wait_for()
+    office.get_by_role("button", name="Freeze what was looked over").click()
     office.wait_for_url("**/snapshots/*/")
     snapshot = Snapshot.objects.get()
     assert sum(snapshot.counts["used"].values()) == PAIRS

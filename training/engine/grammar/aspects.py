@@ -18,7 +18,7 @@ Draw = Callable[[Case, random.Random, int], Slots]
 
 # What a slot's text is, for named entities; slots that are not here are no entities.
 TYPES = {
-    "symptom": "Symptom", "absent": "Symptom", "condition": "Condition", "comorbidity": "Condition", "kindred": "Condition",
+    "symptom": "Symptom", "condition": "Condition", "comorbidity": "Condition", "kindred": "Condition",
     "medicine": "Medication", "dose": "Dose", "often": "Frequency", "duration": "Duration", "allergen": "Allergen", "reaction": "Reaction",
     "sign": "Finding", "shows": "Finding", "lab": "Test", "picture": "Test", "measure": "Result", "procedure": "Procedure", "pulse": "Vital sign",
     "pressure": "Vital sign", "warmth": "Vital sign", "saturation": "Vital sign", "vaccine": "Vaccine", "gene": "Gene", "variant": "Variant",

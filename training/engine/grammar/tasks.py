@@ -338,16 +338,16 @@ class Relations(Task):
         return {"keys": chance.choice((("subject", "relation", "object"), ("head", "relation", "tail"), ("from", "type", "to")))}
 
     def asks(self, options: Options, cell: Cell) -> Sequence[str]:
+        names = ", ".join(sorted({name for aspect in ASPECTS.values() for _, name, _ in aspect.relates}))
         return (
-            "List how the things in the text relate: which medicine has which dose and treats what, which test has which result, and the like.",
-            "Extract all triples of subject, relation and object that are stated.",
-            "Turn the statements into triples, each with a named relation.",
+            f"List how the things in the text relate, as triples. The relations are {names}.",
+            f"Extract all triples of subject, relation and object that are stated, with the relation one of {names}.",
+            f"Turn the statements into triples. Of relations there are these: {names}.",
         )
 
     def rules(self, options: Options, cell: Cell) -> Sequence[str]:
-        names = sorted({name for aspect in ASPECTS.values() for _, name, _ in aspect.relates})
         return (
-            f"Use only these relations: {', '.join(names)}.", "Take both ends from the text word for word.",
+            "Take both ends from the text word for word.",
             "Keep the order in which the statements come.", "Infer nothing that is not said.", "State each triple once.",
         )  # fmt: skip
 
@@ -725,7 +725,7 @@ class Expansion(Task):
         entries = []
         for one in source.said:
             short = shorthand(one.statement())[0].rstrip(".")
-            entries.append(re.sub(r"\b(The patient|the|The|has had|was|were|is|a|an|of|with)\b ?", "", short).strip().replace("  ", " "))
+            entries.append(re.sub(r"\b(The patient(?:'s)?|the|The|has had|was|were|is|a|an|of|with)\b ?", "", short).strip().replace("  ", " "))
         return options["mark"].join(entries), {options["key"]: " ".join(one.statement() for one in source.said)}
 
     def say(self, value: Any, options: Options) -> str:

@@ -181,7 +181,10 @@ class Server:
             tokens = used.get("completion_tokens")
             read = used.get("prompt_tokens")
             return Reply(
-                texts, tokens if isinstance(tokens, int) else None, str(found.get("model") or "")[:200], read if isinstance(read, int) else 0
+                texts,
+                tokens if isinstance(tokens, int) else None,
+                str(found.get("model") or "")[:200],
+                read if isinstance(read, int) else 0,
             )
         except (KeyError, TypeError, AttributeError):
             raise Failed("malformed", again=True) from None

@@ -82,7 +82,14 @@ ASPECTS: dict[str, Aspect] = {}
 
 
 def _a(
-    name: str, draw: Draw, says: str, asks: Mapping[str, str], *, talks: str = "", relates: tuple[tuple[str, str, str], ...] = (), most: int = 1
+    name: str,
+    draw: Draw,
+    says: str,
+    asks: Mapping[str, str],
+    *,
+    talks: str = "",
+    relates: tuple[tuple[str, str, str], ...] = (),
+    most: int = 1,
 ) -> None:
     ASPECTS[name] = Aspect(name, draw, _lines(says), asks, _lines(talks), relates, most)
 
@@ -94,6 +101,11 @@ def _lines(text: str) -> tuple[str, ...]:
 def _date(chance: random.Random) -> str:
     months = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December")
     return f"{chance.randrange(1, 29)} {chance.choice(months)}"
+
+
+def _ratio(chance: random.Random) -> str:
+    middle = chance.uniform(0.41, 1.2)
+    return f"{middle:.2f} (95% interval {middle - chance.uniform(0.08, 0.2):.2f} to {middle + chance.uniform(0.08, 0.3):.2f})"
 
 
 def _number(chance: random.Random, low: float, high: float) -> str:
@@ -323,13 +335,35 @@ _a("microscopy", lambda c, r, n: {"cells": r.choice(("chronic inflammation witho
 
 # --- special records ---------------------------------------------------------------------------------------------------------------------
 
-_VACCINES = ("influenza", "tetanus", "hepatitis B", "pneumococcal", "shingles", "measles, mumps and rubella", "typhoid", "rabies", "polio", "varicella")
+_VACCINES = (
+    "influenza",
+    "tetanus",
+    "hepatitis B",
+    "pneumococcal",
+    "shingles",
+    "measles, mumps and rubella",
+    "typhoid",
+    "rabies",
+    "polio",
+    "varicella",
+)
 _a("vaccine", lambda c, r, n: {"vaccine": f"{_VACCINES[(r.randrange(10) + n) % 10]} vaccine", "date": _date(r), "lot": f"{r.choice('ABCDEFGHK')}{r.randrange(1000, 9999)}", "site": r.choice(("left deltoid", "right deltoid", "left thigh", "right thigh"))}, """
     The {vaccine} was given into the {site} on {date}, lot {lot}.
     {date}: {vaccine}, lot {lot}, {site}.
     {vaccine} ({lot}) | {site} | {date}
 """, {"lot": "Which lot of the {vaccine} was given?", "site": "Where was the {vaccine} injected?", "date": "When was the {vaccine} given?"}, relates=(("vaccine", "given_on", "date"), ("vaccine", "injected_into", "site")), most=5)  # fmt: skip
-_GENES = (("BRCA2", "c.5946delT"), ("HFE", "p.Cys282Tyr"), ("CFTR", "p.Phe508del"), ("LDLR", "c.1060+1G>A"), ("MYH7", "p.Arg403Gln"), ("MLH1", "c.1852_1854del"), ("SCN5A", "p.Glu1784Lys"), ("FBN1", "p.Cys1663Arg"), ("TTR", "p.Val50Met"), ("GBA1", "p.Asn409Ser"))
+_GENES = (
+    ("BRCA2", "c.5946delT"),
+    ("HFE", "p.Cys282Tyr"),
+    ("CFTR", "p.Phe508del"),
+    ("LDLR", "c.1060+1G>A"),
+    ("MYH7", "p.Arg403Gln"),
+    ("MLH1", "c.1852_1854del"),
+    ("SCN5A", "p.Glu1784Lys"),
+    ("FBN1", "p.Cys1663Arg"),
+    ("TTR", "p.Val50Met"),
+    ("GBA1", "p.Asn409Ser"),
+)
 _a("gene", lambda c, r, n: dict(zip(("gene", "variant"), _GENES[(r.randrange(10) + n) % 10], strict=True)) | {"class": r.choice(("pathogenic", "likely pathogenic", "of uncertain significance", "likely benign", "benign")), "depth": f"{r.randrange(28, 190)} reads"}, """
     The variant {variant} in {gene} was classified as {class}, read {depth} deep.
     {gene} {variant}: {class} ({depth}).
@@ -428,7 +462,7 @@ _a("design", lambda c, r, n: {"design": r.choice(("a randomised trial", "a cohor
     We did {design} in {centres} centres with {people} participants who had {condition}.
     {people} people with {condition} from {centres} centres took part in {design}.
 """, {"people": "How many people took part?", "design": "What kind of study was done?", "centres": "In how many centres was it done?"})  # fmt: skip
-_a("effect", lambda c, r, n: {"medicine": c.medicines[n % len(c.medicines)][0], "outcome": r.choice(("readmission", "pain at six weeks", "quality of life", "symptom days", "need for rescue treatment", "walking distance", "time to recovery")), "ratio": (low := r.uniform(0.41, 1.2)) and f"{low:.2f} (95% interval {low - r.uniform(0.08, 0.2):.2f} to {low + r.uniform(0.08, 0.3):.2f})"}, """
+_a("effect", lambda c, r, n: {"medicine": c.medicines[n % len(c.medicines)][0], "outcome": r.choice(("readmission", "pain at six weeks", "quality of life", "symptom days", "need for rescue treatment", "walking distance", "time to recovery")), "ratio": _ratio(r)}, """
     For {outcome}, the ratio with {medicine} was {ratio}.
     {medicine} and {outcome}: ratio {ratio}.
     The effect of {medicine} on {outcome} was a ratio of {ratio}.

@@ -56,14 +56,31 @@ PARTS: dict[tuple[str, str], tuple[str, ...]] = {
 }
 
 # What else a longer text may come to, where its document can say it.
-MORE = ("history", "medicine", "lab", "vitals", "complaint", "denial", "sign", "plan", "family", "habits", "social", "allergy", "advice", "imaging")
+MORE = (
+    "history",
+    "medicine",
+    "lab",
+    "vitals",
+    "complaint",
+    "denial",
+    "sign",
+    "plan",
+    "family",
+    "habits",
+    "social",
+    "allergy",
+    "advice",
+    "imaging",
+)
 MORE_TALK = ("complaint", "denial", "history", "medicine", "plan", "advice", "allergy", "lab", "sign")
 MORE_STUDY = ("effect", "shortcoming", "burden", "eligible", "design", "meaning")
 # Sentences of a text at each difficulty.
 LENGTHS = {"low": (3, 4), "moderate": (4, 5), "moderate-hard": (5, 6), "hard": (6, 7), "very hard": (7, 9), "extreme": (8, 11)}
 
 
-def sentences(case: Case, *, document: str, part: str, difficulty: str, chance: random.Random, without: tuple[str, ...] = ()) -> list[Sentence]:
+def sentences(
+    case: Case, *, document: str, part: str, difficulty: str, chance: random.Random, without: tuple[str, ...] = ()
+) -> list[Sentence]:
     """What the text says of the case, in order: the part's own aspects, then others, as many as the difficulty asks for."""
     talk = document in TALKS
     low, high = LENGTHS[difficulty]

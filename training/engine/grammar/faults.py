@@ -35,7 +35,11 @@ _FILLER = (
     "As has been mentioned, and as the reader will have seen, this repeats what was said.",
 )  # fmt: skip
 _CONTRARY = ("At the same time this is not the case.", "Therefore the opposite is true as well.", "However, none of this was found.")
-_RULE = ("It is nearly always this, so it must be so here.", "Because this is common, no other reading is possible.", "Most people have this, therefore it applies.")
+_RULE = (
+    "It is nearly always this, so it must be so here.",
+    "Because this is common, no other reading is possible.",
+    "Most people have this, therefore it applies.",
+)
 _CHATTY = ("OK so, basically ", "Well, guess what: ", "Hey, just so you know, ")
 Edit = Callable[[str, str, random.Random], str]
 
@@ -95,7 +99,10 @@ def _longest_replaced(value: Any, edit: Callable[[str], str]) -> Any:
 
         return walk(value)
     if isinstance(value, dict):
-        return {key: one + 1 if isinstance(one, int) and not isinstance(one, bool) else [*one, "unclear"] if one == [] else one for key, one in value.items()}
+        return {
+            key: one + 1 if isinstance(one, int) and not isinstance(one, bool) else [*one, "unclear"] if one == [] else one
+            for key, one in value.items()
+        }
     return [*value, "unclear"]
 
 
@@ -137,7 +144,9 @@ def _partial(text: str, given: str, chance: random.Random) -> str:
 
 
 def _verbose(text: str, given: str, chance: random.Random) -> str:
-    lead = chance.choice(("What can be said here is that ", "In answer to what was asked, ", "Having read all of it, one finds the following: "))
+    lead = chance.choice(
+        ("What can be said here is that ", "In answer to what was asked, ", "Having read all of it, one finds the following: ")
+    )
     return f"{lead}{text} {' '.join(chance.sample(_FILLER, 2))}"
 
 
@@ -176,7 +185,9 @@ def _illogical(text: str, given: str, chance: random.Random) -> str:
 
 def _misread(text: str, given: str, chance: random.Random) -> str:
     """Another sentence of the input stands for the answer."""
-    sentences = [one.strip() for one in re.split(r"(?<=[.!?])\s+|\n", given) if 2 < len(one.split()) < 40 and text not in one and one.strip() != text]
+    sentences = [
+        one.strip() for one in re.split(r"(?<=[.!?])\s+|\n", given) if 2 < len(one.split()) < 40 and text not in one and one.strip() != text
+    ]
     return chance.choice(sentences) if sentences else text
 
 
@@ -185,7 +196,20 @@ def _simplistic(text: str, given: str, chance: random.Random) -> str:
 
 
 def _ungrammatical(text: str, given: str, chance: random.Random) -> str:
-    swaps = {"is": "are", "was": "were", "has": "have", "are": "is", "were": "was", "have": "has", "takes": "take", "a": "an", "an": "a", "the": "", "of": "", "to": ""}
+    swaps = {
+        "is": "are",
+        "was": "were",
+        "has": "have",
+        "are": "is",
+        "were": "was",
+        "have": "has",
+        "takes": "take",
+        "a": "an",
+        "an": "a",
+        "the": "",
+        "of": "",
+        "to": "",
+    }
     words = text.split(" ")
     places = [at for at, word in enumerate(words) if word.lower() in swaps]
     for at in chance.sample(places, min(2, len(places))):
@@ -210,7 +234,20 @@ def _misspelt(text: str, given: str, chance: random.Random) -> str:
 EDITS: dict[str, Edit] = dict(
     zip(
         ERRORS,
-        (_ambiguity, _partial, _verbose, _brief, _unbalanced, _style, _inaccurate, _illogical, _misread, _simplistic, _ungrammatical, _misspelt),
+        (
+            _ambiguity,
+            _partial,
+            _verbose,
+            _brief,
+            _unbalanced,
+            _style,
+            _inaccurate,
+            _illogical,
+            _misread,
+            _simplistic,
+            _ungrammatical,
+            _misspelt,
+        ),
         strict=True,
     )
 )

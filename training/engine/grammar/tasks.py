@@ -23,8 +23,9 @@ Options = dict[str, Any]
 Schema = dict[str, Any]
 TEXT: Schema = {"type": "string", "minLength": 1}
 # Aspects that name the illness: left out where it is to be found.
-TELLING = tuple(name for name, aspect in ASPECTS.items() if any("{condition}" in said for said in (*aspect.says, *aspect.talks))) + (
-    "procedure", "advice", "consent", "dispensing", "effect", "lay",
+TELLING = (
+    *(name for name, aspect in ASPECTS.items() if any("{condition}" in said for said in (*aspect.says, *aspect.talks))),
+    "procedure", "advice", "consent", "dispensing", "effect",
 )  # fmt: skip
 
 
@@ -70,9 +71,7 @@ class Task(ABC):
     def say(self, value: Any, options: Options) -> str:
         """The answer in plain text."""
 
-    def source(
-        self, cell: Cell, seed: str, chance: random.Random, *, without: tuple[str, ...] = (), needs: tuple[str, ...] = ()
-    ) -> Source:
+    def source(self, cell: Cell, seed: str, chance: random.Random, *, without: tuple[str, ...] = (), needs: tuple[str, ...] = ()) -> Source:
         """A text of the cell's kind; aspects in `needs` are said in any case."""
         case = facts.case(seed)
         said = documents.sentences(case, document=cell.document, part=cell.part, difficulty=cell.difficulty, chance=chance, without=without)
@@ -186,7 +185,9 @@ class Summarization(Task):
         source = self.source(cell, seed, chance)
         order = list(_KEPT)
         ranked = sorted((one for one in source.said if one.aspect.name in _KEPT), key=lambda one: order.index(one.aspect.name))
-        kept = list(dict.fromkeys(_KEPT[one.aspect.name].format(**one.slots) for one in ranked or source.said[:1] if one.aspect.name in _KEPT))
+        kept = list(
+            dict.fromkeys(_KEPT[one.aspect.name].format(**one.slots) for one in ranked or source.said[:1] if one.aspect.name in _KEPT)
+        )
         points = kept[: options["points"]] or [source.said[0].statement().rstrip(".")]
         return source.text, {options["key"]: capital("; ".join(points)) + ".", "facts": points}
 
@@ -219,7 +220,9 @@ class QuestionAnswering(Task):
         return f'an object with "{options["key"]}"' + (' and "evidence", the sentence' if options["evidence"] else "")
 
     def plainly(self, options: Options) -> str:
-        return "the detail alone" + (", and on the next line the sentence after the word Evidence and a colon" if options["evidence"] else "")
+        return "the detail alone" + (
+            ", and on the next line the sentence after the word Evidence and a colon" if options["evidence"] else ""
+        )
 
     def example(self, options: Options, cell: Cell, seed: str, chance: random.Random) -> tuple[str, Any]:
         source = self.source(cell, seed, chance, needs=() if cell.document == "Scientific Article" else ("diagnosis",))
@@ -248,7 +251,10 @@ class MultipleChoice(Task):
 
     def rules(self, options: Options, cell: Cell) -> Sequence[str]:
         return (
-            "Exactly one choice is right.", "Judge by the passage alone.", "Do not argue.", "The other choices may be plausible and are not in it."
+            "Exactly one choice is right.",
+            "Judge by the passage alone.",
+            "Do not argue.",
+            "The other choices may be plausible and are not in it.",
         )
 
     def schema(self, options: Options) -> Schema:
@@ -263,7 +269,8 @@ class MultipleChoice(Task):
     def example(self, options: Options, cell: Cell, seed: str, chance: random.Random) -> tuple[str, Any]:
         source = self.source(cell, seed, chance, needs=() if cell.document == "Scientific Article" else ("plan",))
         asked = questions(source)
-        for sentence, slot, question, answer in chance.sample(asked, len(asked)):
+        for entry in chance.sample(asked, len(asked)):
+            sentence, slot, question, answer = entry
             wrong = others(sentence, slot, chance, count=options["choices"] - 1)
             if len(wrong) == options["choices"] - 1:
                 break
@@ -288,7 +295,10 @@ class Entities(Task):
         wanted = set(own) if level(cell) >= 2 else set(chance.sample(own, min(len(own), 3)))
         if level(cell) >= 3:
             wanted |= set(chance.sample(kinds, 4))
-        return {"types": sorted(wanted), "keys": chance.choice((("text", "type"), ("span", "label"), ("mention", "category"), ("entity", "class")))}
+        return {
+            "types": sorted(wanted),
+            "keys": chance.choice((("text", "type"), ("span", "label"), ("mention", "category"), ("entity", "class"))),
+        }
 
     def asks(self, options: Options, cell: Cell) -> Sequence[str]:
         kinds = ", ".join(options["types"])
@@ -327,7 +337,9 @@ class Entities(Task):
 
 def types_of(cell: Cell) -> set[str]:
     """Kinds of entities that the part's own aspects speak of."""
-    slots = {slot for name in documents.PARTS[cell.document, cell.part] for said in ASPECTS[name].says for slot in re.findall(r"{(\w+)}", said)}
+    slots = {
+        slot for name in documents.PARTS[cell.document, cell.part] for said in ASPECTS[name].says for slot in re.findall(r"{(\w+)}", said)
+    }
     return {TYPES[slot] for slot in slots if slot in TYPES} or {"Condition", "Medication"}
 
 
@@ -440,7 +452,10 @@ class Classification(Task):
                 return (f"Decide which of these topics the text touches: {said}.", f"Assign every topic that fits, out of: {said}.")
             case "system":
                 said = ", ".join(_systems())
-                return (f"Name the organ system of the main illness: {said}.", f"Sort the text by the system its main illness belongs to, one of {said}.")
+                return (
+                    f"Name the organ system of the main illness: {said}.",
+                    f"Sort the text by the system its main illness belongs to, one of {said}.",
+                )
         return (
             "Classify the first complaint as acute (under 2 weeks), subacute (2 weeks to under 12 weeks) or chronic (12 weeks and more).",
             "By the duration of the first complaint, label the text acute (below 14 days), subacute (14 to 83 days) or chronic (from 84 days).",
@@ -496,7 +511,10 @@ class Diagnosis(Task):
     name = "reasoning & diagnosis"
 
     def options(self, cell: Cell, chance: random.Random) -> Options:
-        return {"keys": chance.choice((("diagnosis", "evidence"), ("most_likely", "because"), ("conclusion", "support"))), "most": 2 + level(cell) // 2}
+        return {
+            "keys": chance.choice((("diagnosis", "evidence"), ("most_likely", "because"), ("conclusion", "support"))),
+            "most": 2 + level(cell) // 2,
+        }
 
     def asks(self, options: Options, cell: Cell) -> Sequence[str]:
         n = options["most"]
@@ -559,8 +577,14 @@ class Entailment(Task):
     name = "textual entailment"
 
     def options(self, cell: Cell, chance: random.Random) -> Options:
-        names = chance.choice((("entailment", "neutral", "contradiction"), ("supported", "not stated", "refuted"), ("true", "unknown", "false")))
-        return {"labels": names, "key": chance.choice(("label", "verdict", "relation")), "calls": chance.choice((("Premise", "Hypothesis"), ("Text", "Claim")))}
+        names = chance.choice(
+            (("entailment", "neutral", "contradiction"), ("supported", "not stated", "refuted"), ("true", "unknown", "false"))
+        )
+        return {
+            "labels": names,
+            "key": chance.choice(("label", "verdict", "relation")),
+            "calls": chance.choice((("Premise", "Hypothesis"), ("Text", "Claim"))),
+        }
 
     def asks(self, options: Options, cell: Cell) -> Sequence[str]:
         yes, open_, no = options["labels"]
@@ -645,7 +669,10 @@ class Simplification(Task):
     name = "text simplification"
 
     def options(self, cell: Cell, chance: random.Random) -> Options:
-        return {"key": chance.choice(("plain_version", "simple_text", "rewritten")), "reader": chance.choice(("a twelve-year-old", "a relative", "the person it is about", "a neighbour"))}
+        return {
+            "key": chance.choice(("plain_version", "simple_text", "rewritten")),
+            "reader": chance.choice(("a twelve-year-old", "a relative", "the person it is about", "a neighbour")),
+        }
 
     def asks(self, options: Options, cell: Cell) -> Sequence[str]:
         reader = options["reader"]
@@ -725,7 +752,9 @@ class Expansion(Task):
         entries = []
         for one in source.said:
             short = shorthand(one.statement())[0].rstrip(".")
-            entries.append(re.sub(r"\b(The patient(?:'s)?|the|The|has had|was|were|is|a|an|of|with)\b ?", "", short).strip().replace("  ", " "))
+            entries.append(
+                re.sub(r"\b(The patient(?:'s)?|the|The|has had|was|were|is|a|an|of|with)\b ?", "", short).strip().replace("  ", " ")
+            )
         return options["mark"].join(entries), {options["key"]: " ".join(one.statement() for one in source.said)}
 
     def say(self, value: Any, options: Options) -> str:
@@ -775,14 +804,34 @@ class Abbreviations(Task):
 # --- 13 and 14 --------------------------------------------------------------------------------------------------------------------------
 
 # Slots whose first number may slip by two places, so that nobody can believe it.
-_SLIPS = ("dose", "age", "pulse", "warmth", "saturation", "minutes", "loss", "size", "width", "weight", "energy", "amount", "people", "lost", "pocket", "hours")
+_SLIPS = (
+    "dose",
+    "age",
+    "pulse",
+    "warmth",
+    "saturation",
+    "minutes",
+    "loss",
+    "size",
+    "width",
+    "weight",
+    "energy",
+    "amount",
+    "people",
+    "lost",
+    "pocket",
+    "hours",
+)
 
 
 class Errors(Task):
     name = "error detection & correction"
 
     def options(self, cell: Cell, chance: random.Random) -> Options:
-        return {"keys": chance.choice((("sentence", "correction"), ("line", "corrected"), ("number", "should_read"))), "none": chance.choice((-1, 0))}
+        return {
+            "keys": chance.choice((("sentence", "correction"), ("line", "corrected"), ("number", "should_read"))),
+            "none": chance.choice((-1, 0)),
+        }
 
     def asks(self, options: Options, cell: Cell) -> Sequence[str]:
         none = options["none"]
@@ -814,7 +863,9 @@ class Errors(Task):
         texts = [one.text for one in source.said]
         number, mended = options["keys"]
         value: dict[str, Any] = {number: options["none"], mended: ""}
-        places = [(at, slot) for at, one in enumerate(source.said) for slot in one.said if slot in _SLIPS and re.match(r"\d", one.slots[slot])]
+        places = [
+            (at, slot) for at, one in enumerate(source.said) for slot in one.said if slot in _SLIPS and re.match(r"\d", one.slots[slot])
+        ]
         if places and chance.random() < 0.75:
             at, slot = chance.choice(places)
             one = source.said[at]
@@ -858,7 +909,9 @@ class Scoring(Task):
 
     def schema(self, options: Options) -> Schema:
         most = len(options["elements"])
-        return object_of(**{options["key"]: {"type": "integer", "minimum": 0, "maximum": most}, "missing": list_of(one_of(*options["elements"]))})
+        return object_of(
+            **{options["key"]: {"type": "integer", "minimum": 0, "maximum": most}, "missing": list_of(one_of(*options["elements"]))}
+        )
 
     def shape(self, options: Options) -> str:
         return f'an object with "{options["key"]}", a whole number, and "missing", a list'

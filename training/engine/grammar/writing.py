@@ -19,9 +19,21 @@ _GIVEN = (
     "What you receive is {thing}.", "The material is {thing}.", "You will be shown {thing}.", "Each time, the input is {thing}.",
     "Your source is {thing}, as it was written.", "The text to work on is {thing}.",
 )  # fmt: skip
-_BEFORE = ("", "", "Read it to the end before you begin.", "It may hold more than you need.", "Expect short and incomplete sentences.", "Some statements have no bearing on the work.")
+_BEFORE = (
+    "",
+    "",
+    "Read it to the end before you begin.",
+    "It may hold more than you need.",
+    "Expect short and incomplete sentences.",
+    "Some statements have no bearing on the work.",
+)
 _RULED = ("Mind the following.", "These rules hold:", "Keep to this:", "Requirements:", "What matters:")
-_PLAIN = ("Answer in plain text: {shape}.", "Write {shape}, without any markup.", "The result is plain text, {shape}.", "Return {shape} and nothing around it.")
+_PLAIN = (
+    "Answer in plain text: {shape}.",
+    "Write {shape}, without any markup.",
+    "The result is plain text, {shape}.",
+    "Return {shape} and nothing around it.",
+)
 _JSON = (
     "Answer with JSON only: {shape}.", "Return valid JSON, {shape}, without a code fence.", "The result has to be parsable JSON: {shape}.",
     "Give back {shape}, as one JSON value and no other text.",
@@ -98,6 +110,10 @@ def _thing(cell: Cell, chance: random.Random) -> str:
     if cell.part == grid.WHOLE:
         return chance.choice(whole)
     part = cell.part
-    return chance.choice((f"the section on {part} of {article} {name}", f"{article} {name}, of which you see only {part}", f"{part}, taken from {article} {name}"))
-
-
+    return chance.choice(
+        (
+            f"the section on {part} of {article} {name}",
+            f"{article} {name}, of which you see only {part}",
+            f"{part}, taken from {article} {name}",
+        )
+    )

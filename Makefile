@@ -4,6 +4,8 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 ARGS ?=
 PYTEST_ARGS ?=
+# Test processes. One more than the two cores of a small machine: browsers and workers are often waited for.
+PROCESSES ?= 3
 # The first that runs and is new enough; name another with `make run PYTHON=...`.
 PYTHON ?= $(shell for each in python3.11 python3.12 python3.13 python3.14 python3 python; do \
 	"$$each" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { command -v "$$each"; break; }; done)
@@ -30,8 +32,8 @@ run: $(WEB) ## Install the web part, start everything, print the address; Ctrl-C
 
 setup: $(ALL) ## Install everything: web, workers, training, development
 
-test: $(ALL) browser lint ## Everything that is checked, with a journey in real headless Chromium (PYTEST_ARGS=)
-	CI=1 $(IN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+test: $(ALL) browser lint ## Everything that is checked, with a journey in real headless Chromium (PROCESSES=, PYTEST_ARGS=)
+	CI=1 $(IN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: $(ALL) ## Style and types
 	$(IN)/ruff check .

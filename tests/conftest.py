@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,11 +35,25 @@ from tests.cast import (  # noqa: F401 (fixtures)
 )
 from tests.database import django_db_modify_db_settings, django_db_setup, making  # noqa: F401 (fixtures)
 
+TESTS = Path(__file__).parent
+# What takes longest, longest first, as last measured.
+LONGEST = [
+    "journeys/test_mission.py", "annotation/test_books.py", "journeys/test_killed_worker.py", "journeys/test_launch_watch_stop.py",
+    "accounts/test_access.py", "journeys/test_merging.py", "journeys/test_joining.py", "accounts/test_joining_browser.py",
+]  # fmt: skip
+
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Journeys first, each a minute long and a file of its own: begun last, they would leave the other process with nothing to do."""
-    items.sort(key=lambda item: "journeys" not in item.path.parts)
+    """The longest files first, then the other journeys and the engine's: begun last, one would leave the other processes nothing to do."""
+
+    def turn(item: pytest.Item) -> int:
+        name = item.path.relative_to(TESTS)
+        if str(name) in LONGEST:
+            return LONGEST.index(str(name))
+        return len(LONGEST) + (name.parts[0] not in {"journeys", "engine"})
+
+    items.sort(key=turn)
 
 
 @pytest.fixture(scope="session")

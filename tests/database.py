@@ -34,8 +34,14 @@ def name_of_the_copy() -> str:
 
 
 @pytest.fixture(scope="session")
-def making() -> Iterator[IO[bytes]]:
-    """Held while the test database is made: test processes begin together, the first one migrates and the others copy."""
+def making() -> Iterator[IO[bytes] | None]:
+    """Held while the test database is made: test processes begin together, the first one migrates and the others copy.
+
+    None where the cluster is somebody else's, in which nothing of ours is to stay.
+    """
+    if OUR_CLUSTER not in os.environ:
+        yield None
+        return
     with (DATA / "making.lock").open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield file
@@ -43,10 +49,10 @@ def making() -> Iterator[IO[bytes]]:
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(
-    django_db_modify_db_settings_parallel_suffix: None, making: IO[bytes], django_db_blocker: pytest_django.DjangoDbBlocker
+    django_db_modify_db_settings_parallel_suffix: None, making: IO[bytes] | None, django_db_blocker: pytest_django.DjangoDbBlocker
 ) -> None:
     """Copy what the migrations made earlier. They run all the same, and find nothing to do."""
-    if OUR_CLUSTER in os.environ:
+    if making is not None:
         with django_db_blocker.unblock(), connection._nodb_cursor() as cursor:
             cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name_of_the_copy()])
             if cursor.fetchone():
@@ -55,10 +61,12 @@ def django_db_modify_db_settings(
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None, making: IO[bytes], django_db_blocker: pytest_django.DjangoDbBlocker) -> None:
+def django_db_setup(django_db_setup: None, making: IO[bytes] | None, django_db_blocker: pytest_django.DjangoDbBlocker) -> None:
     """Keep a copy of what the migrations made, and none of what older ones did."""
     made = connection.settings_dict["NAME"]
-    if OUR_CLUSTER in os.environ and not making.closed and made.startswith("test_"):
+    if making is None or making.closed:
+        return
+    if made.startswith("test_"):
         with django_db_blocker.unblock():
             connection.close()
             with connection._nodb_cursor() as cursor:

@@ -1,9 +1,7 @@
 """Joining in real Chromium: from the link to the queue by keyboard, and without JavaScript; every page examined by axe and looked at."""
 
-import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,31 +12,16 @@ from accounts.models import Consent, Invitation, Profile, User
 from tests.accounts.test_invitations import invited, run_out
 from tests.annotation.build import campaign
 from tests.cast import PASSWORD, person
+from tests.looks import faults
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
 
 Open = Callable[..., Any]
-# 1366 × 768 at 200 % are 683 × 384 of a page's own pixels.
-SIZES = [("light", 1366, 768), ("dark", 1366, 768), ("light", 400, 800), ("light", 683, 384)]
 
 
 @pytest.fixture(autouse=True)
 def nobody_has_guessed() -> None:
     cache.clear()
-
-
-def picture(page: Any, name: str) -> None:
-    """Kept where ROUNDS_SCREENSHOTS says, for eyes."""
-    if folder := os.environ.get("ROUNDS_SCREENSHOTS"):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=str(Path(folder) / f"{name}.png"), full_page=True)
-
-
-def findings(page: Any) -> list[str]:
-    from axe_playwright_python.sync_playwright import Axe
-
-    found = Axe().run(page).response["violations"]
-    return [f"{v['id']}: {node['html'][:160]}" for v in found if v["impact"] in {"serious", "critical"} for node in v["nodes"]]
 
 
 def consent_by_keyboard(page: Any) -> None:
@@ -155,11 +138,7 @@ def busy(alice: User, ada: User, sam: User) -> dict[str, str]:
     return secrets
 
 
-@pytest.mark.parametrize(("scheme", "width", "height"), SIZES)
-def test_every_page_is_accessible_and_fits(
-    scheme: str, width: int, height: int, open_page: Open, alice: User, ada: User, sam: User, busy: dict[str, str]
-) -> None:
-    options = {"color_scheme": scheme, "viewport": {"width": width, "height": height}, "reduced_motion": "reduce"}
+def test_every_page_is_accessible_and_fits(open_page: Open, alice: User, ada: User, sam: User, busy: dict[str, str]) -> None:
     newcomer = User.objects.get(username="newcomer")
     bare = User.objects.get(username="joined")
     # Not looked at: an account that is only there to be listed.
@@ -189,15 +168,12 @@ def test_every_page_is_accessible_and_fits(
     pages: dict[Any, Any] = {}
 
     def look(page: Any, name: str) -> None:
-        wrong.extend(f"{name}: {finding}" for finding in findings(page))
-        if page.evaluate("document.documentElement.scrollWidth") > width:
-            wrong.append(f"{name} scrolls sideways")
+        wrong.extend(faults(page, name))
         wrong.extend(f"{name}: {line}" for line in page.complaints if "status of 4" not in line)
         page.complaints.clear()
-        picture(page, f"{name}-{scheme}-{width}")
 
     for user, name, address in visits:
-        page = pages[user] = pages.get(user) or open_page(user, **options)
+        page = pages[user] = pages.get(user) or open_page(user)
         page.goto(address)
         look(page, name)
 

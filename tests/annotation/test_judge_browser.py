@@ -11,6 +11,7 @@ import pytest
 from accounts.models import User
 from annotation.models import Assignment, Campaign, Judgement
 from tests.annotation.build import GUIDELINE, campaign
+from tests.looks import serious
 
 # Controls of the header and of the bar that lie over their neighbours.
 OVERLAPS = """() => [...document.querySelectorAll('.top, .verdict-bar')].flatMap((bar) => {
@@ -301,8 +302,6 @@ def test_the_page_weighs_little_and_asks_nobody_else(open_page: Open, alice: Use
     ],
 )
 def test_it_is_accessible_and_fits(open_page: Open, alice: User, made: Campaign, name: str, width: int, height: int, scheme: str) -> None:
-    from axe_playwright_python.sync_playwright import Axe
-
     pair = made.pairs.select_related("first", "second", "prompt__sample").order_by("position")[0]
     for text, length in ((pair.first, 2500), (pair.second, 2200)):
         type(text).objects.filter(pk=text.pk).update(text=LONG[:length])
@@ -310,9 +309,7 @@ def test_it_is_accessible_and_fits(open_page: Open, alice: User, made: Campaign,
 
     def is_fine(state: str) -> None:
         picture(page, f"{state}-{name}")
-        found = Axe().run(page)
-        serious = [(v["id"], v["nodes"][0]["html"][:200]) for v in found.response["violations"] if v["impact"] in {"serious", "critical"}]
-        assert serious == [], state
+        assert serious(page) == [], state
         bar = page.locator(".verdict-bar").bounding_box()
         assert bar["height"] <= 64.5, state
         assert bar["y"] + bar["height"] <= height + 1, state

@@ -13,7 +13,7 @@ from annotation.answers import Answer, Span
 from annotation.models import Campaign, Dispute, Verdict
 from tests.annotation.build import campaign, lease
 from tests.annotation.test_disputes import answer
-from tests.annotation.test_rating_pages_browser import VIEWS, looked_at
+from tests.annotation.test_rating_pages_browser import looked_at
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
 
@@ -38,35 +38,34 @@ def disputed(alice: User, bob: User) -> Campaign:
     return made
 
 
-@pytest.mark.parametrize(("view", "options"), VIEWS)
-def test_the_pages_are_accessible_and_fit(open_page: Open, carol: User, dan: User, disputed: Campaign, view: str, options: Any) -> None:
-    page = open_page(carol, **options)
+def test_the_pages_are_accessible_and_fit(open_page: Open, carol: User, dan: User, disputed: Campaign) -> None:
+    page = open_page(carol)
     page.goto("/adjudicate/")
-    looked_at(page, "disputes", view)
+    looked_at(page, "disputes")
     first = Dispute.objects.waiting()[0]
     page.goto(f"/adjudicate/{first.public_id}/")
-    looked_at(page, "dispute", view)
+    looked_at(page, "dispute")
     page.get_by_role("button", name="Rule and go on").click()
     page.get_by_text("Choose what you decide first.").wait_for()
     page.complaints.clear()  # Chromium reports the 422.
-    looked_at(page, "dispute-refused", view)
+    looked_at(page, "dispute-refused")
     ruling = Ruling("first", "Ten times the dose.", harm_second="life_threatening", must_not_train_second=True, block_promotion_second=True)
     adjudications.rule(dispute=first, adjudicator=carol, ruling=ruling, votes_version=first.votes_version, key=uuid4())
     page.goto(f"/adjudicate/{first.public_id}/")
-    looked_at(page, "dispute-ruled", view)
+    looked_at(page, "dispute-ruled")
     page.goto("/safety/")
-    looked_at(page, "safety", view)
+    looked_at(page, "safety")
     page.goto("/defects/")
     page.locator("summary", has_text="Settle it").first.click()
-    looked_at(page, "defects", view)
+    looked_at(page, "defects")
     page.get_by_label("another imported sample takes its place").check()
     page.get_by_role("button", name="Settle").first.click()
     page.get_by_text("Name a sample of the same source by its id.").wait_for()
     page.complaints.clear()
-    looked_at(page, "defects-refused", view)
-    trainer = open_page(dan, **options)
+    looked_at(page, "defects-refused")
+    trainer = open_page(dan)
     trainer.goto("/safety/?show=ruled")
-    looked_at(trainer, "safety-ruled", view)
+    looked_at(trainer, "safety-ruled")
 
 
 def test_the_pages_are_accessible_while_there_is_nothing(open_page: Open, carol: User) -> None:
@@ -78,4 +77,4 @@ def test_the_pages_are_accessible_while_there_is_nothing(open_page: Open, carol:
         ("/defects/?show=settled", "settled"),
     ):
         page.goto(address)
-        looked_at(page, f"{name}-empty", "light-1366")
+        looked_at(page, f"{name}-empty")

@@ -1,9 +1,7 @@
 """Queue, card, qualification and known answers in real Chromium: in every state, both colours and on a phone, and by keyboard."""
 
-import os
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,28 +10,18 @@ from django.utils import timezone
 from accounts.models import Consent, User
 from annotation import campaigns, golds, sittings
 from annotation.models import Campaign, Judgement, Sitting, Verdict
+from tests import looks
 from tests.annotation.build import campaign, judge, lease, qualification
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
 
 Open = Callable[..., Any]
-# 683 pixels are 1366 at 200 %.
-VIEWS = [("light", 1366), ("dark", 1366), ("light", 400), ("dark", 400), ("light", 683)]
+VIEWS = looks.VIEWS | looks.DARK_PHONE
 
 
 def looked_at(page: Any, name: str) -> None:
     """Nothing serious by axe, no sideways scrolling, nothing complained; kept where ROUNDS_SCREENSHOTS says, for eyes."""
-    from axe_playwright_python.sync_playwright import Axe
-
-    for scheme, width in VIEWS:
-        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-        page.set_viewport_size({"width": width, "height": 768})
-        if folder := os.environ.get("ROUNDS_SCREENSHOTS"):
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            page.screenshot(path=str(Path(folder) / f"{name}-{scheme}-{width}.png"), full_page=True)
-        serious = [each for each in Axe().run(page).response["violations"] if each["impact"] in ("serious", "critical")]
-        assert not serious, [(name, scheme, each["id"], [node["html"][:200] for node in each["nodes"]]) for each in serious]
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{name} scrolls sideways at {width}"
+    assert looks.faults(page, name, VIEWS) == []
     assert page.complaints == []
     assert page.strangers == []
 

@@ -1,6 +1,5 @@
 """Jobs and models in a real browser: nothing the policy refuses, nothing from elsewhere, and a table that follows the work."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,24 +11,15 @@ from jobs import attempts, claims
 from modelhub import aliases
 from tests.jobs.conftest import ask
 from tests.jobs.test_claims import finish, take
+from tests.looks import picture, serious
 from tests.modelhub import family
 from tests.modelhub.conftest import model_folder  # noqa: F401 (fixture)
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-# A folder to keep pictures in, for eyes.
-PICTURES = os.environ.get("ROUNDS_PICTURES")
-
-
-def picture(page: Any, name: str) -> None:
-    if PICTURES:
-        page.screenshot(path=str(Path(PICTURES) / f"{name}.png"), full_page=True)
 
 
 def is_clean(page: Any) -> bool:
-    from axe_playwright_python.sync_playwright import Axe
-
-    serious = [v for v in Axe().run(page).response["violations"] if v["impact"] in ("serious", "critical")]
-    assert not serious, [(v["id"], [node["html"][:200] for node in v["nodes"]]) for v in serious]
+    assert serious(page) == []
     assert not page.complaints, page.complaints
     assert not page.strangers, page.strangers
     return True

@@ -9,15 +9,15 @@ import pytest
 
 from accounts.models import User
 from modelhub.models import Kind, ModelVersion
+from tests.looks import DARK_PHONE, FIRST
 from tests.training import build
 from tests.training.test_merge_recipes import METRICS, previewed
-from tests.training.test_pages_browser import examine, picture
+from tests.training.test_pages_browser import examine
 from training import merges
 from training.engine import recipes
 from training.models import MergeRecipe
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
-SCREENS = [("light", 1366), ("dark", 400)]
 
 
 @pytest.fixture
@@ -77,12 +77,9 @@ def test_dials_text_and_address_move_together(open_page: Callable[..., Any], dan
     assert [line for line in page.complaints if not line.startswith(("htmx:afterRequest", "htmx:sendAbort"))] == []
 
 
-@pytest.mark.parametrize(("scheme", "width"), SCREENS)
-def test_every_page_of_the_lab_is_fit_to_be_seen(
-    open_page: Callable[..., Any], dan: User, models: dict[str, ModelVersion], scheme: str, width: int
-) -> None:
+def test_every_page_of_the_lab_is_fit_to_be_seen(open_page: Callable[..., Any], dan: User, models: dict[str, ModelVersion]) -> None:
     build.snapshot()
-    page = open_page(dan, viewport={"width": width, "height": 768}, color_scheme=scheme, reduced_motion="reduce")
+    page = open_page(dan)
     rows = []
     for density in (0.25, [0.2, 0.8]):
         raw = {"method": "breadcrumbs_ties", "base": "ward-base", "inputs": [
@@ -100,5 +97,4 @@ def test_every_page_of_the_lab_is_fit_to_be_seen(
         "compare": f"/merge/recipes/compare/?recipe={rows[0].public_id}&recipe={rows[1].public_id}",
     }.items():  # fmt: skip
         page.goto(address)
-        picture(page, f"merge-{name}-{scheme}-{width}")
-        examine(page, width)
+        examine(page, f"merge-{name}", FIRST | DARK_PHONE)

@@ -89,8 +89,8 @@ def _drawn(differences: Array, draws: int, rng: np.random.Generator) -> Array:
 
 
 def _difference(value: float, drawn: Array, n: int, alone: float, family: float, p: float | None) -> Difference:
-    ends = np.quantile(drawn, [alone / 2, 1 - alone / 2, family / 2, 1 - family / 2])
-    return Difference(value, *(float(end) for end in ends), n, p)
+    low, high, family_low, family_high = np.quantile(drawn, [alone / 2, 1 - alone / 2, family / 2, 1 - family / 2]).tolist()
+    return Difference(value, low, high, family_low, family_high, n, p)
 
 
 def _p(ours: Array, theirs: Array) -> float | None:

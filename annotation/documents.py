@@ -1,6 +1,6 @@
 """Documents come in: what experts read, with the task outputs made of it; strictly, whole or not at all."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 from itertools import islice
 from typing import IO, Any
@@ -66,6 +66,27 @@ def withdraw(*, document: Document, actor: User | None) -> None:
     if Document.objects.live().filter(pk=document.pk).update(withdrawn_at=Now()):
         _name_contents(corpus)
         audit.record(actor, "document.withdrawn", document, corpus=corpus.name)
+
+
+@transaction.atomic
+def add_outputs(*, corpus: Corpus, rows: Iterable[tuple[int, str, Any]], actor: User | None) -> set[tuple[int, str]]:
+    """Store outputs of live documents of `corpus`, given as (document's key, kind, content); returns those that do not have the shape of
+    their kind and were left out. One that a document has already is kept as it is."""
+    corpus = Corpus.objects.select_for_update().get(pk=corpus.pk)
+    wrong: set[tuple[int, str]] = set()
+    made = []
+    for document, kind, content in rows:
+        problems = Problems()
+        _outputs({kind: content}, problems, 1)
+        if problems.total:
+            wrong.add((document, kind))
+        else:
+            made.append(DocumentOutput(document_id=document, kind=kind, content=content, digest=records.digest_of(content)))
+    live = set(Document.objects.live().filter(corpus=corpus, pk__in=[one.document_id for one in made]).values_list("pk", flat=True))
+    DocumentOutput.objects.bulk_create([one for one in made if one.document_id in live], ignore_conflicts=True)
+    _name_contents(corpus)
+    audit.record(actor, "documents.outputs_added", corpus, stored=len(made), refused=len(wrong))
+    return wrong
 
 
 def _about(corpus: str, group: str, licence: str, source: str) -> list[Problem]:

@@ -3,11 +3,16 @@
     ROUNDS_GENERATION_ENDPOINTS='{"ward-gpu": {"url": "http://gpu1.clinic.example:8000/v1", "model": "phi-3.5-mini",
                                                "networks": ["10.1.0.0/16"], "key_env": "WARD_GPU_KEY"}}'
 
+Beside what the engine reads, an entry may say which `family` the model is of (a judge must be of another than the generator), what a
+million tokens cost (`price_in`, `price_out`, in ROUNDS_CURRENCY), and which corpora's `documents` may be sent to it: no document of
+any other corpus ever is.
+
 The key stays in the environment: of the worker, which hands it to the one child that needs it, and of no file, row or log.
 """
 
 import os
 import re
+from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
@@ -21,6 +26,8 @@ from training.engine.errors import SpecError
 from training.engine.spec import Endpoint
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
+# What an entry says that is not for the engine.
+ABOUT = ("key_env", "family", "price_in", "price_out", "documents")
 ENVIRONMENT_NAME = re.compile(r"[A-Z_][A-Z0-9_]{0,79}")
 
 
@@ -41,7 +48,8 @@ def _parsed(name: str, entry: Any) -> Endpoint:
     key_env = entry.get("key_env", "")
     if not isinstance(key_env, str) or (key_env and not ENVIRONMENT_NAME.fullmatch(key_env)):
         raise ImproperlyConfigured(f"{where}: key_env must be the name of an environment variable, never the key.")
-    told = {key: value for key, value in entry.items() if key != "key_env"}
+    _about(where, name, entry)
+    told = {key: value for key, value in entry.items() if key not in ABOUT}
     try:
         params = engine.parse_params("generate", {"temperature": 0, "max_new_tokens": 1, "endpoint": {"name": name, **told}})
     except SpecError as problem:
@@ -49,6 +57,33 @@ def _parsed(name: str, entry: Any) -> Endpoint:
     assert isinstance(params, engine.Generate)
     assert params.endpoint is not None
     return params.endpoint
+
+
+@dataclass(frozen=True)
+class About:
+    """What the operator says of a server besides: its model's family, prices of a million tokens, corpora whose documents it may see."""
+
+    family: str
+    price_in: float
+    price_out: float
+    documents: tuple[str, ...]
+
+
+def about(name: str) -> About:
+    """Raises KeyError for a name that is not in the settings."""
+    return _about("", name, settings.ROUNDS_GENERATION_ENDPOINTS[name])
+
+
+def _about(where: str, name: str, entry: dict[str, Any]) -> About:
+    family, documents = entry.get("family", name), entry.get("documents", [])
+    prices = [entry.get(key, 0) for key in ("price_in", "price_out")]
+    if not isinstance(family, str) or not 0 < len(family) <= 40:
+        raise ImproperlyConfigured(f"{where}: family must be a name of up to 40 characters.")
+    if not all(isinstance(price, int | float) and not isinstance(price, bool) and price >= 0 for price in prices):
+        raise ImproperlyConfigured(f"{where}: price_in and price_out must be prices of a million tokens.")
+    if not isinstance(documents, list) or not all(isinstance(corpus, str) for corpus in documents):
+        raise ImproperlyConfigured(f"{where}: documents must be a list of names of corpora.")
+    return About(family, float(prices[0]), float(prices[1]), tuple(documents))
 
 
 def for_job(job: Job) -> dict[str, Any]:

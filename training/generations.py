@@ -44,7 +44,8 @@ def start(
     if not wanted:
         raise ValueError("No prompts to answer.")
     params = specs.check("generate", decoding)
-    del params["endpoint"]
+    for name in ("endpoint", "schema", "grammar"):
+        del params[name]
     if isinstance(producer, Endpoint):
         told = params | {"endpoint": producer.name, "model": producer.model}
         batch = GenerationBatch.objects.create(system=producer.name, decoding=told, seed=seed, created_by=actor)

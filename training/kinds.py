@@ -23,6 +23,7 @@ from training.engine.checkpoints import Torn
 from training.engine.merging import journal
 from training.engine.spec import MAKES_MODEL
 from training.models import Evaluation, MergePreview, Run
+from training.synthesis import kinds as synthesis
 
 QUEUE = "compute"
 # Trainings: told to stop, they save what they have learned. The others end whole or not at all.
@@ -37,6 +38,7 @@ def register() -> None:
     kinds.register(_kind("ask", stage=_stage_items, publish=_publish_completions, ingest=ingest.generation))
     kinds.register(_kind("evaluate", stage=_stage_items, publish=_publish_evaluation))
     kinds.register(_kind("preview", stage=_stage_items, publish=_publish_preview))
+    synthesis.register(keep=_keep, resume=_resume, stage=_stage_items)
     kinds.register(_kind("probe", stage=_stage_nothing, publish=_publish_probe))
 
 

@@ -263,3 +263,6 @@ class Promotion(models.Model):
 
     def __str__(self) -> str:
         return f"{self.decision} {self.version}"
+
+
+from training.synthesis.models import GoldScore, SynthesisAnswer, SynthesisItem, SynthesisPair, SynthesisRun, SynthesisStep  # noqa: E402, F401 - they name the models above by their app

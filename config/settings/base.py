@@ -192,6 +192,8 @@ ROUNDS_HOUR_PRICE: float = env.float("ROUNDS_HOUR_PRICE", 0.0)
 ROUNDS_CURRENCY: str = env.str("ROUNDS_CURRENCY", "EUR")
 # Servers that may answer prompts in place of a model of ours (training/endpoints.py). Nobody types an address into a page.
 ROUNDS_GENERATION_ENDPOINTS: Any = env.json("ROUNDS_GENERATION_ENDPOINTS", {})
+# Files of evaluation texts, one a line or as values of JSON Lines: synthetic samples that resemble them are dropped (docs/synthesis.md).
+ROUNDS_EVALUATION_TEXTS: list[str] = env.list("ROUNDS_EVALUATION_TEXTS", [])
 ROUNDS_LEASE_SECONDS: int = env.int("ROUNDS_LEASE_SECONDS", 60)
 ROUNDS_HEARTBEAT_SECONDS: float = env.float("ROUNDS_HEARTBEAT_SECONDS", 2.0)
 # Pauses after one, two, three and more attempts without progress; and between two looks whether a paused job has room by now.

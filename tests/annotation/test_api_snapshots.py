@@ -65,3 +65,26 @@ def test_a_trainer_who_judges_in_an_open_campaign_gets_nothing_of_its_snapshots(
     assert as_dan.post("/api/v1/snapshots/", asked, content_type="application/json").status_code == 404
     campaigns.close(campaign=campaign, actor=None)
     assert as_dan.get(f"/api/v1/snapshots/{frozen.public_id}/").status_code == 200
+
+
+def test_freezing_takes_filters_and_looking_stores_nothing(alice: User, as_dan: Client, as_alice: Client) -> None:
+    campaign = judged(alice)
+    asked = {"campaign": campaign, "min_margin": 0.9, "tokens": 4096}
+    looked = as_dan.post("/api/v1/snapshots/lint/", asked, content_type="application/json").json()
+    assert (looked["clear"], looked["dropped"]) == (False, {"margin": 6})
+    assert looked["checks"][0]["state"] == "stop"
+    looked = as_dan.post("/api/v1/snapshots/lint/", {"campaign": campaign}, content_type="application/json").json()
+    assert (looked["clear"], sum(looked["used"].values())) == (True, 6)
+    assert sum(step["rows"] for step in looked["targets"]) == 6
+    assert not Snapshot.objects.exists()
+    narrowed = {"campaign": campaign, "name": "Narrow", "since": "2020-01-01", "fields_of_raters": ["general_practice"]}
+    frozen = as_dan.post("/api/v1/snapshots/", narrowed, content_type="application/json")
+    assert frozen.status_code == 201
+    assert frozen.json()["filters"] == {"min_judgements": 1, "task_types": [], "fields": ["general_practice"], "since": "2020-01-01"}
+    wrong = {"campaign": campaign, "name": "x", "since": "2026-02-02", "until": "2026-01-01", "min_margin": 2}
+    refused = as_dan.post("/api/v1/snapshots/", wrong, content_type="application/json")
+    assert refused.status_code == 400
+    assert "min_margin" in {error["field"] for error in refused.json()["errors"]}
+    assert as_alice.post("/api/v1/snapshots/lint/", {"campaign": campaign}, content_type="application/json").status_code == 403
+    unknown = {"campaign": campaign, "model": str(uuid4())}
+    assert as_dan.post("/api/v1/snapshots/lint/", unknown, content_type="application/json").status_code == 400

@@ -65,11 +65,12 @@ class Failed(Exception):
 
 @dataclass(frozen=True)
 class Reply:
-    """``texts`` and why each ended, in the server's order; ``tokens`` of all together, None where it does not say."""
+    """``texts`` and why each ended, in the server's order; ``tokens`` of all together, None where it does not say, and of the prompt."""
 
     texts: list[tuple[str, str]]
     tokens: int | None
     model: str
+    prompt_tokens: int = 0
 
 
 def key_from_environment() -> str:
@@ -178,7 +179,13 @@ class Server:
             texts = [(_text(choice), str(choice.get("finish_reason") or "")) for choice in found["choices"]]
             used = found.get("usage") or {}
             tokens = used.get("completion_tokens")
-            return Reply(texts, tokens if isinstance(tokens, int) else None, str(found.get("model") or "")[:200])
+            read = used.get("prompt_tokens")
+            return Reply(
+                texts,
+                tokens if isinstance(tokens, int) else None,
+                str(found.get("model") or "")[:200],
+                read if isinstance(read, int) else 0,
+            )
         except (KeyError, TypeError, AttributeError):
             raise Failed("malformed", again=True) from None
 
@@ -255,13 +262,33 @@ def _asked_wait(header: str | None) -> float:
         return 0.0
 
 
+class _Gate:
+    """Lets requests begin evenly, so many a minute; all at once where that is 0."""
+
+    def __init__(self, per_minute: int) -> None:
+        self._apart = 60 / per_minute if per_minute else 0.0
+        self._next = 0.0
+        self._lock = threading.Lock()
+
+    def wait(self) -> float:
+        """Seconds until the caller's turn."""
+        if not self._apart:
+            return 0.0
+        with self._lock:
+            now = time.monotonic()
+            turn = max(now, self._next)
+            self._next = turn + self._apart
+            return turn - now
+
+
 class Asker:
     """Asks a server for all that is wanted, a few prompts at a time, each until it is answered or has failed ``tries`` times."""
 
     def __init__(self, attempt: Attempt, server: Server, params: Generate) -> None:
         self.attempt, self.server, self.params = attempt, server, params
-        self.tokens = 0
+        self.tokens = self.prompt_tokens = 0
         self.models: set[str] = set()
+        self._gate = _Gate(server.endpoint.per_minute)
         self._work: queue.SimpleQueue[tuple[int, list[int], Messages] | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[dict[Place, Answer] | BaseException] = queue.SimpleQueue()
         self._over = threading.Event()
@@ -325,6 +352,7 @@ class Asker:
 
     def _try(self, messages: Messages, numbers: Sequence[int]) -> dict[int, Answer]:
         for turn in range(1, self.server.endpoint.tries + 1):
+            self._over.wait(self._gate.wait())
             try:
                 return self._answers(self.server.complete(self._body(messages, numbers)), numbers)
             except Failed as failed:
@@ -345,6 +373,8 @@ class Asker:
             body["top_p"] = params.top_p
         if len(numbers) > 1:
             body["n"] = len(numbers)
+        if params.schema is not None:
+            body["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": params.schema}}
         return body
 
     def _answers(self, reply: Reply, numbers: Sequence[int]) -> dict[int, Answer]:
@@ -352,6 +382,7 @@ class Asker:
             raise Failed("malformed", again=True)
         with self._lock:
             self.tokens += reply.tokens or 0
+            self.prompt_tokens += reply.prompt_tokens
             self.models.add(reply.model)
         alone = len(reply.texts) == 1
         return {

@@ -161,7 +161,7 @@ def _check_models(kind: str, params: Params, models: dict[str, str]) -> None:
         exact_keys(models, read, read, "models")
     else:
         needed, optional = (frozenset({"base", "expert"}), frozenset[str]()) if kind == "merge" else MODELS[kind]
-        if isinstance(params, Generate) and params.endpoint:
+        if isinstance(params, Generate) and (params.endpoint or params.grammar):
             needed = frozenset()
         exact_keys(models, set(needed | optional), set(needed), "models")
     for name, folder in models.items():

@@ -1,4 +1,5 @@
-"""Completions of the prompts given, for judging side by side: written here by a model, or asked of a server that is allowed."""
+"""Completions of the prompts given, for judging side by side: written here by a model, asked of a server that is allowed,
+or made by rules."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ def run(attempt: Attempt) -> Outcome:
     rows = attempt.rows("prompts.jsonl", id=str, messages=list)
     ledger = Ledger(attempt, rows, n=params.n, checkpoint_seconds=params.checkpoint_seconds)
     pace = Pace(attempt, phase="generating", done=ledger.resumed, total=len(rows) * params.n)
-    write = _asked if params.endpoint else _written
+    write = _asked if params.endpoint else _by_grammar if params.grammar else _written
     told: dict[str, Any] = {}
     try:
         for found in write(attempt, params, rows, frozenset(ledger.answers), pace, told):
@@ -90,3 +91,16 @@ def _asked(
         pace.add(found.values(), asker.tokens - pace.tokens)
         yield found
     told["served_models"] = sorted(asker.models)
+    told["prompt_tokens"] = asker.prompt_tokens
+
+
+def _by_grammar(
+    attempt: Attempt, params: Generate, rows: Rows, skip: Collection[Place], pace: Pace, told: dict[str, Any]
+) -> Iterator[dict[Place, Answer]]:
+    """By rules alone: no model, no network, the same text for the same request."""
+    from training.engine.grammar import answering
+
+    for found in answering.answers(rows, n=params.n, skip=skip):
+        attempt.check()
+        pace.add(found.values())
+        yield found

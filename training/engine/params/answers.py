@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from training.engine.params.limits import positive
@@ -15,7 +15,8 @@ class Endpoint:
     """A server that speaks the OpenAI protocol, as the operator's settings name it: ``url`` up to and with ``/v1``.
 
     Only addresses in ``networks`` are connected to, if any are given; ``ca_file`` is a certificate authority of the house's own.
-    ``timeout`` is in seconds for one request, of which ``concurrency`` are made at a time, each up to ``tries`` times.
+    ``timeout`` is in seconds for one request, of which ``concurrency`` are made at a time, each up to ``tries`` times, and at most
+    ``per_minute`` begun in a minute where that is above 0.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Endpoint:
     concurrency: int = 4
     timeout: float = 300.0
     tries: int = 5
+    per_minute: int = 0
 
     def problem(self) -> tuple[str, str] | None:
         try:
@@ -42,6 +44,8 @@ class Endpoint:
                 return "networks", "must be networks such as 10.1.0.0/16"
         if not self.model or not self.name:
             return "model" if self.name else "name", "must not be empty"
+        if self.per_minute < 0:
+            return "per_minute", "must not be negative"
         return positive(self, "concurrency", "timeout", "tries")
 
 
@@ -52,7 +56,8 @@ class Generate:
     ``top_k`` 0 and ``top_p`` 1 leave every token in. A batch holds at most ``batch_size`` answers, and at most ``token_budget``
     tokens of prompts and longest answers together; neither changes what is said. A checkpoint of what is answered is made every
     ``checkpoint_seconds``. ``batching`` auto is continuous on a GPU and static elsewhere. With ``endpoint`` a server answers instead of
-    the policy; it knows neither ``top_k`` nor ``min_new_tokens``.
+    the policy; it knows neither ``top_k`` nor ``min_new_tokens``. ``schema`` is a JSON schema that a server is asked to keep to. With
+    ``grammar`` neither answers, but the grammar of training.engine.grammar, from what each row says under "asked".
     """
 
     temperature: float
@@ -66,8 +71,12 @@ class Generate:
     checkpoint_seconds: float = 20.0
     batching: Literal["auto", "static", "continuous"] = "auto"
     endpoint: Endpoint | None = None
+    schema: dict[str, Any] | None = None
+    grammar: bool = False
 
     def problem(self) -> tuple[str, str] | None:
+        if self.grammar and self.endpoint:
+            return "grammar", "answers in nobody's place but a model's: name no endpoint beside it"
         if self.temperature < 0:
             return "temperature", "must not be negative"
         if self.n > 1 and self.temperature == 0:

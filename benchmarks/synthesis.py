@@ -1,0 +1,351 @@
+"""Synthesis measured: samples by the grammar, and a server's run that is killed on the way.
+
+    .venv/bin/python benchmarks/synthesis.py --n 5000 --seed 1 --json
+    .venv/bin/python benchmarks/synthesis.py --endpoint --n 200 --kills 3 --json
+
+The first asks the grammar backend for `--n` samples through the real rows, jobs and a real worker, and looks at what was stored: `tasks`
+and `documents` met, `cells_reachable` (share of the grid's task × part × difficulty × format places that the grammar can write an
+instruction with valid examples for: `--cells` of them drawn at random, 0 for all), `exact` duplicates, `near` (share of stored inputs that
+have an earlier near-duplicate, found anew from the stored text), `json_valid` against each item's own schema, and `digest`, the
+same for the same seed; with `--again` a second run has to give it again. Fails unless: all wanted samples of 14 tasks, at least 90 % of
+cells, no exact and under 2 % near duplicates, all JSON valid, at most 180 seconds.
+
+The second asks a local server that speaks the OpenAI protocol for `--n` instructions. `--serving script` answers well-formed text, so
+that all of it runs to samples; `--serving phi` is a tiny Phi-3 with random weights, whose texts the strict parser refuses and counts.
+The worker is killed with SIGKILL `--kills` times. Fails when a row is lost, or stands there twice.
+
+Needs a PostgreSQL and a broker (DATABASE_URL, CELERY_BROKER_URL, else the embedded ones), on which it makes a database of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+LIMIT_SECONDS = 180.0
+PATIENCE_SECONDS = 900.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--n", type=int, default=5000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--cells", type=int, default=2000, help="cells of the grid that are tried (0: all 16,464)")
+    parser.add_argument("--again", action="store_true", help="a second run of the same seed has to give the same digest")
+    parser.add_argument("--spoilt", type=float, default=0.0)
+    parser.add_argument("--endpoint", action="store_true", help="a local server in the grammar's place, and kills")
+    parser.add_argument("--serving", choices=("script", "phi"), default="script")
+    parser.add_argument("--kills", type=int, default=3)
+    parser.add_argument("--json", action="store_true", help="end with one JSON line")
+    options = parser.parse_args()
+    with house() as workers:
+        found = served(options, workers) if options.endpoint else by_grammar(options, workers)
+    for name, value in found.items():
+        print(f"{name:<18} {value}")
+    if options.json:
+        print(json.dumps(found))
+    if not found["passed"]:
+        raise SystemExit(1)
+
+
+@contextmanager
+def house() -> Iterator[Any]:
+    """A database, a data folder and a worker of this benchmark's own."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.test")
+    from config import embedded
+
+    embedded.provide()
+    import django
+    from django.conf import settings
+    from django.db import connection
+
+    django.setup()
+    before = connection.settings_dict["NAME"]
+    connection.settings_dict.setdefault("TEST", {})["NAME"] = f"rounds_synthesis_{os.getpid()}"
+    connection.creation.create_test_db(verbosity=0, autoclobber=True)
+    from tests.workers import Processes
+
+    with tempfile.TemporaryDirectory(prefix="rounds-synthesis-") as folder:
+        settings.DATA_DIR = Path(folder)
+        workers = Processes(Path(folder))
+        workers.environment |= {"ROUNDS_BACK_OFF": "0.5,0.5,0.5", "ROUNDS_LEASE_SECONDS": "5", "ROUNDS_HEARTBEAT_SECONDS": "1"}
+        try:
+            yield workers
+        finally:
+            workers.stop_all()
+            connection.creation.destroy_test_db(before, verbosity=0)
+
+
+def follow(run: Any, meanwhile: Callable[[], None] = lambda: None) -> float:
+    """Seconds until the run is over."""
+    began = time.monotonic()
+    while not run.over:
+        time.sleep(0.25)
+        meanwhile()
+        run.refresh_from_db()
+        if time.monotonic() - began > PATIENCE_SECONDS:
+            raise SystemExit(f"Not over within {PATIENCE_SECONDS:.0f} s: {dict(run.items.values_list('pk', 'state')[:5])}")
+    return time.monotonic() - began
+
+
+# --- the grammar -----------------------------------------------------------------------------------------------------------------------
+
+
+def by_grammar(options: argparse.Namespace, workers: Any) -> dict[str, Any]:
+    from annotation import near
+    from annotation.models import Sample
+    from training.engine.grammar import grid
+    from training.synthesis import backends, runs
+
+    workers.start_worker(slots=1)
+    workers.start_sweeper()
+
+    def ask(name: str) -> Any:
+        return runs.start(
+            name=name, wanted=runs.Wanted(count=options.n, spoilt=options.spoilt), generator=backends.find("grammar"),
+            judge=backends.find("grammar", judging=True), seed=options.seed, licence="CDLA-Permissive-2.0", actor=None,
+        )  # fmt: skip
+
+    run = ask("first")
+    seconds = follow(run)
+    samples = list(Sample.objects.filter(source=run.source).order_by("pk"))
+    inputs = [sample.input for sample in samples]
+    groups = near.groups(range(len(inputs)), inputs)
+    asked = {(sample.instruction, sample.input) for sample in samples}
+    found: dict[str, Any] = {
+        "samples": len(samples), "seconds": round(seconds, 1), "tasks": len({sample.task_type for sample in samples}),
+        "documents": len({sample.input_data.partition(":")[0] for sample in samples}),
+        "task_by_document": len(runs.coverage(run)), "exact": len(samples) - len(asked),
+        "near": round(sum(len(group) - 1 for group in groups) / max(1, len(inputs)), 4), "dropped": runs.counts(run)["reasons"],
+        "cells_reachable": reachable(options.cells, options.seed), "json_valid": valid(run), "digest": digest(samples),
+        "rejected_outputs": sum(bool(sample.rejected_output) for sample in samples),
+    }  # fmt: skip
+    if options.again:
+        Sample.objects.filter(source=run.source).update(withdrawn_at="2000-01-01T00:00Z")
+        second = ask("second")
+        follow(second)
+        found["again"] = digest(Sample.objects.filter(source=second.source)) == found["digest"]
+    found["passed"] = (
+        found["samples"] == options.n and found["tasks"] == len(grid.TASKS) and found["cells_reachable"] >= 0.9 and found["exact"] == 0
+        and found["near"] < 0.02 and found["json_valid"] == 1.0 and seconds <= LIMIT_SECONDS and found.get("again", True)
+    )  # fmt: skip
+    return found
+
+
+def digest(samples: Any) -> str:
+    from hashlib import sha256
+
+    return sha256("\n".join(sorted(sample.digest for sample in samples)).encode()).hexdigest()
+
+
+def reachable(wanted: int, seed: int) -> float:
+    """Share of the grid's cells that get an instruction whose every example fits its schema and passes the strict parser."""
+    import jsonschema
+
+    from training.engine.grammar import grid, tasks, writing
+    from training.synthesis import parsing
+
+    every = [
+        grid.Cell(task, document, part, level, form, 1.0, 3)
+        for task in grid.TASKS for document, parts in grid.DOCUMENTS.items() for part in parts for level in grid.DIFFICULTIES
+        for form in grid.FORMATS
+    ]  # fmt: skip
+    tried = random.Random(seed).sample(every, min(wanted or len(every), len(every)))
+
+    def holds(cell: grid.Cell) -> bool:
+        made = writing.write(cell, f"cell {seed}")
+        fits = jsonschema.Draft202012Validator(tasks.TASKS[cell.task].schema(made.options)).is_valid
+        try:
+            return len(parsing.written(made.text(cell)).pairs) == 3 and all(fits(value) for _, value in made.examples)
+        except parsing.Refused:
+            return False
+
+    return round(sum(map(holds, tried)) / len(tried), 4)
+
+
+def valid(run: Any) -> float:
+    """Share of stored JSON outputs that fit the schema of the instruction they answer."""
+    import jsonschema
+
+    from training.engine.grammar import tasks, writing
+    from training.synthesis.models import SynthesisPair
+    from training.synthesis.requests import cell_of
+
+    pairs = SynthesisPair.objects.filter(item__run=run, state="stored", item__output_format="json").select_related("item")
+    good = 0
+    for pair in pairs:
+        cell = cell_of(pair.item)
+        made = writing.write(cell, f"{run.seed} {pair.item.number} 0")
+        assert made.instruction == pair.item.instruction
+        good += jsonschema.Draft202012Validator(tasks.TASKS[cell.task].schema(made.options)).is_valid(json.loads(pair.output))
+    return good / len(pairs) if pairs else 1.0
+
+
+# --- a server --------------------------------------------------------------------------------------------------------------------------
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Serving
+
+    def do_GET(self) -> None:
+        self._send({"object": "list", "data": [{"id": "tiny", "object": "model"}]})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.asked += 1
+        texts = [self.server.write(body["messages"], body.get("max_tokens", 64), body["seed"] + n) for n in range(body.get("n", 1))]
+        choices = [{"index": n, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"} for n, text in enumerate(texts)]
+        words = sum(len(text.split()) for text in texts)
+        self._send({"model": "tiny", "choices": choices, "usage": {"completion_tokens": words, "prompt_tokens": 50}})
+
+    def _send(self, answer: Any) -> None:
+        raw = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(raw)))
+        self.end_headers()
+        self.wfile.write(raw)
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+class Serving(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, write: Callable[[list[dict[str, str]], int, int], str]) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.write, self.asked = write, 0
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A killed client is no news."""
+
+
+def scripted(messages: list[dict[str, str]], most: int, seed: int) -> str:
+    """Well-formed answers to each of our prompts, about as slow as a busy server."""
+    from training.engine.grammar import answering, grid
+    from training.synthesis import prompts
+
+    time.sleep(0.05)
+    told = messages[-1]["content"]
+    if told.startswith(prompts.WRITE[:40]):
+        task = next(task for task in grid.TASKS if f"Task type: {task}\n" in told)
+        form = grid.JSON if "Output format: JSON" in told else grid.PLAIN
+        document = next(name for name in sorted(grid.DOCUMENTS, key=len, reverse=True) if f"Input: {name};" in told)
+        cell = grid.Cell(task, document, grid.DOCUMENTS[document][0], "hard", form, 1.0, 4 if "then 4 examples" in told else 3)
+        return answering.answer({"stage": "write", "cell": cell.as_json(), "seed": seed})
+    if told.startswith(prompts.JUDGE[:40]):
+        return answering.answer({"stage": "judge", "instruction": told.rpartition("Instruction:\n")[2], "seed": seed})
+    if told.startswith(prompts.SPOIL[:40]):
+        error = next(error for error in grid.ERRORS if f'"error_type": "{error}"' in told)
+        output, given = told.rpartition("Output:\n")[2], told.partition("Input:\n")[2]
+        return answering.answer({"stage": "reject", "error": error, "output": output, "input": given, "seed": seed})
+    first, second = told.partition("Answer A:\n")[2].split("\n\nAnswer B:\n")
+    return json.dumps({"rationale": "By length.", "better": "A" if len(first) >= len(second) else "B"})
+
+
+def phi() -> Callable[[list[dict[str, str]], int, int], str]:
+    """A tiny Phi-3 with random weights: real tokens, no sense."""
+    import torch
+
+    from training.engine import models, tokens
+
+    torch.set_num_threads(1)
+    tokenizer = tokens.build(2700, 1)
+    model = models.fresh_phi3(tokenizer=tokenizer, hidden=64, layers=2, heads=2, intermediate=128, seed=1).eval()
+    lock = threading.Lock()
+
+    def write(messages: list[dict[str, str]], most: int, seed: int) -> str:
+        ids = tokens.encode_chat(tokenizer, messages, generation_prompt=True)[-256:]
+        with lock, torch.inference_mode():
+            torch.manual_seed(seed)
+            made = model.generate(
+                input_ids=torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long), max_new_tokens=min(most, 24),
+                do_sample=True, pad_token_id=tokenizer.pad_token_id,
+            )  # fmt: skip
+        return str(tokenizer.decode(made[0, len(ids) :].tolist()))
+
+    return write
+
+
+def served(options: argparse.Namespace, workers: Any) -> dict[str, Any]:
+    from django.conf import settings
+
+    from annotation.models import Sample
+    from training.synthesis import backends, runs
+    from training.synthesis.models import SynthesisAnswer, SynthesisPair
+
+    server = Serving(scripted if options.serving == "script" else phi())
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    entry = {
+        "url": f"http://127.0.0.1:{server.server_port}/v1",
+        "model": "tiny",
+        "concurrency": 4,
+        "timeout": 60,
+        "price_in": 1,
+        "price_out": 4,
+    }
+    settings.ROUNDS_GENERATION_ENDPOINTS = {"writer": entry, "critic": entry | {"family": "another"}}
+    workers.environment["ROUNDS_GENERATION_ENDPOINTS"] = json.dumps(settings.ROUNDS_GENERATION_ENDPOINTS)
+    workers.start_worker(slots=2)
+    workers.start_sweeper()
+    # So many samples that `--n` instructions are drawn.
+    count = int(options.n * runs.PAIRS / runs.SPARE[backends.ENDPOINT])
+    run = runs.start(
+        name="served", wanted=runs.Wanted(count=count, spoilt=0.3, max_new_tokens=400), generator=backends.find("endpoint:writer"),
+        judge=backends.find("endpoint:critic", judging=True), seed=options.seed, licence="CDLA-Permissive-2.0", actor=None,
+    )  # fmt: skip
+    chance, killed = random.Random(options.seed), 0
+    wait = time.monotonic() + chance.uniform(3, 5)
+
+    def kill() -> None:
+        nonlocal killed, wait
+        asked = server.asked
+        if killed < options.kills and time.monotonic() > wait and asked:
+            workers.kill("worker")
+            killed += 1
+            time.sleep(chance.uniform(0.2, 1.0))
+            workers.start_worker(slots=2)
+            wait = time.monotonic() + chance.uniform(3, 8)
+
+    seconds = follow(run, kill)
+    server.shutdown()
+    items = list(run.items.order_by("number").values_list("number", "state"))
+    answers = list(SynthesisAnswer.objects.filter(item__run=run).values_list("item", "stage", "number"))
+    pairs = SynthesisPair.objects.filter(item__run=run)
+    samples = Sample.objects.filter(source=run.source) if run.source else Sample.objects.none()
+    whole = {
+        "every_item_once": [number for number, _ in items] == list(range(1, len(items) + 1)),
+        "every_item_ended": {state for _, state in items} <= {"done", "refused"},
+        "one_answer_a_place": len(answers) == len(set(answers)),
+        "every_item_written": sum(stage == "write" for _, stage, _ in answers) == len(items),
+        "pairs_ended": set(pairs.values_list("state", flat=True)) <= {"stored", "dropped"},
+        "samples_are_pairs": samples.count()
+        == pairs.filter(state="stored").count()
+        == samples.values("input", "instruction").distinct().count(),
+    }
+    attempts = [step.job.attempts for step in run.steps.select_related("job")]
+    return {
+        "serving": options.serving, "instructions": len(items), "samples": samples.count(), "seconds": round(seconds, 1), "kills": killed,
+        "jobs": len(attempts), "attempts": sum(attempts), "requests": server.asked, "states": dict(Counter(state for _, state in items)),
+        "reasons": runs.counts(run)["reasons"], "price": round(sum(row["price"] for row in runs.spent(run)), 4), **whole,
+        "passed": all(whole.values()) and killed == options.kills,
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

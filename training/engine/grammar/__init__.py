@@ -1,0 +1,1 @@
+"""A seeded grammar that writes MediFlow-shaped tasks, judges them and spoils answers, without a model and without a network."""

@@ -1,0 +1,1 @@
+"""Synthesis: MediFlow-shaped samples over a grid, and task outputs of documents, as rows that idempotent jobs move."""

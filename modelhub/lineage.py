@@ -74,33 +74,11 @@ def tree(version: ModelVersion, edges: dict[int, list[LineageEdge]] | None = Non
 # --- the drawing -------------------------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class Box:
-    """A rectangle of the drawing, in SVG units. `version` is None for a snapshot."""
+@dataclass(kw_only=True)
+class Box(graphs.Box):
+    """A version, or a snapshot where `version` is None."""
 
-    label: str
-    note: str
     version: ModelVersion | None
-    x: float = 0
-    y: float = 0
-    width: int = graphs.BOX_WIDTH
-    height: int = graphs.BOX_HEIGHT
-
-    @property
-    def short(self) -> str:
-        return self.label if len(self.label) <= 20 else self.label[:19] + "…"
-
-    @property
-    def text_x(self) -> float:
-        return self.x + 10
-
-    @property
-    def label_y(self) -> float:
-        return self.y + 17
-
-    @property
-    def note_y(self) -> float:
-        return self.y + 32
 
 
 @dataclass
@@ -123,7 +101,7 @@ def draw(version: ModelVersion, edges: dict[int, list[LineageEdge]]) -> Drawing:
             if edge.parent_id:
                 links.append((child, edge.parent_id))
             elif edge.source_kind == "snapshot":
-                boxes.setdefault(edge.source_digest, Box(edge.source_label or edge.source_digest[:12], "Snapshot", None))
+                boxes.setdefault(edge.source_digest, Box(label=edge.source_label or edge.source_digest[:12], note="Snapshot", version=None))
                 links.append((child, edge.source_digest))
     place = {key: number for number, key in enumerate(boxes)}
     made = graphs.arrange(len(boxes), [(place[child], place[parent]) for child, parent in links])

@@ -7,12 +7,53 @@ mean of their neighbours, coordinates as near to the neighbours as boxes may sta
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar
 
 Link = tuple[int, int]
 BOX_WIDTH, BOX_HEIGHT, GAP_X, GAP_Y, MARGIN = 164, 40, 20, 36, 10
 # A line that passes between boxes needs less room than a box.
 LANE = 12
 SWEEPS = 6
+
+
+@dataclass(kw_only=True)
+class Box:
+    """One thing of a drawing: a rectangle with a line that names it and a line below. SVG units; `x`, `y` are its left upper corner."""
+
+    # Letters that the upper line has room for, the lower one having a few more of its smaller ones; how far in both begin.
+    LETTERS: ClassVar[int] = 20
+    INSET: ClassVar[int] = 10
+
+    label: str
+    note: str
+    x: float = 0
+    y: float = 0
+    width: int = BOX_WIDTH
+    height: int = BOX_HEIGHT
+
+    @property
+    def short(self) -> str:
+        return _cut(self.label, self.LETTERS)
+
+    @property
+    def short_note(self) -> str:
+        return _cut(self.note, self.LETTERS + 3)
+
+    @property
+    def text_x(self) -> float:
+        return self.x + self.INSET
+
+    @property
+    def label_y(self) -> float:
+        return self.y + 17
+
+    @property
+    def note_y(self) -> float:
+        return self.y + 32
+
+
+def _cut(text: str, letters: int) -> str:
+    return text if len(text) <= letters else text[: letters - 1] + "…"
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from tests.annotation import build as annotating
 from tests.cast import person
 from tests.training import build
 from tests.training.test_collapse import check_ways
-from training.models import Evaluation, EvaluationItem, Promotion, Run
+from training.models import Evaluation, EvaluationItem, MergeRecipe, Promotion, Run
 from training.provenance.collapse import collapse
 from training.provenance.kinds import part_id
 from training.provenance.walk import Node, walk
@@ -104,7 +104,9 @@ def random_world(draw: random.Random) -> Edges:
                 edges.add((("ruling", ruling.pk), part))
         there = {pair.prompt.sample.split for pair in kept}
         policy, reference, made = draw.choice(models), draw.choice(models), version("dpo", draw.sample(models, 1))
+        ModelVersion.objects.filter(pk=made.pk).update(adapter=Artifact.objects.create(digest=digest(), manifest=[], bytes=0))
         run = Run.objects.create(job=job("dpo"), name=digest()[:20], policy=policy, reference=reference, snapshot=snapshot, output=made)
+        edges |= {(("run", run.pk), ("adapter", made.pk)), (("adapter", made.pk), ("model", made.pk))}
         learned = {("part", part_id(snapshot.pk, split)) for split in there - {"evaluation"}}
         made_from = {("model", edge.parent_id) for edge in made.parent_edges.all()}
         edges |= {(each, ("run", run.pk)) for each in learned | made_from | {("model", policy.pk), ("model", reference.pk)}}
@@ -113,8 +115,24 @@ def random_world(draw: random.Random) -> Edges:
         # Imported, or from a time before runs were kept: its parents are all that is known.
         merged = version("merged", draw.sample([*models, made], draw.randint(1, len(models) + 1)))
         edges |= {(("model", edge.parent_id), ("model", merged.pk)) for edge in merged.parent_edges.all()}
-        models += [made, merged]
+        models += [made, merged, *sought(draw, models, edges)]
     return edges
+
+
+def sought(draw: random.Random, models: list[ModelVersion], edges: Edges) -> list[ModelVersion]:
+    """A search finds a recipe, somebody changes that, and a merge follows the change. Adds their edges; returns both merges."""
+    found = MergeRecipe.objects.create(digest=digest(), method="ties", params={})
+    changed = MergeRecipe.objects.create(digest=digest(), method="ties", params={}, cloned_from=found)
+    edges.add((("recipe", found.pk), ("recipe", changed.pk)))
+    merges = []
+    for kind, recipe in (("search", found), ("merge", changed)):
+        merged = version("merged", draw.sample(models, 1))
+        run = Run.objects.create(job=job(kind), name=digest()[:20], output=merged, recipe=recipe)
+        ends = (("run", run.pk), ("recipe", recipe.pk))
+        edges |= {ends if kind == "search" else ends[::-1], (("run", run.pk), ("model", merged.pk))}
+        edges |= {(("model", edge.parent_id), ("run", run.pk)) for edge in merged.parent_edges.all()}
+        merges.append(merged)
+    return merges
 
 
 def version(kind: str, parents: Any = ()) -> ModelVersion:
@@ -184,6 +202,7 @@ def test_both_directions_from_every_node_equal_brute_force(seed: int) -> None:
     nodes = sorted({node for edge in edges for node in edge})
     draw = random.Random(seed)
     one_of_each = {kind: draw.choice([node for node in nodes if node[0] == kind]) for kind in {node[0] for node in nodes}}
+    assert {"recipe", "adapter"} <= set(one_of_each)
     for kind, pk in one_of_each.values():
         for direction in ("up", "down"):
             found = walk(kind=kind, pk=pk, direction=direction, user=None)

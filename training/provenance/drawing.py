@@ -15,21 +15,17 @@ from web import graphs
 
 # Stand-alone files have no stylesheet: the light theme's own colours.
 COLOURS = {"data": "#0b5f73", "preference": "#8a4b08", "training": "#4d5661", "model": "#5b3a8e"}
-LETTERS = 19
 
 
-@dataclass
-class Shown:
-    """One box of the drawing, in SVG units. `facts` is None for several things at once."""
+@dataclass(kw_only=True)
+class Shown(graphs.Box):
+    """One box of the drawing. `facts` is None for several things at once."""
+
+    LETTERS = 19
+    INSET = 14  # beside the bar in its stage's colour
 
     box: Box
-    label: str
-    note: str
     facts: Facts | None
-    x: float
-    y: float
-    width: int = graphs.BOX_WIDTH
-    height: int = graphs.BOX_HEIGHT
     root: bool = False
     chosen: bool = False
     nearer: list[tuple["Shown", str]] = field(default_factory=list)
@@ -57,26 +53,6 @@ class Shown:
     @property
     def count(self) -> int:
         return len(self.box.members)
-
-    @property
-    def short(self) -> str:
-        return self.label if len(self.label) <= LETTERS else self.label[: LETTERS - 1] + "…"
-
-    @property
-    def short_note(self) -> str:
-        return self.note if len(self.note) <= LETTERS + 3 else self.note[: LETTERS + 2] + "…"
-
-    @property
-    def text_x(self) -> float:
-        return self.x + 14
-
-    @property
-    def label_y(self) -> float:
-        return self.y + 17
-
-    @property
-    def note_y(self) -> float:
-        return self.y + 32
 
     @property
     def behind(self) -> tuple[float, float]:

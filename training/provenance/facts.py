@@ -24,7 +24,7 @@ from annotation.models import (
     Source,
 )
 from modelhub.models import AliasMove, ModelVersion
-from training.models import Evaluation, Promotion, Run
+from training.models import Evaluation, MergeRecipe, Promotion, Run
 from training.provenance.kinds import KINDS, of_part, part_id
 from training.provenance.walk import Direction, Node
 
@@ -82,13 +82,15 @@ def find(kind: str, key: str) -> int | None:
         found = model._default_manager.filter(**{column: key})
         if kind == "file":
             found = found.filter(verb__in=IMPORTS)
+        elif kind == "adapter":
+            found = found.exclude(adapter=None)
         return found.values_list("pk", flat=True).first()
     except (ValueError, OverflowError, ValidationError):
         return None
 
 
-# Of data one asks what it reached, of everything else what fed it.
-_FORWARD = {"file", "source", "corpus", "sample", "prompt"}
+# Of data one asks what it reached, and of a recipe; of everything else what fed it.
+_FORWARD = {"file", "source", "corpus", "sample", "prompt", "recipe"}
 
 
 def usual_direction(kind: str) -> Direction:
@@ -248,6 +250,26 @@ def _runs(pks: Collection[int]) -> Iterable[Facts]:
         )  # fmt: skip
 
 
+def _recipes(pks: Collection[int]) -> Iterable[Facts]:
+    for found in MergeRecipe.objects.filter(pk__in=pks).select_related("base", "created_by").annotate(merged=Count("inputs")):
+        more = (("Method", found.method), ("Base", found.base.name if found.base else None), ("Models", found.merged),
+                ("Seed", found.seed or None))  # fmt: skip
+        yield Facts(
+            "recipe", found.pk, str(found.public_id), str(found), "merge recipe", found.digest, found.created_at, _who(found.created_by),
+            more, reverse("training:merge-recipe", args=[found.public_id]), "trainers",
+        )  # fmt: skip
+
+
+def _adapters(pks: Collection[int]) -> Iterable[Facts]:
+    for found in ModelVersion.objects.filter(pk__in=pks, adapter__isnull=False).select_related("adapter", "created_by"):
+        assert found.adapter is not None
+        yield Facts(
+            "adapter", found.pk, str(found.public_id), f"adapter in {found.name}", "LoRA adapter", found.adapter.digest, found.created_at,
+            _who(found.created_by), (("Merged into", found.name),), reverse("modelhub:model", args=[found.public_id]), "stewards",
+            _marks(found),
+        )  # fmt: skip
+
+
 def _models(pks: Collection[int]) -> Iterable[Facts]:
     for found in ModelVersion.objects.filter(pk__in=pks).select_related("artifact", "created_by"):
         more = (("Kind", found.get_kind_display()), ("Licence", found.licence or "not named"), ("Architecture", found.architecture or None))
@@ -296,10 +318,12 @@ def _marks(thing: Any) -> tuple[str, ...]:
 _MODELS: dict[str, type[Model]] = {
     "file": AuditEntry, "source": Source, "corpus": Corpus, "sample": Sample, "prompt": Prompt, "batch": GenerationBatch,
     "completion": Completion, "pair": Pair, "judgement": Judgement, "ruling": Adjudication, "snapshot": Snapshot, "run": Run,
-    "model": ModelVersion, "evaluation": Evaluation, "promotion": Promotion, "move": AliasMove,
+    "recipe": MergeRecipe, "adapter": ModelVersion, "model": ModelVersion, "evaluation": Evaluation, "promotion": Promotion,
+    "move": AliasMove,
 }  # fmt: skip
 _LOADERS: dict[str, Callable[[Collection[int]], Iterable[Facts]]] = {
     "file": _files, "source": _sources, "corpus": _corpora, "sample": _samples, "prompt": _prompts, "batch": _batches,
     "completion": _completions, "pair": _pairs, "judgement": _judgements, "ruling": _rulings, "part": _parts, "snapshot": _snapshots,
-    "run": _runs, "model": _models, "evaluation": _evaluations, "promotion": _promotions, "move": _moves,
+    "run": _runs, "recipe": _recipes, "adapter": _adapters, "model": _models, "evaluation": _evaluations,
+    "promotion": _promotions, "move": _moves,
 }  # fmt: skip

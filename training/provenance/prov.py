@@ -12,7 +12,8 @@ from training.provenance.kinds import KINDS
 from training.provenance.walk import Graph, Node
 
 NAMESPACE = "urn:rounds:"
-COLLECTIONS = {"source", "corpus", "snapshot"}
+# What a thing is in PROV's own words, besides an entity.
+_AS = {"source": "prov:Collection", "corpus": "prov:Collection", "snapshot": "prov:Collection", "recipe": "prov:Plan"}
 _MEMBERS = {("source", "sample"), ("part", "snapshot"), ("snapshot", "part")}
 # What a page may show and a document that leaves the house does not need.
 _KEPT_HOME = {"Its id there", "Why"}
@@ -74,8 +75,8 @@ def _attributes(about: Facts) -> Iterator[tuple[str, Any]]:
     activity = KINDS[about.kind].activity
     yield "prov:label", about.label
     kinds: list[dict[str, str]] = [{"$": f"rounds:{about.kind}", "type": "prov:QUALIFIED_NAME"}]
-    if about.kind in COLLECTIONS:
-        kinds.append({"$": "prov:Collection", "type": "prov:QUALIFIED_NAME"})
+    if about.kind in _AS:
+        kinds.append({"$": _AS[about.kind], "type": "prov:QUALIFIED_NAME"})
     yield "prov:type", kinds if len(kinds) > 1 else kinds[0]
     if about.at:
         moment = about.at.isoformat()

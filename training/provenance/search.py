@@ -1,4 +1,4 @@
-"""Finding a thing by what people know of it: a name, the beginning of a digest or number, a sample's id."""
+"""Finding a thing by what people know of it: a name, a method, the beginning of a digest or number, a sample's id."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -9,7 +9,7 @@ from django.db.models import Q, QuerySet
 from accounts.models import AuditEntry, User
 from annotation.models import Completion, Corpus, Sample, Snapshot, Source
 from modelhub.models import AliasName, ModelVersion
-from training.models import Run
+from training.models import MergeRecipe, Run
 from training.provenance import facts
 from training.provenance.facts import IMPORTS, Facts
 from training.provenance.walk import Node, blinded
@@ -41,6 +41,11 @@ def _meant(text: str, user: User | None) -> Iterator[Node]:
     shown = Snapshot.objects.filter(frozen) if user is None else Snapshot.objects.unblinded_for(user).filter(frozen)
     yield from _some("snapshot", shown.order_by("-pk").values_list("pk", flat=True)[:MOST_HITS])
     yield from _some("run", Run.objects.filter(name__icontains=text).order_by("-pk").values_list("pk", flat=True)[:MOST_HITS])
+    written = Q(method=text.lower().replace(" ", "_")) | (Q(digest__startswith=digest) if digest else Q())
+    yield from _some("recipe", MergeRecipe.objects.filter(written).order_by("-pk").values_list("pk", flat=True)[:MOST_HITS])
+    if digest:
+        beside = ModelVersion.objects.filter(adapter__digest__startswith=digest)
+        yield from _some("adapter", beside.order_by("-pk").values_list("pk", flat=True)[:MOST_HITS])
     yield from _some("source", Source.objects.filter(name__icontains=text).order_by("-pk").values_list("pk", flat=True)[:MOST_HITS])
     yield from _some("corpus", Corpus.objects.filter(name__icontains=text).order_by("-pk").values_list("pk", flat=True)[:MOST_HITS])
     named = Q(external_id=text) | (Q(digest__startswith=digest) if digest else Q())

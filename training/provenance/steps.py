@@ -128,6 +128,21 @@ UP: tuple[Step, ...] = (
         "SELECT edge.parent_id, edge.role FROM training_run run JOIN modelhub_lineageedge edge ON edge.child_id = run.output_id "
         "WHERE run.id = w.id AND edge.parent_id IS NOT NULL",
     ),
+    # A recipe is what a merge followed; one that a search found is what that run made.
+    (
+        "run", "recipe",
+        "SELECT run.recipe_id, 'followed' FROM training_run run JOIN jobs_job j ON j.id = run.job_id "
+        "WHERE run.id = w.id AND run.recipe_id IS NOT NULL AND j.kind <> 'search'",
+    ),
+    (
+        "recipe", "run",
+        "SELECT run.id, 'found by' FROM training_run run JOIN jobs_job j ON j.id = run.job_id AND j.kind = 'search' "
+        "WHERE run.recipe_id = w.id",
+    ),
+    ("recipe", "recipe", "SELECT cloned_from_id, 'changed from' FROM training_mergerecipe WHERE id = w.id AND cloned_from_id IS NOT NULL"),
+    # An adapter that was trained and merged into a model at once is kept beside it: it has the model's number.
+    ("model", "adapter", "SELECT id, 'merged in' FROM modelhub_modelversion WHERE id = w.id AND adapter_id IS NOT NULL"),
+    ("adapter", "run", "SELECT id, 'learned by' FROM training_run WHERE output_id = w.id"),
     ("model", "run", "SELECT id, 'made by' FROM training_run WHERE output_id = w.id"),
     (
         "model", "model",
@@ -245,6 +260,23 @@ DOWN: tuple[Step, ...] = (
     ),
     ("part", "evaluation", "SELECT id, 'measured on' FROM training_evaluation WHERE snapshot_id = w.id / 4 AND mod(w.id, 4) = 2"),
     ("run", "model", "SELECT output_id, 'made by' FROM training_run WHERE id = w.id AND output_id IS NOT NULL"),
+    (
+        "run", "adapter",
+        "SELECT made.id, 'learned by' FROM training_run run JOIN modelhub_modelversion made ON made.id = run.output_id "
+        "WHERE run.id = w.id AND made.adapter_id IS NOT NULL",
+    ),
+    ("adapter", "model", "SELECT w.id, 'merged in'"),
+    (
+        "run", "recipe",
+        "SELECT run.recipe_id, 'found by' FROM training_run run JOIN jobs_job j ON j.id = run.job_id AND j.kind = 'search' "
+        "WHERE run.id = w.id AND run.recipe_id IS NOT NULL",
+    ),
+    (
+        "recipe", "run",
+        "SELECT run.id, 'followed' FROM training_run run JOIN jobs_job j ON j.id = run.job_id AND j.kind <> 'search' "
+        "WHERE run.recipe_id = w.id",
+    ),
+    ("recipe", "recipe", "SELECT id, 'changed from' FROM training_mergerecipe WHERE cloned_from_id = w.id"),
     ("model", "batch", "SELECT id, 'producer' FROM annotation_generationbatch WHERE version_id = w.id"),
     ("model", "run", "SELECT id, 'policy' FROM training_run WHERE policy_id = w.id"),
     ("model", "run", "SELECT id, 'reference' FROM training_run WHERE reference_id = w.id"),

@@ -1,7 +1,7 @@
 """Photographs every screen in its empty, busy, error and finished states, in headless Chromium, and writes docs/gallery.md.
 
 Makes a throw-away database, brings the house into each state through the verbs that pages and commands use, starts the real web server
-over it and takes the pictures that benchmarks/scenes.py names: light at 1366 × 768, the ten that matter most also dark and at 400 pixels.
+over it and takes the pictures that benchmarks/shots.py names: light at 1366 × 768, the ten that matter most also dark and at 400 pixels.
 What stays in the repository is marked there; `--all` takes the others too, into a folder of your own.
 
 Needs a Chromium, and a PostgreSQL (DATABASE_URL, else the embedded one) on which it may create and drop a database of its own.
@@ -37,7 +37,7 @@ class Camera:
     """Browser pages of people at the running house, and the pictures taken of them."""
 
     def __init__(self, browser: Any, address: str, out: Path, names: Sequence[str], *, everything: bool) -> None:
-        from benchmarks.scenes import SHOTS
+        from benchmarks.shots import SHOTS
 
         self.browser, self.address, self.out = browser, address, out
         self.shots = {shot.name: shot for shot in SHOTS}
@@ -103,7 +103,7 @@ class Camera:
 
 def written(taken: Sequence[str]) -> str:
     """docs/gallery.md: every picture that stays in the repository, by whose screen it is."""
-    from benchmarks.scenes import ROLES, SHOTS
+    from benchmarks.shots import ROLES, SHOTS
 
     lines = [
         "# The screens",

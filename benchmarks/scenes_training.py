@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from accounts.models import User
-    from benchmarks.scenes import Photographer
+    from benchmarks.scenes_house import Photographer
 
 NAMES = ("launch", "run", "run-stopped", "jobs", "job")
 BASE = {"steps": 120, "batch_size": 4, "block": 64, "learning_rate": 3e-3, "hidden_size": 64, "layers": 2, "intermediate_size": 128}
@@ -36,15 +36,15 @@ def play(camera: Photographer, dan: User) -> None:
 
     settings.ROUNDS_HOST = "training-1"
     base, greedy = base_named("toy-base"), base_named("toy-base-2")
-    _attempt(base.job)
+    attempt(base.job)
     # Less than the libraries alone take.
     settings.ROUNDS_CHILD_MEMORY_GB = 0.1
-    _attempt(greedy.job)
+    attempt(greedy.job)
     settings.ROUNDS_CHILD_MEMORY_GB = None
     assert base.job.state == State.SUCCEEDED, f"{base.job.error_code}: {base.job.error_detail}"
     frozen = build.snapshot(pairs=PAIRS, simulated=True, name="Toy answers")
     over = threading.Event()
-    heart = threading.Thread(target=_beat, args=(over,), daemon=True)
+    heart = threading.Thread(target=beat, args=(over,), daemon=True)
     heart.start()
 
     page = camera.of(dan)
@@ -62,7 +62,7 @@ def play(camera: Photographer, dan: User) -> None:
     page.get_by_role("button", name="Launch").click()
     page.wait_for_url(re.compile(r"/runs/\d+/$"))
     run = Run.objects.get(name="toy-dpo-1")
-    supervisor = threading.Thread(target=_attempt, args=(run.job,))
+    supervisor = threading.Thread(target=attempt, args=(run.job,))
     supervisor.start()
     wait_until(lambda: _step(run) >= WATCHED, seconds=60 * MINUTES, why="there are curves to see")
     page.reload()
@@ -85,7 +85,7 @@ def play(camera: Photographer, dan: User) -> None:
     assert Job.objects.get(pk=run.job_id).state == State.SUCCEEDED
 
 
-def _beat(over: threading.Event) -> None:
+def beat(over: threading.Event) -> None:
     """The signs of life of the worker and the sweeper that this process stands in for."""
     from django.db import connection
 
@@ -99,7 +99,7 @@ def _beat(over: threading.Event) -> None:
     connection.close()
 
 
-def _attempt(job: Any) -> None:
+def attempt(job: Any) -> None:
     """One attempt from claim to end, as a worker slot makes it."""
     from django.db import connection
 

@@ -252,7 +252,7 @@ def _runs(pks: Collection[int]) -> Iterable[Facts]:
 
 def _recipes(pks: Collection[int]) -> Iterable[Facts]:
     for found in MergeRecipe.objects.filter(pk__in=pks).select_related("base", "created_by").annotate(merged=Count("inputs")):
-        more = (("Method", found.method), ("Base", found.base.name if found.base else None), ("Models", found.merged),
+        more = (("Method", found.method), ("Base", found.base.name if found.base else None), ("Models", found.merged),  # type: ignore[attr-defined]
                 ("Seed", found.seed or None))  # fmt: skip
         yield Facts(
             "recipe", found.pk, str(found.public_id), str(found), "merge recipe", found.digest, found.created_at, _who(found.created_by),

@@ -13,6 +13,7 @@ from it. --json ends with one line of figures.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import random
 import sys
@@ -293,7 +294,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         for seed in range(1, options.seeds + 1):
             root = (options.keep or Path(temporary)) / str(seed)
-            kept = root / "merging.json"
+            # What was asked is part of its name: another run in the same folder goes on from its models, not from its answers.
+            asked = f"{options.preset}-{options.steps}-{options.evaluations}-{options.together}-{options.search}-{options.without_equal}"
+            kept = root / f"merging-{hashlib.sha256(asked.encode()).hexdigest()[:12]}.json"
             if not kept.exists():
                 found = one_seed(root, seed, options, seeds[0]["rate"] if seeds else None, say)
                 kept.write_text(json.dumps(found), encoding="utf-8")

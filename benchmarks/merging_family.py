@@ -15,11 +15,14 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import multiprocessing
 import random
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -139,18 +142,29 @@ class Bench:
         return finished(folder, "search", params, self.folders, self.seed), folder / "output"
 
 
-def one_seed(root: Path, seed: int, options: argparse.Namespace, rate: float | None, say: Callable[[str], None]) -> dict[str, Any]:
-    """Everything about one family: marks by model, validation scores, what was chosen."""
+def trained(root: Path, seed: int, options: argparse.Namespace, rate: float | None) -> tuple[int, float]:
+    """Everything of one family that is trained, in children of its own; the experts' steps, and the mixtures' learning rate, which is
+    chosen here unless an earlier seed has."""
     steps = build(root, options.preset, seed, options.steps)
-    bench = Bench(root, seed)
     say(f"seed {seed}: base and experts of {steps} steps")
     if rate is None:
         folders = {one: mixture(root, f"same-{one:g}", steps, one, seed) for one in RATES}
+        bench = Bench(root, seed)
         rate = max(RATES, key=lambda one: bench.validation(bench.loaded(folders[one])))
-    controls = {"same steps": mixture(root, f"same-{rate:g}", steps, rate, seed)}
+    mixture(root, f"same-{rate:g}", steps, rate, seed)
     if not options.without_equal:
-        controls["equal compute"] = mixture(root, "equal", len(DOMAINS) * steps, rate, seed)
+        mixture(root, "equal", len(DOMAINS) * steps, rate, seed)
     say(f"seed {seed}: controls, learning rate {rate:g}")
+    return steps, rate
+
+
+def one_seed(root: Path, seed: int, options: argparse.Namespace, rate: float) -> dict[str, Any]:
+    """Everything about one family: marks by model, validation scores, what was chosen."""
+    steps, rate = trained(root, seed, options, rate)
+    controls = {"same steps": root / f"same-{rate:g}" / "output"}
+    if not options.without_equal:
+        controls["equal compute"] = root / "equal" / "output"
+    bench = Bench(root, seed)
     marks: Marks = {"base": bench.asked(bench.loaded(bench.folders["base"])), "expert": {}}
     for domain in DOMAINS:
         marks["expert"] |= bench.asked(bench.loaded(bench.folders[domain]), [domain])
@@ -172,6 +186,21 @@ def one_seed(root: Path, seed: int, options: argparse.Namespace, rate: float | N
         validation[label] = told["metrics"]["validation"]["best"]["accuracy"]
         say(f"seed {seed}: {label}, validation {validation[name]:.3f} → {validation[label]:.3f}")
     return {"marks": marks, "validation": validation, "t": t, "rate": rate, "steps": steps, "searches": found}
+
+
+def answered(root: Path, seed: int, options: argparse.Namespace, rate: float) -> dict[str, Any]:
+    """``one_seed``, unless the folder has the answer."""
+    # What was asked is part of its name: another run in the same folder goes on from its models, not from its answers.
+    asked = f"{options.preset}-{options.steps}-{options.evaluations}-{options.together}-{options.search}-{options.without_equal}"
+    kept = root / f"merging-{hashlib.sha256(asked.encode()).hexdigest()[:12]}.json"
+    if not kept.exists():
+        kept.write_text(json.dumps(one_seed(root, seed, options, rate)), encoding="utf-8")
+    found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+    return found
+
+
+def say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')}  {text}", file=sys.stderr, flush=True)
 
 
 def interval(seeds: list[Marks], figure: Callable[[Callable[[str, str], float]], float], draws: int) -> tuple[float, float, float]:
@@ -280,27 +309,19 @@ def main() -> None:
     parser.add_argument("--together", action="store_true", help="search one number for all experts, and not one for each")
     parser.add_argument("--search", nargs="*", default=["task_arithmetic", "ties", PAPER], help="which of the merges are searched too")
     parser.add_argument("--without-equal", action="store_true", help="leave out the control with the steps of all five experts")
+    parser.add_argument("--at-a-time", type=int, default=1, help="seeds at the same time, one thread each")
     parser.add_argument("--draws", type=int, default=1000, help="bootstrap draws")
     parser.add_argument("--keep", type=Path, help="keep the families in this folder, and reuse what is finished there")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/merging.md")
     parser.add_argument("--json", action="store_true", help="end with one JSON line")
     options = parser.parse_args()
-    began = time.monotonic()
-
-    def say(text: str) -> None:
-        print(f"{time.monotonic() - began:6.0f} s  {text}", file=sys.stderr, flush=True)
-
-    seeds: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as temporary:
-        for seed in range(1, options.seeds + 1):
-            root = (options.keep or Path(temporary)) / str(seed)
-            # What was asked is part of its name: another run in the same folder goes on from its models, not from its answers.
-            asked = f"{options.preset}-{options.steps}-{options.evaluations}-{options.together}-{options.search}-{options.without_equal}"
-            kept = root / f"merging-{hashlib.sha256(asked.encode()).hexdigest()[:12]}.json"
-            if not kept.exists():
-                found = one_seed(root, seed, options, seeds[0]["rate"] if seeds else None, say)
-                kept.write_text(json.dumps(found), encoding="utf-8")
-            seeds.append(json.loads(kept.read_text(encoding="utf-8")))
+        roots = {seed: (options.keep or Path(temporary)) / str(seed) for seed in range(1, options.seeds + 1)}
+        # Not by fork: a child that has torch's threads from its parent may wait for them for ever.
+        with ProcessPoolExecutor(options.at_a_time, mp_context=multiprocessing.get_context("spawn")) as pool:
+            list(pool.map(build, roots.values(), repeat(options.preset), roots, repeat(options.steps)))
+            rate = pool.submit(trained, roots[1], 1, options, None).result()[1]
+            seeds = list(pool.map(answered, roots.values(), roots, repeat(options), repeat(rate)))
     found = figures(seeds, options.draws)
     text = table(found, seeds, options)
     print(text)

@@ -30,7 +30,7 @@ def by_hand(recipe: dict[str, Any], parts: dict[str, Tensors], name: str) -> tor
     """One tensor by the operator, of stored tensors or those made by hand; float32."""
     parsed = recipes.parse(recipe)
     base = None if parsed.base is None else parts[parsed.base][name]
-    taken = operators.Parts(name, base, [parts[entry.model][name] for entry in parsed.inputs])
+    taken = operators.held(name, base, [parts[entry.model][name] for entry in parsed.inputs])
     return operators.combine(recipes.resolve(parsed, name, 2), taken)
 
 

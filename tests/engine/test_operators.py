@@ -16,7 +16,7 @@ from safetensors.torch import load_file  # noqa: E402
 
 from tests.engine import merges  # noqa: E402
 from training.engine import recipes  # noqa: E402
-from training.engine.merging import masks, operators, work  # noqa: E402
+from training.engine.merging import masks, operators, ranks, work  # noqa: E402
 from training.engine.merging.randomness import Stream  # noqa: E402
 
 Values = list[float]
@@ -76,9 +76,7 @@ def merged(
     raw: dict[str, Any] = {"method": method, "inputs": inputs, "parameters": parameters, "variants": variants or {}}
     raw |= {"base": "base"} if base is not None else {}
     resolved = recipes.resolve(recipes.parse(raw), "w", layers=1)
-    parts = operators.Parts(
-        "w", None if base is None else tensor(base), [tensor(expert) for expert in experts], [f"e{i}" for i in range(9)]
-    )
+    parts = operators.held("w", None if base is None else tensor(base), [tensor(expert) for expert in experts], [f"e{i}" for i in range(9)])
     return operators.combine(resolved, parts, seed=seed)
 
 
@@ -220,7 +218,7 @@ def test_ties_over_the_whole_model_keeps_its_largest_changes_wherever_they_are()
     })  # fmt: skip
     survey = operators.survey(recipe, 1)
     assert survey is not None
-    parts = {name: operators.Parts(name, torch.zeros(6, 20), [tensor(change)]) for name, change in changes.items()}
+    parts = {name: operators.held(name, torch.zeros(6, 20), [tensor(change)]) for name, change in changes.items()}
     passes = 0
     while survey.open:
         passes += 1
@@ -273,17 +271,29 @@ def test_a_streamed_merge_trims_the_whole_model_too(tmp_path: Path) -> None:
 def test_ranks_are_those_of_a_stable_sort(values: Values, count: int, top: int, size: int) -> None:
     magnitudes, n = tensor(values), len(values)
 
-    def chunks() -> Any:
-        return iter(magnitudes.split(size))
+    def look(start: int, stop: int, those: Any) -> Any:
+        return ((index, magnitudes[start:stop].numpy()) for index in those)
 
-    def mask(band: masks.Band) -> list[int]:
-        parts = [band.mask(chunk, place * size) for place, chunk in enumerate(chunks())]
-        return torch.cat(parts).nonzero().view(-1).tolist()
+    def kept(wish: ranks.Wish) -> Values:
+        (band,) = ranks.bands([wish], look, lambda: ((start, min(start + size, n)) for start in range(0, n, size)))
+        made = [part.clone() for part in magnitudes.split(size)]
+        for place, part in enumerate(made):
+            masks.thin(part, band, place * size, torch.empty_like(part))
+        return torch.cat(made).tolist()
+
+    def only(places: list[int]) -> Values:
+        return [value if index in places else 0.0 for index, value in enumerate(magnitudes.tolist())]
 
     falling = sorted(range(n), key=lambda index: (-magnitudes[index].item(), index))
-    assert mask(masks.largest(chunks, n, count)) == sorted(falling[:count])
     rising = sorted(range(n), key=lambda index: (magnitudes[index].item(), index))
-    assert mask(masks.middle(chunks, n, count, top)) == sorted(rising[count : max(count, n - top)])
+    with pytest.MonkeyPatch.context() as patch:
+        # Collected whole; by a sample that may mislead; and by bits, where there is no room to collect.
+        for sampled, most in ((1 << 16, 1 << 23), (0, 1 << 23), (0, 0)):
+            patch.setattr(ranks, "SAMPLE", sampled)
+            patch.setattr(ranks, "MOST", most)
+            patch.setattr(ranks, "WIDTH", 0.5)
+            assert kept(ranks.Wish(n, largest=count)) == only(falling[:count])
+            assert kept(ranks.Wish(n, bottom=count, top=top)) == only(rising[count : max(count, n - top)])
 
 
 def test_draws_are_the_same_however_they_are_cut_and_others_for_other_names() -> None:
@@ -317,7 +327,7 @@ def test_nothing_depends_on_the_chunks(method: str, monkeypatch: pytest.MonkeyPa
 def test_any_float_goes_in_and_inputs_stay_as_they_are() -> None:
     base, expert = torch.full((2, 3), 1.0, dtype=torch.bfloat16), torch.full((2, 3), 2.0, dtype=torch.float16)
     recipe = recipes.parse({"method": "slerp", "base": "b", "inputs": [{"model": "e"}], "parameters": {"t": 0.25}})
-    made = operators.combine(recipes.resolve(recipe, "w", 1), operators.Parts("w", base, [expert.t().contiguous().t()]))
+    made = operators.combine(recipes.resolve(recipe, "w", 1), operators.held("w", base, [expert.t().contiguous().t()]))
     assert made.dtype == torch.float32
     assert made.tolist() == [[1.25] * 3] * 2
     assert base.unique().tolist() == [1.0]

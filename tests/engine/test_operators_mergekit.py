@@ -71,7 +71,7 @@ def mergekits(recipe: recipes.Recipe, tensors: dict[str, "torch.Tensor"], name: 
 
 def ours(recipe: recipes.Recipe, tensors: dict[str, "torch.Tensor"], name: str, seed: int = 0) -> "torch.Tensor":
     base = None if recipe.base is None else tensors[recipe.base]
-    parts = operators.Parts(name, base, [tensors[entry.model] for entry in recipe.inputs], [entry.model for entry in recipe.inputs])
+    parts = operators.held(name, base, [tensors[entry.model] for entry in recipe.inputs], [entry.model for entry in recipe.inputs])
     return operators.combine(recipes.resolve(recipe, name, LAYERS), parts, seed=seed)
 
 

@@ -1,35 +1,43 @@
 """The operators that add experts up: means, sums of what is left of their changes, TIES' vote and SCE.
 
 Notation: θ₀ base, θᵢ expert, τᵢ = θᵢ − θ₀ its task vector, τ̂ᵢ what is left of it, wᵢ weight, N the tensor's entries.
+
+A change's product with its weight is rounded before it is added, expert by expert: what cancels has to be 0 exactly, for 0 votes for +.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
+import numpy as np
 import torch
 
-from training.engine.merging import masks
-from training.engine.merging.masks import Band
-from training.engine.merging.work import Work
+from training.engine.merging import ranks
+from training.engine.merging.masks import Band, thin
+from training.engine.merging.ranks import Wish
+from training.engine.merging.work import Combined, Scratch, Work, by_rows
 
 TINY = 1e-8
+# Less than any sum of weights one would give.
+FLOOR = 1e-30
 
-Thinning = Callable[[int, torch.Tensor, int], torch.Tensor]
-"""(expert, a chunk of its τ, the chunk's start) to the chunk with what is dropped set to 0."""
+Thinning = Callable[[int, torch.Tensor, int], None]
+"""(expert, a chunk of its τ, the chunk's start): sets to 0 what is dropped and scales what stays, in place."""
 
 
-def linear(work: Work) -> torch.Tensor:
+def linear(work: Work) -> Combined:
     """Σ wᵢθᵢ, with ``normalize`` divided by Σ wᵢ (Wortsman et al. 2022)."""
-    weights = work.own("weight")
-    made = torch.empty(work.n)
-    for piece in work.pieces():
-        out = made[piece].zero_()
-        for index, weight in enumerate(weights):
-            out.addcmul_(work.expert(index, piece), torch.tensor(weight))
-        if work.shared("normalize"):
-            out.div_(total(weights))
-    return made
+    weights, scratch = work.own("weight"), Scratch()
+    factors = torch.tensor(weights).unbind()
+    divisor = total(weights) if work.shared("normalize") else 1.0
+
+    def at(start: int, stop: int) -> torch.Tensor:
+        out = scratch(stop - start)[0].zero_()
+        for expert, factor in zip(work.experts(start, stop), factors, strict=True):
+            out.addcmul_(expert, factor)
+        return out if divisor == 1.0 else out.div_(divisor)
+
+    return at
 
 
 def total(weights: Sequence[float]) -> float:
@@ -37,59 +45,77 @@ def total(weights: Sequence[float]) -> float:
     return float(torch.tensor(weights).sum())
 
 
-def summed(work: Work, thin: Thinning, *, rows: bool = False) -> torch.Tensor:
+def summed(work: Work, thinning: Thinning) -> Combined:
     """θ₀ + λ Σ wᵢτ̂ᵢ, with ``normalize`` divided by Σ wᵢ unless that is 0 (Ilharco et al. 2023 for the plain sum)."""
-    weights = work.own("weight")
-    divisor = total(weights)
-    made = torch.empty(work.n)
-    for piece in work.pieces(rows=rows):
-        mixed = torch.zeros(piece.stop - piece.start)
-        for index, weight in enumerate(weights):
-            mixed += thin(index, work.delta(index, piece), piece.start).mul_(weight)
-        if work.shared("normalize") and abs(divisor) >= TINY:
+    weights, scale, scratch = work.own("weight"), work.shared("lambda"), Scratch()
+    divisor = total(weights) if work.shared("normalize") and abs(total(weights)) >= TINY else 1.0
+
+    def at(start: int, stop: int) -> torch.Tensor:
+        base, mixed = work.base(start, stop), scratch(stop - start)[0].zero_()
+        for index, (weight, expert) in enumerate(zip(weights, work.experts(start, stop), strict=True)):
+            delta = expert.sub_(base)
+            thinning(index, delta, start)
+            mixed.add_(delta if weight == 1.0 else delta.mul_(weight))
+        if divisor != 1.0:
             mixed.div_(divisor)
-        torch.add(work.base(piece), mixed.mul_(work.shared("lambda")), out=made[piece])
-    return made
+        return base.add_(mixed if scale == 1.0 else mixed.mul_(scale))
+
+    return at
 
 
-def voted(work: Work, thin: Thinning, *, rows: bool = False) -> torch.Tensor:
+def voted(work: Work, thinning: Thinning) -> Combined:
     """TIES (Yadav et al. 2023): entry by entry the sign of Σ wᵢτ̂ᵢ, 0 as +; then the sum of those that have it, with ``normalize``
     divided by the sum of their weights unless that is 0; θ₀ + λ times that. A change of 0 has no sign and never agrees."""
-    weights = work.own("weight")
-    made = torch.empty(work.n)
-    for piece in work.pieces(rows=rows):
-        weighted = [thin(index, work.delta(index, piece), piece.start).mul_(weight) for index, weight in enumerate(weights)]
-        elected = election(weighted)
-        mixed, divisor = torch.zeros_like(elected), torch.zeros_like(elected)
+    weights, scale, normalize, scratch = work.own("weight"), work.shared("lambda"), bool(work.shared("normalize")), Scratch(5)
+    positive = all(weight > FLOOR for weight in weights)
+
+    def at(start: int, stop: int) -> torch.Tensor:
+        score, sign, own, mixed, divisor = scratch(stop - start)
+        base, weighted = work.base(start, stop), []
+        score.zero_()
+        for index, (weight, expert) in enumerate(zip(weights, work.experts(start, stop), strict=True)):
+            delta = expert.sub_(base)
+            thinning(index, delta, start)
+            weighted.append(delta if weight == 1.0 else delta.mul_(weight))
+            score.add_(weighted[-1])
+        elect(score, sign)
+        mixed.zero_()
+        divisor.zero_()
         for delta, weight in zip(weighted, weights, strict=True):
-            agrees = torch.sign(delta) == elected
-            mixed += delta * agrees
-            divisor.add_(agrees, alpha=weight)
-        if work.shared("normalize"):
-            mixed /= divisor.masked_fill_(divisor == 0, 1.0)
-        torch.add(work.base(piece), mixed.mul_(work.shared("lambda")), out=made[piece])
-    return made
+            # In the elected direction what agrees is above 0.
+            torch.mul(delta, sign, out=own).clamp_min_(0.0)
+            mixed.add_(own)
+            if normalize:
+                divisor.add_(own.sign_(), alpha=weight)
+        mixed.mul_(sign)
+        if normalize:
+            # Where nobody agrees the sum is 0: a divisor that is all but 0 leaves it so, at a tenth of the cost of choosing entries.
+            mixed.div_(divisor.clamp_min_(FLOOR) if positive else divisor.masked_fill_(divisor == 0, 1.0))
+        return base.add_(mixed if scale == 1.0 else mixed.mul_(scale))
+
+    return at
 
 
-def election(deltas: Sequence[torch.Tensor]) -> torch.Tensor:
-    """1 where the deltas' sum is at least 0, else −1. Added one by one: a stack's sum has an order that depends on its shape."""
-    score = torch.zeros_like(deltas[0])
-    for delta in deltas:
-        score += delta
-    return torch.where(score >= 0, 1.0, -1.0)
+_ONE = torch.ones(())
+
+
+def elect(score: torch.Tensor, sign: torch.Tensor) -> torch.Tensor:
+    """1 where ``score`` is at least 0, else −1, into ``sign``. A sum that begins with +0 is never −0."""
+    return torch.copysign(_ONE.expand_as(score), score, out=sign)
 
 
 def whole(work: Work) -> Thinning:
     """All of every change."""
-    return lambda index, delta, start: delta
+    return lambda index, delta, start: None
 
 
 def banded(bands: Sequence[Band]) -> Thinning:
-    def thin(index: int, delta: torch.Tensor, start: int) -> torch.Tensor:
-        # Times the mask and not where(mask): what is not a number stays so, and the merge is refused.
-        return delta if bands[index] == Band() else delta * bands[index].mask(delta.abs(), start)
+    scratch = Scratch()
 
-    return thin
+    def apply(index: int, delta: torch.Tensor, start: int) -> None:
+        thin(delta, bands[index], start, scratch(delta.numel())[0])
+
+    return apply
 
 
 def trimmed(work: Work) -> Thinning:
@@ -97,60 +123,56 @@ def trimmed(work: Work) -> Thinning:
     densities = work.own("density")
     if work.resolved.variants["trim"] == "vector":
         assert work.survey is not None, "the whole vector's largest changes are known from a survey"
-        return banded([work.survey.band(work.parts.name, index) for index in range(len(densities))])
-    return banded([
-        Band() if density >= 1 else masks.largest(work.magnitudes(index), work.n, max(1, int(density * work.n)))
-        for index, density in enumerate(densities)
-    ])  # fmt: skip
+        return banded([work.survey.band(work.parts.name, index) for index in range(work.count)])
+    n = work.n
+    wishes = [Wish(n, largest=n if density >= 1 else max(1, int(density * n))) for density in densities]
+    return banded(ranks.bands(wishes, work.parts.magnitudes, work.spans))
 
 
 def crumbs(work: Work) -> Thinning:
     """Without the int(gamma N) largest changes and the smallest below them, so that int(density N) stay (Davari and Belilovsky 2023,
     counted over the whole tensor as in mergekit). Where both do not fit, fewer of the largest go. Density 1 keeps all."""
-    bands = []
-    for index, values in enumerate(work.resolved.inputs):
-        keep = int(values["density"] * work.n)
-        top = min(int(values["gamma"] * work.n), work.n - keep)
-        whole = values["density"] >= 1
-        bands.append(Band() if whole else masks.middle(work.magnitudes(index), work.n, work.n - keep - top, top))
-    return banded(bands)
+    wishes, n = [], work.n
+    for values in work.resolved.inputs:
+        keep = n if values["density"] >= 1 else int(values["density"] * n)
+        top = min(int(values["gamma"] * n), n - keep)
+        wishes.append(Wish(n, bottom=n - keep - top, top=top))
+    return banded(ranks.bands(wishes, work.parts.magnitudes, work.spans))
 
 
 Chance = Callable[[int, torch.Tensor], float | torch.Tensor]
 """(expert, a chunk of its τ) to the probability with which its entries stay."""
 
 
-def drawn(work: Work, chance: Chance, *, by_chance: bool, rows: bool = False) -> Thinning:
+def drawn(work: Work, chance: Chance, *, by_chance: bool, width: int = 1) -> Thinning:
     """Each change stays with its chance. With ``rescale`` divided by that (the papers: right on average over masks), or scaled to the
-    sum of magnitudes there was (mergekit: right for this mask)."""
-    densities = work.own("density")
-    rescale = bool(work.shared("rescale"))
-    ratios = [1.0] * work.count
-    if rescale and not by_chance:
-        ratios = [_l1_ratio(work, index, chance, rows=rows) if density < 1 else 1.0 for index, density in enumerate(densities)]
+    sum of magnitudes there was (mergekit: right for this mask). ``chance`` wants whole rows of ``width``."""
+    densities, rescale = work.own("density"), bool(work.shared("rescale"))
+    ratios = _l1_ratios(work, chance, width) if rescale and not by_chance else [1.0] * work.count
 
-    def thin(index: int, delta: torch.Tensor, start: int) -> torch.Tensor:
+    def apply(index: int, delta: torch.Tensor, start: int) -> None:
         if densities[index] >= 1:
-            return delta
+            return
         probability = chance(index, delta)
-        kept = delta * work.stream(index).keep(probability, start, delta.numel())
+        delta.mul_(work.stream(index).keep(probability, start, delta.numel()))
         if rescale and by_chance:
-            return kept.div_(probability)
-        return kept.mul_(ratios[index])
+            delta.div_(probability)
+        elif ratios[index] != 1.0:
+            delta.mul_(ratios[index])
 
-    return thin
+    return apply
 
 
-def _l1_ratio(work: Work, index: int, chance: Chance, *, rows: bool) -> float:
-    """Σ|τ| over Σ|m⊙τ|; 1 where either is all but nothing."""
-    before = after = 0.0
-    for piece in work.pieces(rows=rows):
-        delta = work.delta(index, piece)
-        kept = work.stream(index).keep(chance(index, delta), piece.start, delta.numel())
-        magnitudes = delta.abs_().double()
-        before += float(magnitudes.sum())
-        after += float((magnitudes * kept).sum())
-    return before / after if before >= 1e-7 and after >= 1e-7 else 1.0
+def _l1_ratios(work: Work, chance: Chance, width: int) -> list[float]:
+    """Σ|τ| over Σ|m⊙τ| of every expert; 1 where either is all but nothing."""
+    before, after = [0.0] * work.count, [0.0] * work.count
+    thinned = [index for index, density in enumerate(work.own("density")) if density < 1]
+    for start, stop in work.spans(width=width) if thinned else ():
+        for index, delta in work.parts.changes(start, stop, thinned):
+            kept = work.stream(index).keep(chance(index, delta), start, stop - start)
+            before[index] += float(delta.abs_().sum(dtype=torch.float64))
+            after[index] += float(delta.mul_(kept).sum(dtype=torch.float64))
+    return [one / other if one >= 1e-7 and other >= 1e-7 else 1.0 for one, other in zip(before, after, strict=True)]
 
 
 def dare(work: Work) -> Thinning:
@@ -159,9 +181,9 @@ def dare(work: Work) -> Thinning:
     return drawn(work, lambda index, delta: densities[index], by_chance=work.resolved.variants["dare_rescale"] == "density")
 
 
-def della(work: Work) -> Thinning:
-    """DELLA's MAGPRUNE (Deep et al. 2024): within a row the chance rises evenly with the rank of the magnitude, from density − epsilon
-    to density + epsilon; of equal ones the earlier ranks lower, and a row of one entry has density itself."""
+def della(work: Work, add: Callable[[Work, Thinning], Combined]) -> Combined:
+    """DELLA's MAGPRUNE (Deep et al. 2024), then ``add``: within a row the chance rises evenly with the rank of the magnitude, from
+    density − epsilon to density + epsilon; of equal ones the earlier ranks lower, and a row of one entry has density itself."""
 
     def chance(index: int, delta: torch.Tensor) -> torch.Tensor:
         values = work.resolved.inputs[index]
@@ -169,53 +191,58 @@ def della(work: Work) -> Thinning:
             return torch.full_like(delta, values["density"])
         order = delta.abs().view(-1, work.width).sort(dim=1, stable=True).indices
         places = torch.arange(work.width, dtype=torch.float32).expand_as(order)
-        ranks = torch.empty(order.shape).scatter_(1, order, places)
-        return ((values["density"] - values["epsilon"]) + ranks.div_(work.width - 1) * 2 * values["epsilon"]).view(-1)
+        ranked = torch.empty(order.shape).scatter_(1, order, places)
+        return ((values["density"] - values["epsilon"]) + ranked.div_(work.width - 1) * 2 * values["epsilon"]).view(-1)
 
-    return drawn(work, chance, by_chance=work.resolved.variants["della_rescale"] == "chance", rows=True)
+    by_chance = work.resolved.variants["della_rescale"] == "chance"
+    return by_rows(add(work, drawn(work, chance, by_chance=by_chance, width=work.width)), work.width)
 
 
-def sce(work: Work) -> torch.Tensor:
+def sce(work: Work) -> Combined:
     """SCE (Wan et al. 2024): of the entries in which the experts' changes vary at all the ``select_topk`` share that varies most; each
     expert weighted by its mean square change there; the sign of the plain sum elected, and the weighted mean of those that have it."""
-    share = work.shared("select_topk")
-    band = Band()
+    share, band = work.shared("select_topk"), Band()
     if share < 1:
-        varying = sum(int(torch.count_nonzero(chunk)) for chunk in _variances(work))
-        band = masks.largest(lambda: _variances(work), work.n, int(varying * share))
+
+        def variances(start: int, stop: int, those: Iterable[int] = (0,)) -> Iterator[tuple[int, np.ndarray]]:
+            return ((one, _variance(list(work.changes(start, stop))).numpy()) for one in those)
+
+        varying = sum(int(np.count_nonzero(chunk)) for start, stop in work.spans() for _, chunk in variances(start, stop))
+        (band,) = ranks.bands([Wish(work.n, largest=int(varying * share))], variances, work.spans)
     squares = [0.0] * work.count
-    for _, deltas in _selected(work, band):
-        for index, delta in enumerate(deltas):
+    for start, stop in work.spans():
+        for index, delta in enumerate(_selected(work, band, start, stop)):
             squares[index] += float(delta.double().square_().sum())
     squares = [square / max(1, work.n) for square in squares]
     whole = sum(squares)
     # mergekit takes equal weights below this, which changes of 1e-3 already are: our default is the paper's weights.
     least = 1e-6 if work.resolved.variants["sce_weights"] == "floor" else 0.0
     weights = [square / whole for square in squares] if whole > least else [1 / work.count] * work.count
-    made = torch.empty(work.n)
-    for piece, deltas in _selected(work, band):
-        elected = election(deltas)
-        mixed, divisor = torch.zeros_like(elected), torch.zeros_like(elected)
+    scratch = Scratch(4)
+
+    def at(start: int, stop: int) -> torch.Tensor:
+        score, sign, mixed, divisor = scratch(stop - start).zero_()
+        deltas = _selected(work, band, start, stop)
+        for delta in deltas:
+            score.add_(delta)
+        elect(score, sign)
         for delta, weight in zip(deltas, weights, strict=True):
-            agrees = torch.sign(delta) == elected
-            mixed += delta * (agrees * weight)
+            agrees = torch.sign(delta) == sign
+            mixed += delta.mul_(agrees * weight)
             divisor.add_(agrees, alpha=weight)
-        torch.add(work.base(piece), mixed.div_(divisor.clamp_(min=1e-6)), out=made[piece])
-    return made
+        return work.base(start, stop).add_(mixed.div_(divisor.clamp_(min=1e-6)))
+
+    return at
 
 
-def _variances(work: Work) -> Iterator[torch.Tensor]:
-    for piece in work.pieces():
-        yield _variance([work.delta(index, piece) for index in range(work.count)])
-
-
-def _selected(work: Work, band: Band) -> Iterator[tuple[slice, list[torch.Tensor]]]:
-    for piece in work.pieces():
-        deltas = [work.delta(index, piece) for index in range(work.count)]
-        if band != Band():
-            mask = band.mask(_variance(deltas), piece.start)
-            deltas = [delta.mul_(mask) for delta in deltas]
-        yield piece, deltas
+def _selected(work: Work, band: Band, start: int, stop: int) -> list[torch.Tensor]:
+    deltas = list(work.changes(start, stop))
+    if band != Band():
+        variance = _variance(deltas)
+        thin(variance, band, start, torch.empty_like(variance))
+        for delta in deltas:
+            delta.mul_(variance != 0)
+    return deltas
 
 
 def _variance(deltas: Sequence[torch.Tensor]) -> torch.Tensor:

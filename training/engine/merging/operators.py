@@ -1,16 +1,18 @@
-"""Merging one tensor: ``combine`` is the way in, for every method of training.engine.methods.
+"""Merging one tensor: the operators of every method of training.engine.methods, in one table.
 
     resolved = recipes.resolve(recipe, name, layers)            # the numbers for this tensor
-    survey = operators.survey(recipe, layers)                       # null unless the method has to see all tensors first
+    survey = operators.survey(recipe, layers)                   # null unless the method has to see all tensors first
     while survey is not None and survey.open:                   # then: every tensor, in any order, once a pass
         for name in names:
             if survey.wants(name): survey.look(name, parts_of(name))
         survey.turn()
-    merged = operators.combine(resolved, parts, seed=seed, survey=survey)   # float32, rounded by nobody yet
+    at = operators.combined(resolved, parts, seed=seed, survey=survey)      # any chunk, from wherever the parts lie
+    merged = operators.combine(resolved, parts, seed=seed, survey=survey)   # or all of it; float32, rounded by nobody yet
 
-Tensors come in any float dtype and shape and are taken to float32 a chunk at a time, so what is held besides the inputs and the result
-is a few chunks. No mask depends on thread count or chunk size, and sums run over experts in the recipe's order. Formulas: arXiv
-2505.10717 section 3.1.3 and each method's own source; where mergekit or a paper differ: docs/merging.md.
+An operator looks at the whole tensor where it needs to know something of it (angles, thresholds, norms), a chunk at a time, and gives a
+function from (start, stop) to those entries of the merge: the one way in which a merge in memory and a streamed one are computed. What is
+held besides the inputs and the result is a few chunks. No mask depends on thread count or chunk size, and sums run over experts in the
+recipe's order. Formulas: arXiv 2505.10717 section 3.1.3 and each method's own source; where mergekit or a paper differ: docs/merging.md.
 """
 
 from __future__ import annotations
@@ -20,12 +22,11 @@ from collections.abc import Callable
 import torch
 
 from training.engine.merging import additive, spherical
-from training.engine.merging.spherical import TINY, slerp_shares
 from training.engine.merging.surveys import WholeVector
-from training.engine.merging.work import Parts, Work
+from training.engine.merging.work import Combined, Parts, Work, held
 from training.engine.recipes import Recipe, Resolved, resolve
 
-__all__ = ["OPERATORS", "TINY", "Parts", "Survey", "combine", "slerp_shares", "survey"]
+__all__ = ["OPERATORS", "Combined", "Parts", "Survey", "combine", "combined", "held", "survey"]
 
 Survey = WholeVector
 
@@ -38,15 +39,20 @@ def survey(recipe: Recipe, layers: int) -> Survey | None:
     return None
 
 
+def combined(resolved: Resolved, parts: Parts, *, seed: int = 0, survey: Survey | None = None) -> Combined:
+    """How to compute any chunk of the merged tensor, after whatever has to be looked at first. The parts' readers serve it from then on."""
+    return OPERATORS[resolved.method](Work(resolved, parts, seed, survey))
+
+
 def combine(resolved: Resolved, parts: Parts, *, seed: int = 0, survey: Survey | None = None) -> torch.Tensor:
     """The merged tensor, float32, in the parts' shape and not yet rounded to any other dtype. Inputs are not changed."""
-    assert len(parts.experts) == len(resolved.inputs)
-    first = parts.experts[0]
-    assert all(part.shape == first.shape for part in (*parts.experts, *([parts.base] if parts.base is not None else [])))
-    return OPERATORS[resolved.method](Work(resolved, parts, seed, survey)).view(first.shape)
+    at, made = combined(resolved, parts, seed=seed, survey=survey), torch.empty(parts.n)
+    for start, stop in parts.spans():
+        made[start:stop] = at(start, stop)
+    return made.view(parts.shape)
 
 
-OPERATORS: dict[str, Callable[[Work], torch.Tensor]] = {
+OPERATORS: dict[str, Callable[[Work], Combined]] = {
     "linear": additive.linear,
     "slerp": spherical.slerp,
     "task_arithmetic": lambda work: additive.summed(work, additive.whole(work)),
@@ -56,8 +62,8 @@ OPERATORS: dict[str, Callable[[Work], torch.Tensor]] = {
     "breadcrumbs": lambda work: additive.summed(work, additive.crumbs(work)),
     "breadcrumbs_ties": lambda work: additive.voted(work, additive.crumbs(work)),
     "model_stock": spherical.model_stock,
-    "della": lambda work: additive.voted(work, additive.della(work), rows=True),
-    "della_linear": lambda work: additive.summed(work, additive.della(work), rows=True),
+    "della": lambda work: additive.della(work, additive.voted),
+    "della_linear": lambda work: additive.della(work, additive.summed),
     "nuslerp": spherical.nuslerp,
     "karcher": spherical.karcher,
     "sce": additive.sce,

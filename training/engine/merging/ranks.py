@@ -7,7 +7,7 @@ many equal values lie there to be collected, two passes over the numbers' bits (
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -18,8 +18,8 @@ from training.engine.merging.masks import NOTHING, Band, Edge
 SAMPLE, BLOCKS, WIDTH = 1 << 16, 64, 8.0
 # Collected for one rank at most; beyond that the radix passes need less.
 MOST = 1 << 23
-# float32 is read as whole numbers, which for magnitudes are in the same order: first its upper half, then its lower.
-HALF = 16
+# Of a magnitude's 31 bits those that the second of two radix passes tells apart.
+LOW = 15
 
 Chunks = Callable[[], Iterator[tuple[int, np.ndarray]]]
 """A new pass over all magnitudes: (the chunk's start, float32 of shape (count,), none negative), in order."""
@@ -57,35 +57,29 @@ def _bracket(ordered: np.ndarray, share: float) -> tuple[float, float]:
 
 
 class Found:
-    """``value`` at the rank, how many are ``less``, and where those equal to it lie, as far as that is known."""
+    """``value`` at the rank, how many are ``less``, and where those ``equal`` to it lie, as far as that is known: (start and stop of a
+    chunk, how many in it)."""
 
-    def __init__(self, value: float, less: int, equal: list[tuple[int, int]] | None) -> None:
-        self.value, self.less, self._equal = value, less, equal
+    def __init__(self, value: float, less: int, equal: int, places: list[tuple[int, int, int]] | None) -> None:
+        self.value, self.less, self.equal, self._places = value, less, equal, places
 
-    def index(self, skip: int, chunks: Chunks, between: Callable[[int], np.ndarray]) -> int:
-        """The index before which exactly ``skip`` entries equal the value; ``between(start)`` reads the chunk that starts there."""
-        if skip == 0:
-            return 0
-        if self._equal is not None:
-            for start, count in self._equal:
-                if skip <= count:
-                    return start + int(np.flatnonzero(between(start) == np.float32(self.value))[skip - 1]) + 1
-                skip -= count
-            raise AssertionError("more entries were to be skipped than equal the value")
-        for start, chunk in chunks():
-            places = np.flatnonzero(chunk == np.float32(self.value))
-            if skip <= len(places):
-                return start + int(places[skip - 1]) + 1
-            skip -= len(places)
-        raise AssertionError("more entries were to be skipped than equal the value")
+    def index(self, skip: int, chunks: Chunks, between: Callable[[int, int], np.ndarray]) -> int:
+        """The index before which exactly ``skip`` entries equal the value; ``between`` reads the chunk from start to stop."""
+        if self._places is None or skip <= 0:
+            return after_equal(chunks, self.value, skip)
+        for start, stop, count in self._places:
+            if skip <= count:
+                return start + int(np.flatnonzero(between(start, stop) == np.float32(self.value))[skip - 1]) + 1
+            skip -= count
+        return stop
 
 
 class _Wanted:
     def __init__(self, rank: int, low: float, high: float) -> None:
         self.rank, self.low, self.high = rank, np.float32(low), np.float32(high)
         self.less, self.collected = 0, 0
-        self._near: list[tuple[int, np.ndarray]] = []
-        self._equal: list[tuple[int, int]] = []
+        self._near: list[tuple[int, int, np.ndarray]] = []
+        self._equal: list[tuple[int, int, int]] = []
 
     def feed(self, start: int, chunk: np.ndarray) -> None:
         below = chunk < self.low
@@ -95,51 +89,88 @@ class _Wanted:
         count = int(np.count_nonzero(near))
         self.collected += 0 if self.low == self.high else count
         if self.low == self.high:
-            self._equal.append((start, count))
+            self._equal.append((start, start + len(chunk), count))
         elif self.collected <= MOST:
-            self._near.append((start, chunk[np.flatnonzero(near)]))
+            self._near.append((start, start + len(chunk), chunk[np.flatnonzero(near)]))
         else:
             self._near.clear()
 
     def found(self) -> Found | None:
-        if self.low == self.high:
-            inside = 0 <= self.rank - self.less < sum(count for _, count in self._equal)
-            return Found(float(self.low), self.less, self._equal) if inside else None
         place = self.rank - self.less
+        if self.low == self.high:
+            equal = sum(count for _, _, count in self._equal)
+            return Found(float(self.low), self.less, equal, self._equal) if 0 <= place < equal else None
         if self.collected > MOST or not 0 <= place < self.collected:
             return None
-        near = np.concatenate([values for _, values in self._near])
+        near = np.concatenate([values for _, _, values in self._near])
         near.partition(place)
         value = near[place]
-        equal = [(start, int(np.count_nonzero(values == value))) for start, values in self._near]
-        return Found(float(value), self.less + int(np.count_nonzero(near < value)), equal)
+        places = [(start, stop, int(np.count_nonzero(values == value))) for start, stop, values in self._near]
+        less = self.less + int(np.count_nonzero(near < value))
+        return Found(float(value), less, sum(count for _, _, count in places), places)
+
+
+def after_equal(chunks: Chunks, value: float, skip: int) -> int:
+    """The index before which exactly ``skip`` entries of that magnitude lie. What is not a number equals nothing: then after the last."""
+    stop = 0
+    for start, chunk in chunks() if skip > 0 else ():
+        places, stop = np.flatnonzero(chunk == np.float32(value)), start + len(chunk)
+        if skip <= len(places):
+            return start + int(places[skip - 1]) + 1
+        skip -= len(places)
+    return stop
+
+
+# --- a float32 that is not negative has the order of its bits read as a whole number ------------------------------------------------
 
 
 def _radix(rank: int, chunks: Chunks) -> Found:
-    """Upper halves of the bits first, then the lower halves of those that share the upper one."""
-    counts = np.zeros(1 << (32 - HALF), dtype=np.int64)
+    """A histogram of the high bits finds the bin in which the rank lies, one of that bin's low bits the value."""
+    counts = torch.zeros(1 << (31 - LOW), dtype=torch.int64)
     for _, chunk in chunks():
-        counts += np.bincount(chunk.view(np.uint32) >> HALF, minlength=len(counts))
-    upper = int(np.searchsorted(np.cumsum(counts), rank, side="right"))
-    less = int(counts[:upper].sum())
-    counts = np.zeros(1 << HALF, dtype=np.int64)
+        counts += high_bits(chunk, LOW)
+    bin_, below = find(counts, rank)
+    counts = torch.zeros(1 << LOW, dtype=torch.int64)
     for _, chunk in chunks():
-        bits = chunk.view(np.uint32)
-        those = bits[np.flatnonzero(bits >> HALF == upper)] & ((1 << HALF) - 1)
-        counts += np.bincount(those, minlength=len(counts))
-    lower = int(np.searchsorted(np.cumsum(counts), rank - less, side="right"))
-    value = np.array([upper << HALF | lower], dtype=np.uint32).view(np.float32)[0]
-    return Found(float(value), less + int(counts[:lower].sum()), None)
+        counts += low_bits(chunk, bin_, LOW)
+    place, within = find(counts, rank - below)
+    return Found(magnitude(bin_, place, LOW), below + within, int(counts[place]), None)
+
+
+def high_bits(chunk: np.ndarray, low: int) -> torch.Tensor:
+    """How many of (n,) magnitudes have each of the 2**(31 − ``low``) values of the high bits."""
+    return torch.bincount(torch.from_numpy(chunk).view(torch.int32) >> low, minlength=1 << (31 - low))
+
+
+def low_bits(chunk: np.ndarray, bin_: int, low: int) -> torch.Tensor:
+    """Of those whose high bits are ``bin_``, how many have each of the 2**``low`` values of the low bits."""
+    bits = torch.from_numpy(chunk).view(torch.int32)
+    inside = (bits >> low == bin_).nonzero().view(-1)
+    return torch.bincount(bits[inside] & ((1 << low) - 1), minlength=1 << low)
+
+
+def find(counts: torch.Tensor, rank: int) -> tuple[int, int]:
+    """The bin in which the entry of that rank lies, and how many lie in the bins before it."""
+    upto = counts.cumsum(0)
+    bin_ = int(torch.searchsorted(upto, rank, right=True))
+    return bin_, int(upto[bin_] - counts[bin_])
+
+
+def magnitude(high: int, low_place: int, low: int) -> float:
+    """The float32 whose bits these are."""
+    return float(torch.tensor((high << low) | low_place, dtype=torch.int32).view(torch.float32))
 
 
 # --- bands of a task vector --------------------------------------------------------------------------------------------------------
 
 
 class Wish:
-    """A band still to be found: the ``count`` largest with the earlier of equals first (TIES), or all but ``bottom`` and ``top`` with the
-    earlier of equals the smaller (Breadcrumbs), as training.engine.merging.masks defines them."""
+    """A band still to be found: the ``count`` largest of ``n`` with the earlier of equals first, as in mergekit's ties; or all but
+    ``bottom`` smallest and ``top`` largest with the earlier of equals the smaller, as in its breadcrumbs."""
 
     def __init__(self, n: int, *, largest: int | None = None, bottom: int = 0, top: int = 0) -> None:
+        assert bottom >= 0
+        assert top >= 0
         self.n, self._largest, self._bottom, self._top = n, largest, bottom, top
         self._ranks: Ranks | None = None
 
@@ -163,13 +194,14 @@ class Wish:
         assert self._ranks is not None
         self._ranks.feed(start, chunk)
 
-    def band(self, chunks: Chunks, between: Callable[[int], np.ndarray]) -> Band:
+    def band(self, chunks: Chunks, between: Callable[[int, int], np.ndarray]) -> Band:
+        """After all has been fed."""
         assert self._ranks is not None
         found = self._ranks.found(chunks)
         if self._largest is not None:
-            # In ascending order the equal ones that stay are the last of their kind, and by index the first.
-            equal_kept = self._largest - (self.n - found[0].less - _equal(found[0], chunks))
-            return Band(low=Edge(found[0].value, found[0].index(equal_kept, chunks, between), early=True))
+            # Of those equal to the smallest that stays, as many stay as are left when the larger ones are in.
+            stay = self._largest - (self.n - found[0].less - found[0].equal)
+            return Band(low=Edge(found[0].value, found[0].index(stay, chunks, between), early=True))
         edges = iter(found)
         low = high = None
         if self._bottom:
@@ -181,32 +213,30 @@ class Wish:
         return Band(low=low, high=high)
 
 
-def _equal(found: Found, chunks: Chunks) -> int:
-    if found._equal is not None:
-        return sum(count for _, count in found._equal)
-    return sum(int(np.count_nonzero(chunk == np.float32(found.value))) for _, chunk in chunks())
+Look = Callable[[int, int, Iterable[int]], Iterator[tuple[int, np.ndarray]]]
+"""(start, stop, which of several vectors) to each one's number and magnitudes, float32 of shape (stop − start,)."""
+Spans = Callable[[], Iterator[tuple[int, int]]]
 
 
-def thin(delta: torch.Tensor, band: Band, start: int, spare: torch.Tensor) -> None:
-    """Set to 0, in place, what lies outside ``band``: entries number ``start`` and on, (n,) float32. ``spare`` is scratch of that shape.
+def bands(wishes: Sequence[Wish], look: Look, spans: Spans) -> list[Band]:
+    """The band of each of several vectors of one length: one pass over all of them together, and seldom another."""
+    asked = [index for index, wish in enumerate(wishes) if wish.known is None]
+    if asked:
+        samples: dict[int, list[np.ndarray]] = {index: [] for index in asked}
+        # What can be collected whole needs no sample: nothing is smaller than 0.
+        for start, stop in sample_spans(wishes[0].n) if wishes[0].n > 2 * SAMPLE else ():
+            for index, chunk in look(start, stop, asked):
+                samples[index].append(chunk.copy())
+        for index in asked:
+            wishes[index].begin(np.concatenate(samples[index] or [np.empty(0, dtype=np.float32)]))
+        for start, stop in spans():
+            for index, chunk in look(start, stop, asked):
+                wishes[index].feed(start, chunk)
 
-    By hard shrinkage, one vectorised pass a bound: x where |x| > λ. What is not a number stays so.
-    """
-    if band.high is not None:
-        _shrink(delta, band.high, start, spare)
-        # Above the upper bound spare is delta itself, elsewhere 0: exact.
-        if band.low is not None:
-            _shrink(delta, band.low, start, delta)
-        delta.sub_(spare)
-    elif band.low is not None:
-        _shrink(delta, band.low, start, delta)
+    def found(index: int, wish: Wish) -> Band:
+        def between(start: int, stop: int) -> np.ndarray:
+            return next(look(start, stop, (index,)))[1]
 
+        return wish.known or wish.band(lambda: ((start, between(start, stop)) for start, stop in spans()), between)
 
-def _shrink(delta: torch.Tensor, edge: Edge, start: int, out: torch.Tensor) -> None:
-    cut = min(max(edge.split - start, 0), delta.numel())
-    # "At least the value" is "more than the float just below it"; for 0 both leave what is 0 at 0.
-    below = max(0.0, float(np.nextafter(np.float32(edge.at), np.float32(-1.0))))
-    before, after = (below, edge.at) if edge.early else (edge.at, below)
-    for piece, bound in ((slice(0, cut), before), (slice(cut, None), after)):
-        if delta[piece].numel():
-            torch.hardshrink(delta[piece], bound, out=out[piece])
+    return [found(index, wish) for index, wish in enumerate(wishes)]

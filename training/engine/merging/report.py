@@ -8,86 +8,90 @@ One JSON object a tensor, in the metrics of a merge's result under ``merge_repor
 ``cosine`` is of an expert's change and the merge's; ``pairwise_cosine`` the mean over pairs of experts; ``sign_conflict`` the share of
 entries that some experts raise and others lower; ``kept`` the share of entries in which the merge differs from the base. Null where a
 length is 0. Large tensors are judged by ``STRETCHES`` or more stretches spread evenly over them (``looked_at`` entries), lengths scaled
-up to the whole; smaller ones by all of theirs. Without a base, changes are from the experts' mean of each entry.
+up to the whole; small ones by all of theirs. Without a base, changes are from the experts' mean of each entry.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
 
-from training.engine.merging.chunks import CHUNK
-from training.engine.merging.plan import Entry
+from training.engine.merging.work import CHUNK, Parts
 from training.engine.recipes import LAYER, layer_of
 
-if TYPE_CHECKING:
-    from training.engine.merging.stream import Node
-
-# Stretches of one chunk: eight are a million entries, by which a cosine is known to about a thousandth. Twice as many cost a linear merge
-# of tensors of 16 million entries 40 % more processor time.
-STRETCHES = 8
+# A chunk in so many is looked at that these are as many as this or up to twice that, and of each no more than its first STRETCH entries:
+# half a million, by which a cosine is known to about a thousandth and a half. All of 16 chunks would cost a linear merge as much as its
+# own arithmetic.
+STRETCHES, STRETCH = 16, 1 << 15
 
 __all__ = ["Notes", "layer_of"]
 
 
 class Notes:
-    """Of one tensor, taken chunk by chunk while it is merged."""
+    """Of one tensor, taken chunk by chunk while it is merged: ``models`` name the experts that ``parts`` read."""
 
-    def __init__(self, root: Node, name: str, entry: Entry) -> None:
-        self._name, self._numel = name, entry.numel
-        chunks = -(-entry.numel // CHUNK)
-        self._every = max(1, chunks // STRETCHES)
-        self._base = root.base.open(name) if root.base is not None else None
-        self._experts = {model: source.open(name) for model, source in root.experts.items()}
-        count = len(self._experts)
+    def __init__(self, models: Sequence[str], parts: Parts) -> None:
+        self._models, self._parts = list(models), parts
+        self._every = max(1, -(-parts.n // CHUNK) // STRETCHES)
+        # What is not looked at whole is looked at in stretches; a tensor of few chunks is.
+        self._stretch = STRETCH if parts.n > STRETCHES * STRETCH else CHUNK
+        count = len(self._models)
         self._seen = self._conflicts = self._changed = 0
-        self._base_square = self._merged_square = self._change_square = 0.0
-        self._squares, self._follows = [0.0] * count, [0.0] * count
-        self._pairs = {(i, j): 0.0 for i in range(count) for j in range(i + 1, count)}
+        self._base_square = 0.0
+        # Products of the experts' changes and, last, the merge's.
+        self._products = torch.zeros(count + 1, count + 1, dtype=torch.float64)
+        self._merged_square = 0.0
 
     def look(self, start: int, stop: int, merged: torch.Tensor) -> None:
-        """Entries ``start`` to ``stop`` of the result, float32; left as they are."""
+        """Entries ``start`` to ``stop`` of the result, float32. The parts are read again, so that it must no longer be needed."""
         if start // CHUNK % self._every:
             return
-        parts = [reader.read(start, stop) for reader in self._experts.values()]
-        base = self._base.read(start, stop) if self._base is not None else torch.stack(parts).mean(0)
-        deltas, change = [part.sub_(base) for part in parts], merged - base
+        stop = min(stop, start + self._stretch)
+        # A copy: the merge may lie in a buffer that the next reading fills.
+        change = merged[: stop - start].clone()
+        self._merged_square += float(change.dot(change))
+        parts = [reader.read(start, stop) for reader in self._parts.experts]
+        base = self._parts.base.read(start, stop) if self._parts.base is not None else _mean(parts)
         self._seen += stop - start
         self._base_square += float(base.dot(base))
-        self._merged_square += float(merged.dot(merged))
-        self._change_square += float(change.dot(change))
-        self._changed += int(torch.count_nonzero(change))
-        for index, delta in enumerate(deltas):
-            self._squares[index] += float(delta.dot(delta))
-            self._follows[index] += float(delta.dot(change))
-        for i, j in self._pairs:
-            self._pairs[i, j] += float(deltas[i].dot(deltas[j]))
+        deltas = [part.sub_(base) for part in parts]
+        rows = torch.stack([*deltas, change.sub_(base)])
+        self._products += rows @ rows.T
+        self._changed += np.count_nonzero(change.numpy())
         if len(deltas) > 1:
-            most, least = deltas[0].clone(), deltas[0].clone()
+            some_raise, some_lower = deltas[0].numpy() > 0, deltas[0].numpy() < 0
             for delta in deltas[1:]:
-                torch.maximum(most, delta, out=most)
-                torch.minimum(least, delta, out=least)
-            self._conflicts += int(torch.count_nonzero(most.clamp_min_(0).sign_().mul_(least.clamp_max_(0).sign_())))
+                some_raise |= delta.numpy() > 0
+                some_lower |= delta.numpy() < 0
+            self._conflicts += int(np.count_nonzero(some_raise & some_lower))
 
     def told(self) -> dict[str, Any]:
-        models = list(self._experts)
-        scale = math.sqrt(self._numel / self._seen) if self._seen else 1.0
-        norms = [math.sqrt(square) for square in self._squares]
-        change = math.sqrt(self._change_square)
-        pairs = [_cosine(dot, norms[i], norms[j]) for (i, j), dot in self._pairs.items()]
+        models, name, products = self._models, self._parts.name, self._products.tolist()
+        scale = math.sqrt(self._parts.n / self._seen) if self._seen else 1.0
+        *norms, change = [math.sqrt(products[index][index]) for index in range(len(products))]
+        pairs = [_cosine(products[i][j], norms[i], norms[j]) for i in range(len(norms)) for j in range(i + 1, len(norms))]
         known = [value for value in pairs if value is not None]
         return {
-            "name": self._name, "layer": layer_of(self._name), "module": module_of(self._name), "numel": self._numel,
+            "name": name, "layer": layer_of(name), "module": module_of(name), "numel": self._parts.n,
             "looked_at": self._seen,
             "base_norm": _short(math.sqrt(self._base_square) * scale), "merged_norm": _short(math.sqrt(self._merged_square) * scale),
             "delta_norm": {model: _short(norm * scale) for model, norm in zip(models, norms, strict=True)},
-            "cosine": {model: _cosine(dot, norm, change) for model, dot, norm in zip(models, self._follows, norms, strict=True)},
+            "cosine": {model: _cosine(dot, norm, change) for model, dot, norm in zip(models, products[-1], norms, strict=False)},
             "pairwise_cosine": _short(sum(known) / len(known)) if known else None,
             "sign_conflict": _short(self._conflicts / self._seen) if self._seen else None,
             "kept": _short(self._changed / self._seen) if self._seen else None,
         }  # fmt: skip
+
+
+def _mean(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    mean = parts[0].clone()
+    for part in parts[1:]:
+        mean.add_(part)
+    return mean.div_(len(parts))
 
 
 def _cosine(dot: float, one: float, other: float) -> float | None:

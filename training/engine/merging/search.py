@@ -169,7 +169,7 @@ class Blend:
             yield name, operators.combine(numbers, self._parts(name, recipe.base, inputs), seed=self._seed, survey=survey)
 
     def _parts(self, name: str, base: str | None, inputs: Sequence[str]) -> operators.Parts:
-        return operators.Parts(
+        return operators.held(
             name, None if base is None else self._sources[base][name], [self._sources[model][name] for model in inputs],
             [self._keys[model] for model in inputs],
         )  # fmt: skip

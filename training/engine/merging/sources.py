@@ -99,6 +99,18 @@ class Stored:
         return made
 
 
+class Held:
+    """A tensor in memory, of any shape and float type, read as a stored one is."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self._flat, self._made = tensor.reshape(-1), torch.empty(0)
+
+    def read(self, start: int, stop: int) -> torch.Tensor:
+        if self._made.numel() < stop - start:
+            self._made = torch.empty(stop - start)
+        return self._made[: stop - start].copy_(self._flat[start:stop])
+
+
 class Changed:
     """A source with additions to some of its tensors: ``added(name)`` gives a reader of what to add, or None."""
 

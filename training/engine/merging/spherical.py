@@ -1,53 +1,63 @@
 """The operators that look at angles. What they need of whole tensors are dot products, taken in float64 a chunk at a time; everything
-else is arithmetic on a few numbers, and one more pass that mixes.
+else is arithmetic on a few numbers, and mixing.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
-from training.engine.merging.work import CHUNK, Work
+from training.engine.merging.work import Combined, Scratch, Work, by_rows
 
 COLINEAR = 0.9995
 # As good as 1 in float64.
 PARALLEL = 1 - 1e-15
 TINY = 1e-8
+# Entries of which float64 copies stay in the cache.
+BLOCK = 1 << 15
 
-Reading = Callable[[int, slice], torch.Tensor]
+Vectors = Callable[[int, int], Iterator[torch.Tensor]]
+"""(start, stop) to a chunk of each of several vectors in turn, each in a buffer of its own."""
 
 
-def gram(read: Reading, count: int, pieces: Sequence[slice]) -> list[list[float]]:
+def gram(work: Work, vectors: Vectors, count: int) -> torch.Tensor:
     """⟨vᵢ, vⱼ⟩ of ``count`` flat vectors, (count, count), in float64."""
-    products = torch.zeros(count, count, dtype=torch.float64)
-    for piece in pieces:
-        block = torch.stack([read(index, piece).double() for index in range(count)])
-        products += block @ block.T
-    return products.tolist()
+    products, block = torch.zeros(count, count, dtype=torch.float64), torch.empty(count, BLOCK, dtype=torch.float64)
+    for start, stop in work.spans():
+        chunk = list(vectors(start, stop))
+        for first in range(0, stop - start, BLOCK):
+            wide = block[:, : min(BLOCK, stop - start - first)]
+            for row, vector in zip(wide, chunk, strict=True):
+                row.copy_(vector[first : first + BLOCK])
+            products.addmm_(wide, wide.T)
+    return products
 
 
-def mix(work: Work, read: Reading, shares: Sequence[float]) -> torch.Tensor:
-    """Σ shareᵢ vᵢ, (n,) float32."""
-    made = torch.empty(work.n)
-    for piece in work.pieces():
-        out = made[piece]
-        torch.mul(read(0, piece), shares[0], out=out)
-        for index, share in enumerate(shares[1:], start=1):
-            out += read(index, piece) * share
-    return made
+def mix(work: Work, vectors: Vectors, shares: Sequence[float]) -> Combined:
+    """Σ shareᵢ vᵢ."""
+    scratch = Scratch()
+
+    def at(start: int, stop: int) -> torch.Tensor:
+        out = scratch(stop - start)[0].zero_()
+        for vector, share in zip(vectors(start, stop), shares, strict=True):
+            out.add_(vector, alpha=share)
+        return out
+
+    return at
 
 
-def slerp(work: Work) -> torch.Tensor:
+def slerp(work: Work) -> Combined:
     """sin((1−t)Ω)/sinΩ·θ₀ + sin(tΩ)/sinΩ·θ₁: Ω from the normalised vectors, the mixture of the vectors as they are; where
     |cosΩ| > 0.9995, usual for an expert and its base, (1−t)θ₀ + tθ₁. A whole tensor is one vector."""
 
-    def read(index: int, piece: slice) -> torch.Tensor:
-        return work.expert(0, piece) if index else work.base(piece)
+    def both(start: int, stop: int) -> Iterator[torch.Tensor]:
+        yield work.base(start, stop)
+        yield work.expert(0, start, stop)
 
-    (aa, ab), (_, bb) = gram(read, 2, list(work.pieces()))
-    return mix(work, read, slerp_shares(work.shared("t"), ab / (_norm(aa) * _norm(bb))))
+    (aa, ab), (_, bb) = gram(work, both, 2).tolist()
+    return mix(work, both, slerp_shares(work.shared("t"), ab / (_norm(aa) * _norm(bb))))
 
 
 def _norm(square: float) -> float:
@@ -64,7 +74,7 @@ def slerp_shares(t: float, cosine: float, colinear: float = COLINEAR) -> tuple[f
     return math.sin((1 - t) * angle) / math.sin(angle), math.sin(t * angle) / math.sin(angle)
 
 
-def nuslerp(work: Work) -> torch.Tensor:
+def nuslerp(work: Work) -> Combined:
     """SLERP of two experts with t = w₂/(w₁ + w₂), one half where the weights add up to 0; with a base, of their changes.
 
     Linear only where they are parallel to rounding. ``nuslerp_flatten`` false takes every row by itself, or with ``nuslerp_row_wise``
@@ -72,45 +82,63 @@ def nuslerp(work: Work) -> torch.Tensor:
     """
     first, second = work.own("weight")
     t = 0.5 if abs(first + second) < 1e-6 else second / (first + second)
-    read = work.delta if work.has_base else work.expert
+    vectors = work.changes if work.has_base else work.experts
     if work.shared("nuslerp_flatten"):
-        (aa, ab), (_, bb) = gram(read, 2, list(work.pieces()))
+        (aa, ab), (_, bb) = gram(work, vectors, 2).tolist()
         cosine = ab / (max(math.sqrt(aa), 1e-7) * max(math.sqrt(bb), 1e-7))
-        mixed = mix(work, read, slerp_shares(t, cosine, colinear=PARALLEL))
+        mixed = mix(work, vectors, slerp_shares(t, cosine, colinear=PARALLEL))
+    elif work.shared("nuslerp_row_wise") and len(work.shape) > 1:
+        mixed = _by_columns(work, vectors, t)
     else:
-        mixed = _by_lines(work, read, t, columns=bool(work.shared("nuslerp_row_wise")))
-    if work.has_base:
-        for piece in work.pieces():
-            mixed[piece] += work.base(piece)
-    return mixed
+        mixed = _by_rows(work, vectors, t)
+    if not work.has_base:
+        return mixed
+    return lambda start, stop: mixed(start, stop).add_(work.base(start, stop))
 
 
-def _by_lines(work: Work, read: Reading, t: float, *, columns: bool) -> torch.Tensor:
-    """Rows (the last dimension) one by one, or the lines along the first dimension."""
-    made = torch.empty(work.n)
-    if columns and len(work.shape) > 1:
-        width = work.n // work.shape[0]
-        a, b = read(0, slice(0, work.n)).view(-1, width), read(1, slice(0, work.n)).view(-1, width)
-        return _slerped(a, b, t, dim=0).reshape(-1)
-    for piece in work.pieces(rows=True):
-        a, b = read(0, piece).view(-1, work.width), read(1, piece).view(-1, work.width)
-        made[piece] = _slerped(a, b, t, dim=1).view(-1)
-    return made
+def _by_rows(work: Work, vectors: Vectors, t: float) -> Combined:
+    """Every line along the last dimension by itself."""
+    width = max(1, work.width)
+
+    def at(start: int, stop: int) -> torch.Tensor:
+        a, b = (vector.view(-1, width) for vector in vectors(start, stop))
+        left, right = _lines(_dot(a, a, 1), _dot(a, b, 1), _dot(b, b, 1), t)
+        return (left * a + right * b).view(-1)
+
+    return by_rows(at, width)
 
 
-def _slerped(a: torch.Tensor, b: torch.Tensor, t: float, dim: int) -> torch.Tensor:
-    def dot(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        return (x.double() * y.double()).sum(dim, keepdim=True)
+def _by_columns(work: Work, vectors: Vectors, t: float) -> Combined:
+    """Every line along the first dimension by itself: their products need a look at all rows first."""
+    width = max(1, work.n // max(1, work.shape[0]))
+    aa, ab, bb = torch.zeros(3, 1, width, dtype=torch.float64)
+    for start, stop in work.spans(width=width):
+        a, b = (vector.view(-1, width) for vector in vectors(start, stop))
+        aa, ab, bb = aa + _dot(a, a, 0), ab + _dot(a, b, 0), bb + _dot(b, b, 0)
+    left, right = _lines(aa, ab, bb, t)
 
-    cosine = (dot(a, b) / (dot(a, a).sqrt().clamp(min=1e-7) * dot(b, b).sqrt().clamp(min=1e-7))).clamp(-1, 1)
+    def at(start: int, stop: int) -> torch.Tensor:
+        a, b = (vector.view(-1, width) for vector in vectors(start, stop))
+        return (left * a + right * b).view(-1)
+
+    return by_rows(at, width)
+
+
+def _dot(a: torch.Tensor, b: torch.Tensor, dim: int) -> torch.Tensor:
+    return (a.double() * b.double()).sum(dim, keepdim=True)
+
+
+def _lines(aa: torch.Tensor, ab: torch.Tensor, bb: torch.Tensor, t: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """``slerp_shares`` of many pairs by their products, float64 to float32."""
+    cosine = (ab / (aa.sqrt().clamp(min=1e-7) * bb.sqrt().clamp(min=1e-7))).clamp(-1, 1)
     linear = cosine.abs() > PARALLEL
     angle = torch.acos(torch.where(linear, 0.0, cosine))
-    left = torch.where(linear, 1 - t, torch.sin((1 - t) * angle) / torch.sin(angle)).float()
-    right = torch.where(linear, t, torch.sin(t * angle) / torch.sin(angle)).float()
-    return left * a + right * b
+    left = torch.where(linear, 1 - t, torch.sin((1 - t) * angle) / torch.sin(angle))
+    right = torch.where(linear, t, torch.sin(t * angle) / torch.sin(angle))
+    return left.float(), right.float()
 
 
-def karcher(work: Work) -> torch.Tensor:
+def karcher(work: Work) -> Combined:
     """The Karcher mean of the inputs' directions on the sphere, all of one weight, times their mean length.
 
     The mean lies in the span of the inputs, so after one pass for their dot products the iteration runs on as many numbers as there
@@ -118,12 +146,12 @@ def karcher(work: Work) -> torch.Tensor:
     """
     count, tol = work.count, work.shared("tol")
     if count == 1:
-        return mix(work, work.expert, [1.0])
-    products = torch.tensor(gram(work.expert, count, list(work.pieces())), dtype=torch.float64)
+        return mix(work, work.experts, [1.0])
+    products = gram(work, work.experts, count)
     norms = products.diagonal().sqrt()
     used = [index for index in range(count) if float(norms[index]) > tol]
     if not used:
-        return torch.zeros(work.n)
+        return mix(work, work.experts, [0.0] * count)
     # Coefficients of unit vectors; ⟨uᵢ, uⱼ⟩ between those in use.
     cosines = products[used][:, used] / norms[used].outer(norms[used])
     mean = torch.full((len(used),), 1 / len(used), dtype=torch.float64)
@@ -146,24 +174,42 @@ def karcher(work: Work) -> torch.Tensor:
     shares = [0.0] * count
     for place, index in enumerate(used):
         shares[index] = float(norms.mean()) * float(mean[place]) / float(norms[index])
-    return mix(work, work.expert, shares)
+    return mix(work, work.experts, shares)
 
 
-def model_stock(work: Work) -> torch.Tensor:
+def model_stock(work: Work) -> Combined:
     """t·mean(θᵢ) + (1−t)θ₀ with t = N c/(1 + (N−1)c), c the mean cosine of two experts' changes (Jang et al. 2024).
 
     Where the denominator is 0 the base stays; a change of nothing has cosine 0 to all. ``filter_wise`` gives every row its own t.
     """
-    count = work.count
-    if not work.shared("filter_wise"):
-        products = torch.tensor(gram(work.delta, count, list(work.pieces())), dtype=torch.float64).unsqueeze(-1)
-        return _stock(work, [(piece, _stock_share(products, count)) for piece in work.pieces()])
-    shares = []
-    for piece in work.pieces(rows=True):
-        deltas = [work.delta(index, piece).view(-1, work.width) for index in range(count)]
-        products = torch.stack([torch.stack([_rows_dot(a, b) for b in deltas]) for a in deltas])
-        shares.append((piece, _stock_share(products, count)))
-    return _stock(work, shares)
+    count, scratch = work.count, Scratch()
+    if work.shared("filter_wise"):
+        return by_rows(_stock_by_rows(work), work.width)
+    share = float(_stock_share(gram(work, work.changes, count).unsqueeze(-1), count))
+
+    def at(start: int, stop: int) -> torch.Tensor:
+        mean = scratch(stop - start)[0].zero_()
+        for expert in work.experts(start, stop):
+            mean.add_(expert)
+        base = work.base(start, stop)
+        # From the base and not t·mean + (1 − t)θ₀: a large t would take two large numbers from each other.
+        return base.add_(mean.div_(count).sub_(base), alpha=share)
+
+    return at
+
+
+def _stock_by_rows(work: Work) -> Combined:
+    count, width = work.count, max(1, work.width)
+
+    def at(start: int, stop: int) -> torch.Tensor:
+        deltas = [delta.view(-1, width) for delta in work.changes(start, stop)]
+        products = torch.stack([torch.stack([_dot(a, b, 1).squeeze(1) for b in deltas]) for a in deltas])
+        mean = torch.zeros_like(deltas[0])
+        for delta in deltas:
+            mean.add_(delta)
+        return mean.div_(count).mul_(_stock_share(products, count)).view(-1).add_(work.base(start, stop))
+
+    return at
 
 
 def _stock_share(products: torch.Tensor, count: int) -> torch.Tensor:
@@ -176,25 +222,3 @@ def _stock_share(products: torch.Tensor, count: int) -> torch.Tensor:
     below = 1 + (count - 1) * cosine
     singular = below.abs() < 1e-6
     return torch.where(singular, 0.0, count * cosine / torch.where(singular, 1.0, below)).float().unsqueeze(1)
-
-
-def _stock(work: Work, shares: Sequence[tuple[slice, torch.Tensor]]) -> torch.Tensor:
-    made = torch.empty(work.n)
-    for piece, share in shares:
-        mean = work.expert(0, piece).clone()
-        for index in range(1, work.count):
-            mean += work.expert(index, piece)
-        mean /= work.count
-        base = work.base(piece)
-        # From the base and not t·mean + (1 − t)θ₀: a large t would take two large numbers from each other.
-        made[piece] = base + (mean.sub_(base).view(len(share), -1) * share).view(-1)
-    return made
-
-
-def _rows_dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """(rows, width) twice to (rows,), in float64, a chunk of columns at a time."""
-    total = torch.zeros(a.shape[0], dtype=torch.float64)
-    for start in range(0, a.shape[1], CHUNK):
-        piece = slice(start, start + CHUNK)
-        total += (a[:, piece].double() * b[:, piece].double()).sum(1)
-    return total

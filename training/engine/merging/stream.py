@@ -29,15 +29,15 @@ import torch
 
 from training.engine import recipes
 from training.engine.errors import BadModel, DiskFull
-from training.engine.merging import adapters, chunks, journal, operators, plan, report
-from training.engine.merging.chunks import CHUNK
+from training.engine.merging import adapters, journal, operators, plan, report
 from training.engine.merging.journal import Line
 from training.engine.merging.plan import FLOATS, Layout, Place, Plan
 from training.engine.merging.sources import DTYPES, Reader, Source, Weights
+from training.engine.merging.work import CHUNK
 from training.engine.recipes import Recipe, resolve
 
 # Changes whenever the same recipe would make other bytes: a half merge of another number is begun anew.
-ARITHMETIC = 1
+ARITHMETIC = 2
 # How much may be finished and not yet on the disk, and how long.
 SEAL_BYTES, SEAL_SECONDS = 256 * 2**20, 2.0
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -77,24 +77,19 @@ class Node:
             for name in names:
                 check()
                 if self._survey.wants(name):
-                    self._survey.look(name, self._whole_parts(name))
+                    self._survey.look(name, self.parts_of(name))
             self._survey.turn()
 
     def open(self, name: str) -> Reader:
-        entry = self.layout[name]
-        resolved = resolve(self.recipe, name, self._layers)
-        if entry.numel > CHUNK:
-            parts = chunks.Parts(
-                name, entry.numel, self.base.open(name) if self.base else None, [one.open(name) for one in self.experts.values()],
-                self._keys, self._seed, self._survey,
-            )  # fmt: skip
-            if (combined := chunks.combined(resolved, parts)) is not None:
-                return _Combined(combined)
-        return Whole(operators.combine(resolved, self._whole_parts(name), seed=self._seed, survey=self._survey))
+        return self.reader(name, self.parts_of(name))
 
-    def _whole_parts(self, name: str) -> operators.Parts:
-        base = None if self.base is None else whole(self.base, name)
-        return operators.Parts(name, base, [whole(expert, name) for expert in self.experts.values()], self._keys)
+    def parts_of(self, name: str) -> operators.Parts:
+        base = None if self.base is None else self.base.open(name)
+        return operators.Parts(name, self.layout[name].shape, base, [one.open(name) for one in self.experts.values()], self._keys)
+
+    def reader(self, name: str, parts: operators.Parts) -> Reader:
+        """Of the merge of ``parts``."""
+        return _Combined(operators.combined(resolve(self.recipe, name, self._layers), parts, seed=self._seed, survey=self._survey))
 
     def expect(self, name: str) -> None:
         for part in self.parts():
@@ -102,21 +97,11 @@ class Node:
 
 
 class _Combined:
-    def __init__(self, combined: chunks.Combined) -> None:
+    def __init__(self, combined: operators.Combined) -> None:
         self._combined = combined
 
     def read(self, start: int, stop: int) -> torch.Tensor:
         return self._combined(start, stop)
-
-
-class Whole:
-    """A tensor that is there already, any shape."""
-
-    def __init__(self, tensor: torch.Tensor) -> None:
-        self._flat = tensor.reshape(-1)
-
-    def read(self, start: int, stop: int) -> torch.Tensor:
-        return self._flat[start:stop].clone()
 
 
 def whole(source: Source, name: str) -> torch.Tensor:
@@ -352,8 +337,9 @@ class _Run:
         file = self._files[place.file]
         if entry.dtype not in FLOATS:
             return self._copied(place, file)
-        reader = self.tree.root.open(place.name)
-        notes = report.Notes(self.tree.root, place.name, entry) if self.reported else None
+        parts = self.tree.root.parts_of(place.name)
+        reader = self.tree.root.reader(place.name, parts)
+        notes = report.Notes(list(self.tree.root.experts), parts) if self.reported else None
         hashed, offset = hashlib.sha256(), place.begin
         out = torch.empty(min(CHUNK, entry.numel), dtype=DTYPES[place.dtype])
         for start in range(0, entry.numel, CHUNK):

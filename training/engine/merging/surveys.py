@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 
-from training.engine.merging import masks
+from training.engine.merging import ranks
 from training.engine.merging.masks import Band, Edge
 
 if TYPE_CHECKING:
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
 
 # 20 high bits and 11 low ones: what is kept for every tensor is small, and two passes are enough.
 LOW = 11
+# Entries at a time: a histogram of so many bins costs as much as several hundred thousand entries do.
 CHUNK = 1 << 22
 
 
@@ -35,8 +35,8 @@ class WholeVector:
         self._low: list[dict[str, torch.Tensor]] = [{} for _ in densities]
         self._bins: list[tuple[int, int] | None] = []
         self._values: list[float | None] = []
-        # (tensor, expert): how many of the entries at the edge stay, of how many; then the index where those that stay end.
-        self._split: dict[tuple[str, int], tuple[int, int]] = {}
+        # (tensor, expert): how many of the entries at the edge stay where not all do; then the index where those that stay end.
+        self._split: dict[tuple[str, int], int] = {}
         self._ends: dict[tuple[str, int], int] = {}
         self._passes = 0
         self.open = any(density < 1 for density in densities)
@@ -49,21 +49,24 @@ class WholeVector:
         """One tensor of the base and of every expert, in the recipe's order."""
         if not self.wants(name):
             return
-        assert parts.base is not None
-        self._sizes[name] = parts.base.numel()
-        for index, expert in enumerate(parts.experts):
-            if self._passes == 0:
-                for chunk in _magnitudes(parts.base, expert):
-                    self._high[index] += masks.high_bits(chunk, LOW)
-            elif self._passes == 1:
-                if (found := self._bins[index]) is not None:
-                    counts = torch.zeros(1 << LOW, dtype=torch.int64)
-                    for chunk in _magnitudes(parts.base, expert):
-                        counts += masks.low_bits(chunk, found[0], LOW)
-                    self._low[index][name] = counts.to(torch.int32)
-            elif (name, index) in self._split and (value := self._values[index]) is not None:
-                stay, equal = self._split[name, index]
-                self._ends[name, index] = masks.nth_equal(partial(_magnitudes, parts.base, expert), value, stay, equal)
+        self._sizes[name] = parts.n
+        if self._passes == 0:
+            for start, stop in parts.spans(CHUNK):
+                for index, chunk in parts.magnitudes(start, stop, range(len(self._densities))):
+                    self._high[index] += ranks.high_bits(chunk, LOW)
+        elif self._passes == 1:
+            counts = {index: torch.zeros(1 << LOW, dtype=torch.int64) for index, found in enumerate(self._bins) if found is not None}
+            for start, stop in parts.spans(CHUNK):
+                for index, chunk in parts.magnitudes(start, stop, counts):
+                    found = self._bins[index]
+                    assert found is not None
+                    counts[index] += ranks.low_bits(chunk, found[0], LOW)
+            for index, those in counts.items():
+                self._low[index][name] = those.to(torch.int32)
+        else:
+            for index, value in enumerate(self._values):
+                if (name, index) in self._split and value is not None:
+                    self._ends[name, index] = ranks.after_equal(parts.passes(index, CHUNK), value, self._split[name, index])
 
     def turn(self) -> None:
         """The pass is over."""
@@ -82,7 +85,7 @@ class WholeVector:
 
     def _bin(self, index: int) -> tuple[int, int] | None:
         count, total = self._count(index)
-        return None if self._densities[index] >= 1 or count >= total else masks.find(self._high[index], total - count)
+        return None if self._densities[index] >= 1 or count >= total else ranks.find(self._high[index], total - count)
 
     def _edge(self, index: int) -> float | None:
         if (found := self._bins[index]) is None:
@@ -90,27 +93,20 @@ class WholeVector:
         count, total = self._count(index)
         bin_, below = found
         low = torch.stack(list(self._low[index].values())).sum(0)
-        place, within = masks.find(low, total - count - below)
+        place, within = ranks.find(low, total - count - below)
         room = count - (total - below - within - int(low[place]))
         for name in sorted(self._low[index]):
             equal = int(self._low[index][name][place])
             stay = min(room, equal)
             room -= stay
             if 0 < stay < equal:
-                self._split[name, index] = (stay, equal)
+                self._split[name, index] = stay
             else:
                 self._ends[name, index] = self._sizes[name] if stay else 0
-        return masks.magnitude(bin_, place, LOW)
+        return ranks.magnitude(bin_, place, LOW)
 
     def band(self, name: str, index: int) -> Band:
         """What stays of one expert's tensor."""
         assert not self.open
         value = self._values[index] if self._values else None
         return Band() if value is None else Band(low=Edge(value, self._ends[name, index], early=True))
-
-
-def _magnitudes(base: torch.Tensor, expert: torch.Tensor) -> Iterator[torch.Tensor]:
-    a, b = base.reshape(-1), expert.reshape(-1)
-    for start in range(0, a.numel(), CHUNK):
-        piece = slice(start, start + CHUNK)
-        yield (b[piece].float() - a[piece].float()).abs_()

@@ -64,7 +64,7 @@ def write_model(folder: Path, size: tuple[int, int], layers: int, seed: int, bas
 
     width, inner = size
     drawn = {name: Entry(name, "BF16", shape, folder, 0, 0) for name, shape in shapes(width, inner, layers).items()}
-    laid = plan.lay_out(drawn, inputs=1)
+    laid = plan.lay_out(drawn)
     folder.mkdir(parents=True)
     random_numbers = np.random.Generator(np.random.SFC64(seed))
     with (

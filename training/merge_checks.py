@@ -23,6 +23,8 @@ ADAPTER = "adapter_config.json"
 SAVED = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 # torch itself, and what is read ahead and written behind.
 BUFFERS = 700 * 10**6
+# What a merge holds of each expert at most, to find its thresholds among: a histogram, or eight million numbers for either of two workers.
+HELD_EACH = 80 * 10**6
 # Bytes an entry of the largest tensor while its change is decomposed: base, expert and change in float32, and what is made of them.
 DIFFERENCE = 28
 
@@ -136,10 +138,8 @@ def of_size(base: ModelVersion, experts: Sequence[ModelVersion], *, out_dtype: s
     if not _is_here(base.artifact):
         return []
     folder = artifacts.folder(base.artifact)
-    drawn = plan.lay_out(
-        plan.read_layout(folder, base.name), inputs=1 + len(experts), files=plan.carried(folder), dtype=SAVED.get(out_dtype)
-    )
-    return [_memory(drawn.memory + BUFFERS), _disk(drawn.size)]
+    drawn = plan.lay_out(plan.read_layout(folder, base.name), files=plan.carried(folder), dtype=SAVED.get(out_dtype))
+    return [_memory(BUFFERS + len(experts) * HELD_EACH, "whatever the models' size"), _disk(drawn.size)]
 
 
 def of_extraction(base: ModelVersion, *, rank: int) -> list[Check]:
@@ -151,8 +151,8 @@ def of_extraction(base: ModelVersion, *, rank: int) -> list[Check]:
     if not sides:
         return [Check("Rank", "stop", f"{base.name} has no layers' matrices to hold a change of", "Choose another base.")]
     size = 4 * rank * sum(rows + columns for rows, columns in sides)
-    return [_rank(rank, sides, size, base.artifact.bytes), _memory(DIFFERENCE * max(entry.numel for entry in layout.values()) + BUFFERS),
-            _disk(size)]  # fmt: skip
+    return [_rank(rank, sides, size, base.artifact.bytes), 
+            _memory(DIFFERENCE * max(entry.numel for entry in layout.values()) + BUFFERS, "by the largest tensor and not the model"), _disk(size)]  # fmt: skip
 
 
 def _rank(rank: int, sides: Sequence[Sequence[int]], size: int, whole: int) -> Check:
@@ -165,9 +165,9 @@ def _rank(rank: int, sides: Sequence[Sequence[int]], size: int, whole: int) -> C
     return Check("Rank", "ok", said)
 
 
-def _memory(needed: int) -> Check:
+def _memory(needed: int, grows: str) -> Check:
     there = footprints.ram()
-    said = f"at most {needed / footprints.GB:.1f} GB of {there / footprints.GB:.1f} GB of RAM, by the largest tensor and not the model"
+    said = f"at most {needed / footprints.GB:.1f} GB of {there / footprints.GB:.1f} GB of RAM, {grows}"
     if needed > there:
         return Check("Memory", "stop", said, "Run it on a larger machine.")
     if needed > footprints.TIGHT * there:

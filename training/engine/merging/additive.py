@@ -32,8 +32,9 @@ def linear(work: Work) -> Combined:
     divisor = total(weights) if work.shared("normalize") else 1.0
 
     def at(start: int, stop: int) -> torch.Tensor:
-        out = scratch(stop - start)[0].zero_()
-        for expert, factor in zip(work.experts(start, stop), factors, strict=True):
+        out, experts = scratch(stop - start)[0], work.experts(start, stop)
+        torch.mul(next(experts), factors[0], out=out)
+        for expert, factor in zip(experts, factors[1:], strict=True):
             out.addcmul_(expert, factor)
         return out if divisor == 1.0 else out.div_(divisor)
 

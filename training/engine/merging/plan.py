@@ -267,7 +267,6 @@ class Plan:
     places: dict[str, Place]
     headers: dict[str, bytes]
     files: tuple[Path, ...] = ()
-    inputs: int = 1
     digest: str = field(default="", compare=False)
 
     @property
@@ -292,12 +291,6 @@ class Plan:
         places = {name: place.file for name, place in sorted(self.places.items())}
         return json.dumps({"metadata": {"total_size": total}, "weight_map": places}, indent=2).encode() + b"\n"
 
-    @property
-    def memory(self) -> int:
-        """Most bytes a method needs that looks at a whole tensor at once: the largest, of every input and twice more, in float32.
-        Methods that go chunk by chunk need a few megabytes whatever the size."""
-        return 4 * (self.inputs + 2) * max((place.numel for place in self.places.values()), default=0)
-
     def require_room(self, folder: Path, *, written: int = 0) -> None:
         """Raises ``DiskFull`` unless all that is not ``written`` yet fits on the volume of ``folder``."""
         need, free = max(0, self.size - written), shutil.disk_usage(folder).free
@@ -306,8 +299,8 @@ class Plan:
 
 
 def lay_out(
-    layout: Layout, *, inputs: int, files: Iterable[Path] = (), shard_bytes: int = SHARD_BYTES, dtype: str | None = None, digest: str = "",
-) -> Plan:  # fmt: skip
+    layout: Layout, *, files: Iterable[Path] = (), shard_bytes: int = SHARD_BYTES, dtype: str | None = None, digest: str = ""
+) -> Plan:
     """Output files for tensors of these shapes, in stored order; a new file where the next tensor would not fit in ``shard_bytes``.
 
     ``dtype`` (``BF16``, …) is what floats are rounded to; null keeps each tensor's own.
@@ -339,7 +332,7 @@ def lay_out(
         for entry in shard:
             begin, end = told[entry.name]["data_offsets"]
             places[entry.name] = Place(entry.name, told[entry.name]["dtype"], entry.shape, file, start + begin, start + end)
-    return Plan(places, headers, tuple(files), inputs, digest)
+    return Plan(places, headers, tuple(files), digest)
 
 
 def _kept(entry: Entry, dtype: str | None) -> str:

@@ -23,10 +23,9 @@ import torch
 from training.engine.merging.work import CHUNK, Parts
 from training.engine.recipes import LAYER, layer_of
 
-# A chunk in so many is looked at that these are as many as this or up to twice that, and of each no more than its first STRETCH entries:
-# half a million, by which a cosine is known to about a thousandth and a half. All of 16 chunks would cost a linear merge as much as its
-# own arithmetic.
-STRETCHES, STRETCH = 16, 1 << 15
+# Of a tensor of many chunks so many, or up to twice that, are looked at, and of each its first STRETCH entries: a quarter of a million or
+# more, by which a cosine is known to about two thousandths. Four times as many cost a linear merge a quarter of its processor time.
+STRETCHES, STRETCH = 8, 1 << 15
 
 __all__ = ["Notes", "layer_of"]
 
@@ -61,7 +60,7 @@ class Notes:
         deltas = [part.sub_(base) for part in parts]
         rows = torch.stack([*deltas, change.sub_(base)])
         self._products += rows @ rows.T
-        self._changed += np.count_nonzero(change.numpy())
+        self._changed += int(np.count_nonzero(change.numpy()))
         if len(deltas) > 1:
             some_raise, some_lower = deltas[0].numpy() > 0, deltas[0].numpy() < 0
             for delta in deltas[1:]:

@@ -78,25 +78,29 @@ class Stored:
         assert entry.dtype in FLOATS
         self._entry, self._file, self._model = entry, file, model
         self._dtype, self._size = DTYPES[entry.dtype], FLOATS[entry.dtype]
-        self._raw = torch.empty(0, dtype=self._dtype)
-        self._made = torch.empty(0)
+        self._buffer = torch.empty(0, dtype=self._dtype)
+        self._wide = self._buffer if self._dtype == torch.float32 else torch.empty(0)
+        self._cut(0)
+
+    def _cut(self, count: int) -> None:
+        """Views of that length: most stretches are as long as the one before, and making them takes as long as reading does."""
+        if self._buffer.numel() < count:
+            self._buffer = torch.empty(count, dtype=self._dtype)
+            self._wide = self._buffer if self._dtype == torch.float32 else torch.empty(count)
+        self._raw, self._made = self._buffer[:count], self._wide[:count]
+        self._bytes = memoryview(self._raw.view(torch.uint8).numpy())
+        self._count = count
 
     def read(self, start: int, stop: int) -> torch.Tensor:
-        count = stop - start
-        if self._raw.numel() < count:
-            self._raw = torch.empty(count, dtype=self._dtype)
-            self._made = self._raw if self._dtype == torch.float32 else torch.empty(count)
-        raw, made = self._raw[:count], self._made[:count]
-        view = memoryview(raw.view(torch.uint8).numpy())
-        offset = self._entry.begin + start * self._size
+        if stop - start != self._count:
+            self._cut(stop - start)
+        view, offset = self._bytes, self._entry.begin + start * self._size
         while len(view):
             done = os.preadv(self._file, [view], offset)
             if done == 0:
                 raise BadModel(f"{self._model}: {self._entry.file.name} became shorter while it was read")
             view, offset = view[done:], offset + done
-        if made.data_ptr() != raw.data_ptr():
-            made.copy_(raw)
-        return made
+        return self._made if self._wide is self._buffer else self._made.copy_(self._raw)
 
 
 class Held:

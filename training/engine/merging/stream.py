@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 import threading
@@ -186,7 +187,7 @@ def merge(
         names = {"float32": "F32", "bfloat16": "BF16", "float16": "F16", "same": None}
         layout, dtype = made.root.layout, names[recipe.out_dtype]
         files = plan.carried(made.first)
-        drawn = plan.lay_out(layout, inputs=len(made.root.parts()), files=files, shard_bytes=shard_bytes, dtype=dtype)
+        drawn = plan.lay_out(layout, files=files, shard_bytes=shard_bytes, dtype=dtype)
         digest = _digest(drawn, made, recipes.digest(recipe), seed)
         folder = staging / f"{journal.PREFIX}{digest}"
         if handed is not None:
@@ -342,14 +343,15 @@ class _Run:
         notes = report.Notes(list(self.tree.root.experts), parts) if self.reported else None
         hashed, offset = hashlib.sha256(), place.begin
         out = torch.empty(min(CHUNK, entry.numel), dtype=DTYPES[place.dtype])
+        raw = memoryview(out.view(torch.uint8).numpy())
         for start in range(0, entry.numel, CHUNK):
             if self._problem is not None:
                 return None
             stop = min(start + CHUNK, entry.numel)
             made = reader.read(start, stop)
             _finite(made, place)
-            rounded = out[: stop - start].copy_(made)
-            data = memoryview(rounded.view(torch.uint8).numpy())
+            out[: stop - start].copy_(made)
+            data = raw[: (stop - start) * out.element_size()]
             journal.write_all(file, data, offset)
             hashed.update(data)
             offset += len(data)
@@ -370,7 +372,7 @@ class _Run:
 
 def _finite(made: torch.Tensor, place: Place) -> None:
     """Raises ``BadModel`` when an entry is not finite. A sum says so at a twentieth of looking at each, unless it overflows by itself."""
-    if not bool(torch.isfinite(made.sum())) and not bool(torch.isfinite(made).all()):
+    if not math.isfinite(made.sum().item()) and not bool(torch.isfinite(made).all()):
         raise BadModel(f"{place.name} is not finite after merging")
     if place.dtype == "F16" and bool((made.abs() > F16_MOST).any()):
         raise BadModel(f"{place.name} is not finite after merging: too large for float16")

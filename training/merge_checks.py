@@ -151,8 +151,8 @@ def of_extraction(base: ModelVersion, *, rank: int) -> list[Check]:
     if not sides:
         return [Check("Rank", "stop", f"{base.name} has no layers' matrices to hold a change of", "Choose another base.")]
     size = 4 * rank * sum(rows + columns for rows, columns in sides)
-    return [_rank(rank, sides, size, base.artifact.bytes), 
-            _memory(DIFFERENCE * max(entry.numel for entry in layout.values()) + BUFFERS, "by the largest tensor and not the model"), _disk(size)]  # fmt: skip
+    memory = DIFFERENCE * max(entry.numel for entry in layout.values()) + BUFFERS
+    return [_rank(rank, sides, size, base.artifact.bytes), _memory(memory, "by the largest tensor and not the model"), _disk(size)]
 
 
 def _rank(rank: int, sides: Sequence[Sequence[int]], size: int, whole: int) -> Check:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import IO, Any, NoReturn
 
 from annotation.reading import jsonl, strict_json
-from annotation.reading.limits import LIMITS, MAX_DEPTH, MAX_LINE_BYTES, MAX_VALUES, MIB, Limits
+from annotation.reading.limits import LIMITS, MAX_DEPTH, MAX_LINE_BYTES, MIB, Limits
 from annotation.records import Problems, Row, kind
 
 CHUNK = 64 * 1024
@@ -82,9 +82,9 @@ class _Text:
         """The next value, whole."""
         self.peek()
         while True:
-            dense = len(self.window) - self.at > MAX_VALUES and strict_json.too_full(self.window[self.at :])
-            if dense and len(self.window) - self.at > 2 * CHUNK:
-                self.stop(f"The record holds more than {MAX_VALUES:,} values.", "import.values")
+            waiting = len(self.window) - self.at
+            if waiting > 2 * CHUNK and (full := strict_json.too_full(self.window[self.at :])):
+                self.stop(full[1], full[0])
             try:
                 value, end = strict_json.decoder.raw_decode(self.window, self.at)
             except json.JSONDecodeError as error:

@@ -102,9 +102,9 @@ def _label_studio(rows: list[Row], columns: tuple[str, ...]) -> Guess | None:
     regions = [
         region
         for row in rows
-        for annotation in (row.get("annotations") or [])
+        for annotation in _listed(row.get("annotations"))
         if isinstance(annotation, dict)
-        for region in (annotation.get("result") or [])
+        for region in _listed(annotation.get("result"))
         if isinstance(region, dict) and isinstance(region.get("value"), dict)
     ]
     names = tuple(rows[0]["data"])
@@ -115,7 +115,7 @@ def _label_studio(rows: list[Row], columns: tuple[str, ...]) -> Guess | None:
             named = [
                 str(region.get("from_name"))
                 for region in regions
-                if region.get("type") == "choices" and any(verdicts.of_word(word) for word in region["value"].get("choices") or [])
+                if region.get("type") == "choices" and any(verdicts.of_word(word) for word in _listed(region["value"].get("choices")))
             ]
         if named:
             mapping[target] = label_studio.DEFAULT[target] if label_studio.DEFAULT[target] in named else named[0]
@@ -141,7 +141,7 @@ def _argilla(rows: list[Row], columns: tuple[str, ...]) -> Guess | None:
     for row in rows:
         if nested:
             for question, given in row["responses"].items() if isinstance(row.get("responses"), dict) else ():
-                questions.setdefault(question, []).extend(one.get("value") for one in given or [] if isinstance(one, dict))
+                questions.setdefault(question, []).extend(one.get("value") for one in _listed(given) if isinstance(one, dict))
         for question in flat:
             given = fields.nested(row.get(f"{question}.responses"), row, Problems(), 0)
             questions.setdefault(question, []).extend(given if isinstance(given, list) else [])
@@ -149,7 +149,9 @@ def _argilla(rows: list[Row], columns: tuple[str, ...]) -> Guess | None:
     judged = [
         question
         for question, values in questions.items()
-        if any(isinstance(one, list) or verdicts.of_word(one) or one in sides for one in values if one is not None)
+        if any(
+            isinstance(one, list) or verdicts.of_word(one) or (isinstance(one, str) and one in sides) for one in values if one is not None
+        )
     ]
     if judged:
         mapping["verdict"] = argilla.DEFAULT["verdict"] if argilla.DEFAULT["verdict"] in judged else judged[0]
@@ -374,6 +376,10 @@ def _labels(names: tuple[str, ...]) -> dict[str, str]:
         )
         if (name := next((one for one in wanted if one in names), ""))
     }  # fmt: skip
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _first(have: set[str], *names: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from annotation import records
 from annotation.reading import strict_json
-from annotation.records import MAX_TEXT, Problems, Row
+from annotation.records import Problems, Row
 
 Mapped = Mapping[str, str]
 MISSING: Any = ...
@@ -220,8 +220,8 @@ def whole(value: Any) -> int | None:
 def nested(value: Any, row: Row, problems: Problems, place: int) -> Any:
     """A list or an object; in CSV it is written as JSON in its cell. Something else is given back as it is."""
     if isinstance(row, TextRow) and isinstance(value, str) and value[:1] in "[{" and value:
-        if len(value) > MAX_TEXT * 4 or strict_json.too_full(value):
-            problems.add(place, "", "The cell is too long for a nested value.", "import.values")
+        if full := strict_json.too_full(value):
+            problems.add(place, "", full[1], full[0])
             return MISSING
         return strict_json.parse(value, problems, place)
     return value

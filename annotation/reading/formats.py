@@ -47,12 +47,14 @@ READ = 1024 * 1024
 def rows(path: Path, *, format: str, problems: Problems, digest: Any = None, limits: Limits = LIMITS) -> Iterator[tuple[int, Row]]:
     """(place, row) of every row that can be read; what cannot is a problem. Memory is flat: a row, a line or a small batch at a time.
 
-    `format` is one of FORMATS; "hf:CONFIG" and "hf:CONFIG:SPLIT" name a part of a data set folder. The place is what a person would look
-    for: a line of text, a record of an array, a row of a table (`UNITS`). `digest` is fed every byte of the file as it was sent, in a
-    folder those of the files that are read. A generator: nothing happens before it is asked. Raises KeyError for an unknown format,
-    OSError.
+    `format` is one of FORMATS, or empty: then it is found out. "hf:CONFIG" and "hf:CONFIG:SPLIT" name a part of a data set folder. The
+    place is what a person would look for: a line of text, a record of an array, a row of a table (`UNITS`). `digest` is fed every byte of
+    the file as it was sent, in a folder those of the files that are read. A generator: nothing happens before it is asked. Raises
+    KeyError for an unknown format, OSError.
     """
-    kind, _, wanted = format.partition(":")
+    kind, _, wanted = (format or recognise(path, "", problems)).partition(":")
+    if not kind:
+        return
     base, _, codec = kind.partition(".")
     problems.unit = UNITS.get(base, "Line")
     if base == "hf":

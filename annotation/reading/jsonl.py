@@ -122,8 +122,8 @@ def not_utf8(raw: bytes, error: UnicodeDecodeError, number: int, problems: Probl
 def rows(file: IO[bytes], problems: Problems, digest: Any = None, limits: Limits = LIMITS) -> Iterator[tuple[int, Row]]:
     """One JSON object a line, strictly: no NaN, no infinite number, no key twice, nothing after the object."""
     for number, text in lines(file, problems, digest, limits):
-        if len(text) > MAX_VALUES and strict_json.too_full(text):
-            problems.add(number, "", f"The line holds more than {MAX_VALUES:,} values.", "import.values")
+        if len(text) > MAX_VALUES and (full := strict_json.too_full(text)):
+            problems.add(number, "", full[1], full[0])
             continue
         value = strict_json.parse(text, problems, number)
         if isinstance(value, dict):

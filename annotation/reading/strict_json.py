@@ -14,6 +14,8 @@ from annotation.reading.limits import MAX_DEPTH, MAX_VALUES
 from annotation.records import Problems, label
 
 _MASKED = 40
+_NO_BRACKET = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_OPENED = re.compile(rb"[\[{]{%d}" % (MAX_DEPTH + 1))
 _TEXTS = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
@@ -71,13 +73,18 @@ def bounded(value: Any, text: str, problems: Problems, place: int) -> bool:
     return True
 
 
-def too_full(text: str) -> bool:
-    """Whether a text holds more values than a row can mean; asked before it is read, because each of them takes memory."""
+def too_full(text: str) -> tuple[str, str] | None:
+    """(code, message) for a text that holds more values than a row can mean; asked before it is read, because each of them takes memory."""
     marks = text.count(",") + text.count("[") + text.count("{")
     if marks <= MAX_VALUES:
-        return False
+        return None
     bare = _TEXTS.sub("", text)
-    return bare.count(",") + bare.count("[") + bare.count("{") > MAX_VALUES
+    if bare.count(",") + bare.count("[") + bare.count("{") <= MAX_VALUES:
+        return None
+    # Bytes that are no bracket fall away in place; a pattern would hold a million pieces.
+    if _OPENED.search(bare.encode("utf-8", "replace").translate(None, _NO_BRACKET)):
+        return "import.depth", f"Nested too deeply: the depth limit is {MAX_DEPTH}."
+    return "import.values", f"More than {MAX_VALUES:,} values; a row has fewer."
 
 
 def explain(error: ValueError, text: str, problems: Problems, place: int) -> None:

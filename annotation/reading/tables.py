@@ -11,7 +11,7 @@ from annotation.records import Problems, Row, label
 
 # The module's own limit is 128 KiB a cell, for the whole process.
 csv.field_size_limit(MAX_LINE_BYTES)
-DELIMITERS = {"csv": ",", "csv_semicolon": ";", "csv_tab": "\t", "csv_no_header": ","}
+MAX_CELLS = 100_000
 
 
 def rows(
@@ -19,7 +19,7 @@ def rows(
 ) -> Iterator[tuple[int, Row]]:
     """(line on which the row begins, its cells by the header's names), all of them text. Rows whose cells are all empty are skipped and
     told of. Without a header the columns are called column_1, column_2, …"""
-    reader = csv.reader(jsonl.whole_lines(file, problems, digest, limits), delimiter=delimiter, strict=True)
+    reader = csv.reader(_bounded(jsonl.whole_lines(file, problems, digest, limits), delimiter, problems), delimiter=delimiter, strict=True)
     names: list[str] = []
     begins = 1
     try:
@@ -43,6 +43,15 @@ def rows(
                 yield place, TextRow(zip(names, cells, strict=True))
     except csv.Error as error:
         problems.add(begins, "", f"Not valid CSV: {_words(error)}.", "import.csv")
+
+
+def _bounded(lines: Iterator[str], delimiter: str, problems: Problems) -> Iterator[str]:
+    """The lines, up to one of more cells than would fit into memory."""
+    for number, line in enumerate(lines, start=1):
+        if len(line) > MAX_CELLS and line.count(delimiter) > MAX_CELLS:
+            problems.add(number, "", f"The line has more than {MAX_CELLS:,} cells; {MAX_COLUMNS} columns are allowed.", "import.columns")
+            return
+        yield line
 
 
 def sound(names: list[str], problems: Problems, place: int) -> bool:

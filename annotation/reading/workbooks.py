@@ -46,7 +46,9 @@ def rows(path: Path, problems: Problems, limits: Limits = LIMITS) -> Iterator[tu
     import openpyxl
 
     try:
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True, keep_links=False)
+        # By its bytes: of a path the library wants to see the ending.
+        file = path.open("rb")
+        book = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
         try:
             sheets = [sheet for sheet in book.worksheets if sheet.sheet_state == "visible"]
             if not sheets:
@@ -59,6 +61,7 @@ def rows(path: Path, problems: Problems, limits: Limits = LIMITS) -> Iterator[tu
             yield from _cells(sheets[0], problems, limits)
         finally:
             book.close()
+            file.close()
     except Exception as error:
         # The library's own failures on a file that is no workbook are of every kind.
         if isinstance(error, MemoryError):

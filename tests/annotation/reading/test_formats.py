@@ -217,7 +217,7 @@ def test_workbooks_that_are_traps_are_refused_before_they_are_unpacked(tmp_path:
 
 
 def test_what_a_file_is_called_does_not_make_it_something_else(tmp_path: Path) -> None:
-    assert take(written(tmp_path, "xlsx").rename(tmp_path / "b.jsonl")).found.format == "xlsx"
+    assert take(written(tmp_path, "xlsx").rename(tmp_path / "b.jsonl")).records[1].external_id == "b"  # type: ignore[union-attr]
     assert take(put(tmp_path, "c.csv", jsonl(ROWS))).found.format == "jsonl"
     assert take(put(tmp_path, "page.csv", "<html></html>")).codes == ["upload.type"]
     with zipfile.ZipFile(tmp_path / "d.jsonl", "w") as archive:
@@ -255,6 +255,14 @@ def test_a_folder_gives_nothing_from_outside_of_it(tmp_path: Path) -> None:
     assert take(folder).codes == ["upload.type"]
     put(folder, "state.json", {"_data_files": [{"filename": "../secret.jsonl"}]})
     assert take(folder).codes == ["upload.type"]
+
+
+def test_without_a_format_it_is_found_out(tmp_path: Path) -> None:
+    for kind in ("xlsx", "csv.gz", "json"):
+        assert len(list(reading.rows(written(tmp_path, kind), format="", problems=Problems()))) == 2
+    problems = Problems()
+    assert not list(reading.rows(put(tmp_path, "page", "<html>"), format="", problems=problems))
+    assert [p.code for p in problems.found] == ["upload.type"]
 
 
 def test_packed_arrow_buffers_are_refused(tmp_path: Path) -> None:

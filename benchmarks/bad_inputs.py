@@ -17,9 +17,11 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
@@ -36,7 +38,8 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def of_the_table(numbers: list[int] | None) -> dict[int, list[Any]]:
+def with_a_database(act: Callable[[], T]) -> T:
+    """What `act` gives, with Django set up and a database and a data folder of its own that are gone afterwards."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.test")
     if "DATABASE_URL" not in os.environ:
         from config import embedded
@@ -52,16 +55,23 @@ def of_the_table(numbers: list[int] | None) -> dict[int, list[Any]]:
     connection.settings_dict.setdefault("TEST", {})["NAME"] = f"rounds_bad_{os.getpid()}"
     connection.creation.create_test_db(verbosity=0, autoclobber=True)
     try:
-        from benchmarks.bad import cases
-
         with tempfile.TemporaryDirectory() as folder:
             settings.DATA_DIR = Path(folder)
             settings.ROUNDS_IMPORT_FOLDER = Path(folder) / "incoming"
-            # In a page or a program's call, not in a job that nobody here would do.
+            # While the caller waits, not in a job that nobody here would do.
             settings.ROUNDS_IMPORT_AT_ONCE_BYTES = 64 * 2**20
-            return cases.run(numbers)
+            return act()
     finally:
         connection.creation.destroy_test_db(before, verbosity=0)
+
+
+def of_the_table(numbers: list[int] | None) -> dict[int, list[Any]]:
+    def act() -> dict[int, list[Any]]:
+        from benchmarks.bad import cases
+
+        return cases.run(numbers)
+
+    return with_a_database(act)
 
 
 def of_bombs() -> list[dict[str, Any]]:

@@ -1,12 +1,14 @@
 """What every kind is given to work with: checkpoints while the lease lasts, a request to keep what there is, and room on the disk."""
 
 import errno
+import gc
 import json
 import os
 import subprocess
 import sys
 from collections import namedtuple
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -36,6 +38,18 @@ def fill(folder: Path) -> None:
 
 def lease(folder: Path, seconds: float) -> None:
     (folder / lifeline.LEASE).write_text(str(lifeline.boot_clock() + seconds))
+
+
+def test_garbage_is_collected_again_once_a_kind_is_loaded_or_could_not_be(attempt: Attempt, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = ModuleType("training.engine.kinds.generate")
+    collecting: list[bool] = []
+    loaded.run = lambda attempt: collecting.append(gc.isenabled())  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, loaded.__name__, loaded)
+    attempts._run(attempt)
+    monkeypatch.setitem(sys.modules, loaded.__name__, None)
+    with pytest.raises(ImportError):
+        attempts._run(attempt)
+    assert [*collecting, gc.isenabled()] == [True, True]
 
 
 def test_a_checkpoint_is_told_after_it_is_whole_and_the_two_newest_stay(attempt: Attempt) -> None:

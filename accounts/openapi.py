@@ -38,7 +38,8 @@ _MEANINGS = {
     404: "Nothing of yours is at this address.",
     406: "Only JSON is served.",
     409: "It clashes with what is there; the detail says with what.",
-    415: "Send JSON.",
+    413: "The file is larger than this server takes.",
+    415: "Send JSON; a file as multipart/form-data.",
     429: "Too many requests; see Retry-After.",
 }
 

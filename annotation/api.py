@@ -98,7 +98,7 @@ class SampleList(generics.ListAPIView[Sample]):
     access: ClassVar = READERS
     scopes: ClassVar = {"GET": "read"}
     serializer_class = SampleSerializer
-    queryset = Sample.objects.select_related("source")
+    queryset = Sample.objects.outside_quarantine().select_related("source")
 
     @extend_schema(operation_id="samples_list", responses={200: SampleSerializer(many=True), **problems(404)})
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -109,7 +109,7 @@ class SampleDetail(generics.RetrieveAPIView[Sample]):
     access: ClassVar = READERS
     scopes: ClassVar = {"GET": "read"}
     serializer_class = SampleSerializer
-    queryset = Sample.objects.select_related("source")
+    queryset = Sample.objects.outside_quarantine().select_related("source")
 
     @extend_schema(operation_id="samples_retrieve", responses={200: SampleSerializer, **problems(404)})
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:

@@ -6,6 +6,7 @@ class AnnotationConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts import profiles
-        from annotation import memberships
+        from annotation import kinds, memberships
 
+        kinds.register()
         profiles.changed.connect(memberships.refresh_when_profile_changes, dispatch_uid="annotation.memberships")

@@ -244,7 +244,8 @@ class CampaignForm(forms.Form):
             self.add_error("members", "Choose who judges.")
         by, rules = asked.get("routing_by"), asked.get("routing")
         if by and rules:
-            known = set(Sample.objects.filter(**{f"{by}__in": list(rules)}).values_list(by, flat=True))
+            # One look for each, and not a reading of all that have it.
+            known = {label for label in rules if Sample.objects.filter(**{by: label}).exists()}
             if missing := sorted(set(rules) - known):
                 self.add_error("routing", f"No sample has the {'task' if by == 'task_type' else 'document'} “{missing[0]}”.")
         elif by and "routing" not in self.errors:

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import sha256
 from pathlib import PurePath
 from typing import IO, Any
@@ -12,12 +12,14 @@ from django.db import transaction
 from accounts import audit
 from accounts.models import User
 from annotation import prompts, records
-from annotation.models import Completion, GenerationBatch, Sample, Source
+from annotation.models import Completion, GenerationBatch, Privacy, Sample, Source
 from annotation.reading import jsonl, limits
 from annotation.records import ImportRefused, ImportReport, Problem, Problems, Row
 
 MAX_SYSTEM = 80
 DEFAULT_COLUMNS = {"id": "id", "system": "system", "text": "text"}
+# (problems, digest of the file) → numbered rows.
+Reader = Callable[[Problems, Any], Iterator[tuple[int, Row]]]
 
 
 @transaction.atomic
@@ -60,22 +62,33 @@ def import_external(
     the same text for one sample, another text stored before); then nothing is stored.
     """
     names = {**DEFAULT_COLUMNS, **(columns or {})}
+    return import_rows(
+        rows=lambda problems, digest: _rows(file, filename, names, problems, digest), source=source, actor=actor, names=names
+    )
+
+
+def import_rows(*, rows: Reader, source: str, actor: User | None, names: Mapping[str, str] = DEFAULT_COLUMNS) -> ImportReport:
+    """The same for rows that a reader of another format makes, with the sample's id, the system and the text under `names`."""
     problems = Problems()
     digest = sha256()
     report = ImportReport(source=source)
-    rows = list(_checked(_rows(file, filename, names, problems, digest), names, problems, report))
+    found = list(_checked(rows(problems, digest), names, problems, report))
     if not report.rows and not problems.total:
         problems.add(0, "", "The file holds no records.")
     with transaction.atomic():
         origin = Source.objects.select_for_update().filter(name=source).first()
         if origin is None:
             raise ImportRefused([Problem(0, "source", "No samples are stored under this source. Import the samples first.")])
-        samples = {s.external_id: s for s in Sample.objects.filter(source=origin, external_id__in={r.sample for r in rows})}
-        for row in rows:
+        named = Sample.objects.filter(source=origin, external_id__in={r.sample for r in found}).order_by("version")
+        # Of several versions under one id the newest is meant.
+        samples = {s.external_id: s for s in named}
+        for row in found:
             if row.sample not in samples:
                 problems.add(row.line, names["id"], f"No sample of this source has the id {records.label(row.sample)}.")
+            elif samples[row.sample].privacy == Privacy.QUARANTINED:
+                problems.add(row.line, names["id"], "The sample is in quarantine. A steward has to release it first.", "import.quarantined")
         problems.refuse_if_any()
-        _store(rows, samples, origin, names, actor, problems, report)
+        _store(found, samples, origin, names, actor, problems, report)
         problems.refuse_if_any()
         report.file_digest = digest.hexdigest()
         audit.record(actor, "completions.imported", origin, rows=report.rows, stored=report.stored, file=report.file_digest)

@@ -42,7 +42,9 @@ class DefectForm(forms.Form):
         wanted = str(said.get("replacement", "")).strip()
         said["replaced_by"] = None
         if said.get("decision") == "fixed":
-            said["replaced_by"] = Sample.objects.filter(source=self.defect.sample.source_id, external_id=wanted).first()
+            said["replaced_by"] = (
+                Sample.objects.filter(source=self.defect.sample.source_id, external_id=wanted).order_by("-version").first()
+            )
             if said["replaced_by"] is None:
                 self.add_error(
                     "replacement", "Name a sample of the same source by its id." if not wanted else f"There is no sample {wanted}."

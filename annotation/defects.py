@@ -99,8 +99,8 @@ def decide(*, defect: Defect, actor: User, decision: str, note: str = "", replac
 def _check_replacement(sample: Sample, replaced_by: Sample | None) -> None:
     if replaced_by is None:
         raise DefectRefused("Name the imported sample that takes its place.")
-    if replaced_by.pk == sample.pk or replaced_by.withdrawn_at is not None:
-        raise DefectRefused("Name another sample, one that is not withdrawn.")
+    if replaced_by.pk == sample.pk or not Sample.objects.usable().filter(pk=replaced_by.pk).exists():
+        raise DefectRefused("Name another sample, one that is not withdrawn or in quarantine.")
 
 
 class Reported(NamedTuple):

@@ -6,29 +6,12 @@ from typing import Any
 from django import forms
 
 from accounts.models import Profile, Specialty
+from annotation import samples as all_samples
 from annotation.filters import Asked
 from annotation.models import Campaign, Sample, Source, Split
 from modelhub.models import ModelVersion
 
 GUIDELINE = Path(__file__).parent / "demo" / "guideline.md"
-
-
-class SampleImportForm(forms.Form):
-    file = forms.FileField(label="File", help_text="JSONL: one object a line with MediFlow's columns, UTF-8.")
-    source = forms.CharField(label="Source", max_length=80, help_text="The data set's name. Importing under it again adds what is new.")
-    licence = forms.CharField(label="Licence", max_length=80, help_text="For instance CDLA-Permissive-2.0.")
-    synthetic = forms.BooleanField(label="The texts are synthetic", required=False, initial=True)
-
-
-class CompletionImportForm(forms.Form):
-    source = forms.ModelChoiceField(label="Source of the samples", queryset=Source.objects.order_by("name"), empty_label=None)
-    file = forms.FileField(label="File", help_text="csv with a header, or JSONL: one row for each sample and system.")
-    id_column = forms.CharField(label="Column with the sample's id", initial="id", max_length=60)
-    system_column = forms.CharField(label="Column with the system's name", initial="system", max_length=60)
-    text_column = forms.CharField(label="Column with the text", initial="text", max_length=60)
-
-    def columns(self) -> dict[str, str]:
-        return {name: self.cleaned_data[f"{name}_column"] for name in ("id", "system", "text")}
 
 
 class AskedForm(forms.Form):
@@ -113,5 +96,4 @@ class SampleFilter(forms.Form):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        types = Sample.objects.order_by("task_type").values_list("task_type", flat=True).distinct()
-        self.fields["task_type"].choices = [("", "every task"), *((name, name) for name in types)]  # type: ignore[attr-defined]
+        self.fields["task_type"].choices = [("", "every task"), *((name, name) for name in all_samples.task_types())]  # type: ignore[attr-defined]

@@ -1,163 +1,204 @@
 """Samples come in: MediFlow's columns, strictly, whole or not at all."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from hashlib import sha256
-from itertools import islice
 from typing import IO, Any
 
-from django.db import transaction
+from django.db import connection, transaction
+from django.db.models import Max
+from django.db.models.functions import Now
 
 from accounts import audit
 from accounts.models import User
-from annotation import records, splits
-from annotation.models import Sample, Source
-from annotation.reading import jsonl
-from annotation.records import ImportRefused, ImportReport, Problem, Problems, Row
-
-# The columns of the MediFlow data set (arXiv 2505.10717, data card).
-REQUIRED = ("instruction", "input", "output", "task_type", "input_data", "output_format", "difficulty_level")
-SCORES = ("quality", "alignment", "coherence", "realism", "difficulty")
-OPTIONAL = ("id", "rejected_output", "error_type", *SCORES)
-MAY_BE_EMPTY = {"output", "difficulty_level"}
-LIMITS = {"task_type": 60, "input_data": 80, "output_format": 20, "difficulty_level": 20, "error_type": 60}
-LONG_TEXTS = ("instruction", "input", "output", "rejected_output")
-
-# arXiv 2505.10717, appendix A.4; the data set's own spelling may differ in case, "_" and "-".
-TASK_TYPES = frozenset(
-    {
-        "summarization", "question answering", "multiple choice question answering", "named entity recognition", "relation extraction",
-        "classification", "reasoning & diagnosis", "textual entailment", "text simplification", "text expansion", "abbreviation expansion",
-        "aspect oriented keyword extraction", "error detection & correction", "note scoring",
-    }
-)  # fmt: skip
-OUTPUT_FORMATS = frozenset({"plain text", "json"})
-CHUNK = 1000
+from annotation import privacy, records, sample_rows, slots, splits, staging
+from annotation.models import Pair, Privacy, Sample, SampleCount, Source
+from annotation.reading import SHAPES, Options, jsonl
+from annotation.reading.shapes import SCORES, SampleRow
+from annotation.records import ImportRefused, ImportReport, Problem, Problems
 
 
-def plain_label(value: str) -> str:
-    return " ".join(value.casefold().replace("_", " ").replace("-", " ").replace(" and ", " & ").split())
+class NotInQuarantine(Exception):
+    """Somebody has decided about the sample before, or it was never held."""
 
 
 def import_jsonl(*, file: IO[bytes], source: str, licence: str, actor: User | None, synthetic: bool = True) -> ImportReport:
     """Store the MediFlow-shaped rows of a JSONL file under `source`; rows that are there already are counted and left alone.
 
-    Streams: one line is in memory at a time, a thousand rows go to the database at once, all in one transaction.
+    What programs of ours call with files they have made: `annotation.imports` is the door for people's. The same steps, in this process:
+    a row is read, checked, scanned for privacy and copied into a table of its own, from which all move in one transaction.
     Columns (text unless said otherwise): instruction, input, output, task_type, input_data, output_format, difficulty_level;
     optional id (else the row's digest), rejected_output, error_type and the judge scores quality, alignment, coherence, realism,
     difficulty (numbers from 1 to 4, or null).
 
     Raises ImportRefused with every problem's line and field; then nothing is stored.
     """
-    problems = Problems()
-    digest = sha256()
+    stops = [Problem(0, name, f"Name the {name} in 1 to 80 characters.") for name in ("source", "licence")
+             if not (value := {"source": source, "licence": licence}[name]).strip() or len(value) > 80]  # fmt: skip
+    if stops:
+        raise ImportRefused(stops)
+    problems, digest, tally = Problems(), sha256(), sample_rows.Tally()
     report = ImportReport(source=source)
-    if not source.strip() or len(source) > 80:
-        raise ImportRefused([Problem(0, "source", "Name the source in 1 to 80 characters.")])
-    if not licence.strip() or len(licence) > 80:
-        raise ImportRefused([Problem(0, "licence", "Name the licence in 1 to 80 characters.")])
     with transaction.atomic():
-        origin, _ = Source.objects.get_or_create(name=source, defaults={"licence": licence, "synthetic": synthetic})
-        # One import of a source at a time: two at once could both find a row absent.
-        origin = Source.objects.select_for_update().get(pk=origin.pk)
-        if origin.licence != licence:
-            problems.add(
-                0, "licence", f"The source is stored under another licence ({records.label(origin.licence)}). Choose another source name."
-            )
-        ids: dict[str, int] = {}
-        digests: dict[str, int] = {}
-        fresh = _checked(file, problems, report, digest, ids, digests)
-        while chunk := list(islice(fresh, CHUNK)):
-            _store(chunk, origin, problems, report)
-        if not report.rows and not problems.total:
-            problems.add(0, "", "The file holds no records.")
+        origin = open_source(name=source, licence=licence, synthetic=synthetic)
+        staged = staging.make(temporary=True)
+        staging.load(staged, sample_rows.copy_lines(_read(file, problems, digest), problems, tally))
+        if not tally.rows and not problems.total:
+            problems.add(0, "", "The file holds no records.", "import.empty")
         problems.refuse_if_any()
-        report.file_digest = digest.hexdigest()
+        staging.measure(staged)
+        found, total = staging.conflicts(staged, origin)
+        if total:
+            raise ImportRefused(found, total)
+        staging.move(staged, origin)
+        report.rows, report.stored, report.already, report.by_group = staged.rows, staged.stored, staged.already, staged.splits
+        report.warnings, report.warning_count, report.file_digest = problems.warnings, problems.warning_count, digest.hexdigest()
         audit.record(actor, "samples.imported", origin, rows=report.rows, stored=report.stored, file=report.file_digest)
     return report
 
 
-def _checked(
-    file: IO[bytes], problems: Problems, report: ImportReport, digest: Any, ids: dict[str, int], digests: dict[str, int]
-) -> Iterator[tuple[int, Sample]]:
-    for number, row in jsonl.rows(file, problems, digest):
-        report.rows += 1
-        sample = _sample(number, row, problems, report)
-        if sample is None:
-            continue
-        if first := digests.get(sample.digest):
-            problems.add(number, "", f"The same record stands on line {first}.")
-            continue
-        if first := ids.get(sample.external_id):
-            problems.add(number, "id", f"The same id stands on line {first}.")
-            continue
-        ids[sample.external_id] = digests[sample.digest] = number
-        yield number, sample
+def _read(file: IO[bytes], problems: Problems, digest: Any) -> Iterator[tuple[int, SampleRow]]:
+    convert = SHAPES["mediflow"].convert
+    for place, row in jsonl.rows(file, problems, digest):
+        for record in convert(place, row, {}, problems, Options()):
+            assert isinstance(record, SampleRow)
+            yield place, record
 
 
-def _sample(number: int, row: Row, problems: Problems, report: ImportReport) -> Sample | None:
-    before = problems.total
-    for name in REQUIRED:
-        if name not in row:
-            problems.add(number, name, "The column is missing.")
-    for name in row.keys() - {*REQUIRED, *OPTIONAL}:
-        problems.add(number, records.label(name), "Unknown column. Allowed are MediFlow's columns and an id.")
-    texts: dict[str, str] = {}
-    for name in (*REQUIRED, "rejected_output", "error_type"):
-        if name not in row:
-            continue
-        required = name in REQUIRED and name not in MAY_BE_EMPTY
-        value = records.check_text(row[name], problems, number, name, required=required)
-        if value is None:
-            continue
-        if len(value) > LIMITS.get(name, records.MAX_TEXT):
-            problems.add(number, name, f"The label has {len(value)} characters; {LIMITS[name]} are allowed.")
-        texts[name] = value
-    scores = {name: _score(row.get(name), problems, number, name) for name in SCORES}
-    external_id = records.check_id(row["id"], problems, number, "id") if row.get("id") is not None else None
-    if texts.get("output") and texts.get("output") == texts.get("rejected_output"):
-        problems.add(number, "rejected_output", "It is identical to the output: nothing to prefer.")
-    if problems.total > before:
-        return None
-    for name in LONG_TEXTS:
-        records.notice_oddities(texts.get(name, ""), report, number, name)
-    for name, known in (("task_type", TASK_TYPES), ("output_format", OUTPUT_FORMATS)):
-        if plain_label(texts[name]) not in known:
-            report.warn(number, name, f"“{records.label(texts[name])}” is not one of MediFlow's; it was kept as it is.")
-    digest = records.digest_of({**texts, **{name: value for name, value in scores.items() if value is not None}})
-    key = splits.key_of(texts["instruction"], texts["input"])
-    return Sample(external_id=external_id or digest, digest=digest, split_key=key, split=splits.split_of(key), **texts, **scores)
+def open_source(*, name: str, licence: str, synthetic: bool) -> Source:
+    """The source, made if it is not there, and held until the transaction ends. Raises ImportRefused when it has another licence."""
+    origin, _ = Source.objects.get_or_create(name=name, defaults={"licence": licence, "synthetic": synthetic})
+    # One import of a source at a time: two at once could both find a row absent.
+    origin = Source.objects.select_for_update(no_key=True).get(pk=origin.pk)
+    if origin.licence != licence:
+        said = f"The source is stored under another licence ({records.label(origin.licence)}). Choose another source name."
+        raise ImportRefused([Problem(0, "licence", said, "import.licence")])
+    return origin
 
 
-def _score(value: Any, problems: Problems, number: int, name: str) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        problems.add(number, name, "A number is expected.")
-        return None
-    if not 1 <= value <= 4:
-        problems.add(number, name, "The judge's scale runs from 1 to 4.")
-        return None
-    return float(value)
+# --- lists of millions -------------------------------------------------------------------------------------------------------------------
+
+_PAGE = """
+SELECT s.id FROM (VALUES {cells}) AS cell (source, task, part) CROSS JOIN LATERAL (
+    SELECT id FROM annotation_sample
+    WHERE source_id = cell.source AND task_type = cell.task AND split = cell.part AND id {way} %s ORDER BY id {order} LIMIT %s
+) s ORDER BY s.id {order} LIMIT %s
+"""
 
 
-def _store(chunk: list[tuple[int, Sample]], origin: Source, problems: Problems, report: ImportReport) -> None:
-    stored = Sample.objects.filter(source=origin)
-    by_digest = dict(stored.filter(digest__in=[s.digest for _, s in chunk]).values_list("digest", "external_id"))
-    by_id = dict(stored.filter(external_id__in=[s.external_id for _, s in chunk]).values_list("external_id", "digest"))
-    fresh: list[Sample] = []
-    for number, sample in chunk:
-        known_id = by_digest.get(sample.digest)
-        if known_id is not None and sample.external_id in (known_id, sample.digest):
-            report.already += 1
-        elif known_id is not None:
-            problems.add(number, "id", "The same record is stored under another id.")
-        elif sample.external_id in by_id:
-            problems.add(number, "id", "A different record is stored under this id. Give it a new id, or import under another source name.")
-        else:
-            sample.source = origin
-            fresh.append(sample)
-            report.by_group[sample.split] = report.by_group.get(sample.split, 0) + 1
-    # Once refused, always refused: reading on only finds more to report.
-    if not problems.total:
-        Sample.objects.bulk_create(fresh)
-        report.stored += len(fresh)
+def counted(**filters: Any) -> int:
+    """How many samples fit `source` (key), `task_type` and `split`, from counts that triggers keep."""
+    return sum(SampleCount.objects.filter(**filters).values_list("rows", flat=True))
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A page of samples, newest first, without their texts. `older` and `newer` are the keys to go on from, None at an end."""
+
+    rows: list[Sample]
+    count: int
+    older: int | None = None
+    newer: int | None = None
+
+
+def listed(*, filters: dict[str, Any], before: int | None = None, after: int | None = None, size: int = 50) -> Listed:
+    """The page below the key `before`, or above `after`, of what fits `filters` (source, task_type, split). Three queries at most.
+
+    Nothing is counted and nothing skipped: a page far down costs what the first does. With filters each cell (source × task × split) is
+    read from its end of one index, so that a filter that fits little does not read what does not fit.
+    """
+    up = after is not None
+    keys = _keys(filters, limit=after if up else before, up=up, size=size + 1)
+    more = len(keys) > size
+    keys = sorted(keys[:size], reverse=True)
+    shown = ("external_id", "version", "source__name", "task_type", "input_data", "split", "privacy", "created_at", "withdrawn_at")
+    rows = list(Sample.objects.filter(pk__in=keys).select_related("source").only(*shown).order_by("-pk")) if keys else []
+    past, ahead = (more, True) if up else (before is not None, more)
+    return Listed(rows, counted(**filters), keys[-1] if keys and ahead else None, keys[0] if keys and past else None)
+
+
+def _keys(filters: dict[str, Any], *, limit: int | None, up: bool, size: int) -> list[int]:
+    edge = limit if limit is not None else (0 if up else 2**62)
+    way, order = (">", "ASC") if up else ("<", "DESC")
+    if not filters or set(filters) == {"split"}:
+        # One index serves these whole.
+        found = Sample.objects.filter(**filters, **{"pk__gt" if up else "pk__lt": edge})
+        return list(found.order_by("pk" if up else "-pk").values_list("pk", flat=True)[:size])
+    cells = list(SampleCount.objects.filter(rows__gt=0, **filters).values_list("source_id", "task_type", "split"))
+    if not cells:
+        return []
+    statement = _PAGE.format(cells=", ".join(["(%s::bigint, %s, %s)"] * len(cells)), way=way, order=order)
+    with connection.cursor() as cursor:
+        # `way` and `order` are words of ours; all else is a parameter.
+        cursor.execute(statement, [*(value for cell in cells for value in cell), edge, size, size])
+        return [key for (key,) in cursor.fetchall()]
+
+
+def task_types() -> list[str]:
+    """The kinds of tasks there are, in the order of the alphabet."""
+    return list(SampleCount.objects.filter(rows__gt=0).order_by("task_type").values_list("task_type", flat=True).distinct())
+
+
+# --- the quarantine ----------------------------------------------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def release(*, sample: Sample, actor: User | None) -> None:
+    """A steward has read it: it names nobody, or may. From now on it is a sample like any other. Raises NotInQuarantine."""
+    _decide(sample, privacy=Privacy.RELEASED)
+    audit.record(actor, "sample.released", sample, rules=_rules(sample))
+
+
+@transaction.atomic
+def keep_out(*, sample: Sample, actor: User | None) -> None:
+    """A steward has read it: nobody shall use it. It stays where only stewards see it, withdrawn. Raises NotInQuarantine."""
+    _decide(sample, withdrawn_at=Now())
+    audit.record(actor, "sample.withdrawn", sample, rules=_rules(sample))
+
+
+@transaction.atomic
+def redact(*, sample: Sample, actor: User | None) -> Sample:
+    """What was found is replaced by its rule's name in brackets, as a new version of the sample; the one as it came is withdrawn.
+
+    Returns the new version, or the sample that holds these words already. Raises NotInQuarantine.
+    """
+    _decide(sample, withdrawn_at=Now())
+    texts = {name: _redacted(getattr(sample, name)) for name in sample_rows.TEXTS}
+    scores = {name: value for name in SCORES if (value := getattr(sample, name)) is not None}
+    labels = {name: getattr(sample, name) for name in ("task_type", "input_data", "output_format", "difficulty_level", "error_type")}
+    row = SampleRow(external_id=sample.external_id, scores=scores, **texts, **labels)
+    digest, key = sample_rows.digest_of(row).hex(), splits.key_of(row.instruction, row.input)
+    same = Sample.objects.filter(source=sample.source_id, digest=digest).first()
+    made = same or Sample.objects.create(
+        source_id=sample.source_id, external_id=sample.external_id, version=_next_version(sample), digest=digest, split_key=key,
+        split=splits.split_of(key), **texts, **labels, **scores,
+    )  # fmt: skip
+    audit.record(actor, "sample.redacted", sample, rules=_rules(sample), version=made.pk)
+    return made
+
+
+def _decide(sample: Sample, **change: Any) -> None:
+    if not Sample.objects.filter(pk=sample.pk, privacy=Privacy.QUARANTINED, withdrawn_at=None).update(**change):
+        raise NotInQuarantine("Somebody has decided about this sample meanwhile. Nothing was changed.")
+
+
+def _next_version(sample: Sample) -> int:
+    same = Sample.objects.filter(source=sample.source_id, external_id=sample.external_id)
+    return int(same.aggregate(newest=Max("version"))["newest"]) + 1
+
+
+def _redacted(text: str) -> str:
+    return privacy.redact(text, privacy.scan(text)) if text else text
+
+
+def _rules(sample: Sample) -> list[str]:
+    return sorted({hit[0] for hit in sample.privacy_hits})
+
+
+def withdraw_older(*, source: Source) -> int:
+    """Withdraw the samples of which a newer version is stored, with their open places; returns how many."""
+    older = staging.superseded(source)
+    if older:
+        Sample.objects.filter(pk__in=older).update(withdrawn_at=Now())
+        slots.withdraw(pairs=Pair.objects.filter(prompt__sample__in=older))
+    return len(older)

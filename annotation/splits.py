@@ -2,11 +2,12 @@
 
 from hashlib import sha256
 
-from annotation.models import Split
+# As `annotation.models.Split` stores them: a child process that reads files has no models.
+TRAIN, VALIDATION, EVALUATION = "train", "validation", "evaluation"
 
 # Changing the salt or the shares would move samples between splits: a new salt is a new data set.
 SALT = "rounds-split-1"
-TRAIN, VALIDATION = 0.70, 0.10  # the rest is evaluation
+TRAIN_SHARE, VALIDATION_SHARE = 0.70, 0.10  # the rest is evaluation
 
 
 def key_of(instruction: str, input_text: str) -> str:
@@ -15,9 +16,9 @@ def key_of(instruction: str, input_text: str) -> str:
     return sha256(plain.encode()).hexdigest()
 
 
-def split_of(key: str) -> Split:
+def split_of(key: str) -> str:
     """The split of a split key: 70 % train, 10 % validation, 20 % evaluation, the same for ever."""
     share = int.from_bytes(sha256(f"{SALT}:{key}".encode()).digest()[:8], "big") / 2**64
-    if share < TRAIN:
-        return Split.TRAIN
-    return Split.VALIDATION if share < TRAIN + VALIDATION else Split.EVALUATION
+    if share < TRAIN_SHARE:
+        return TRAIN
+    return VALIDATION if share < TRAIN_SHARE + VALIDATION_SHARE else EVALUATION

@@ -5,7 +5,7 @@ from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from accounts.admin import site
-from annotation import api
+from annotation import api, import_api
 
 handler403 = "web.errors.denied"
 handler404 = "web.errors.not_found"
@@ -17,6 +17,9 @@ DOORS = {"account_login", "account_logout", "account_inactive", "account_signup"
 api_v1 = [
     path("samples/", api.SampleList.as_view(), name="api-samples"),
     path("samples/<int:pk>/", api.SampleDetail.as_view(), name="api-sample"),
+    path("imports/", import_api.ImportList.as_view(), name="api-imports"),
+    path("imports/<uuid:pk>/", import_api.ImportDetail.as_view(), name="api-import"),
+    path("imports/<uuid:pk>/report/", import_api.ImportReport.as_view(), name="api-import-report"),
     path("campaigns/", api.CampaignList.as_view(), name="api-campaigns"),
     path("campaigns/<uuid:pk>/", api.CampaignDetail.as_view(), name="api-campaign"),
     path("campaigns/<uuid:pk>/next/", api.CampaignNext.as_view(), name="api-campaign-next"),

@@ -89,6 +89,11 @@ class _Watch:
         """Raises LeaseLost, Cancelled or WorkerStops as soon as one is known."""
         self.pace.check(self.stopping.raised)
 
+    def tell(self, phase: str, done: int, total: int) -> None:
+        """How far it is, for the next heartbeat. Raises as `check` does."""
+        self.pace.say(phase, done, total)
+        self.check()
+
     def send(self, call: Callable[..., T], *args: Any) -> "Future[T]":
         """Have `call` done in the errand thread, with a database connection of its own."""
 
@@ -127,9 +132,7 @@ def _attempt(claim: Claim, watch: _Watch) -> None:
     watch.pace.finish()
     claims.patiently(lambda: claims.begin_publish(claim), seconds=PUBLISH_SECONDS)
     staged = watch.wait(kind.stage, job, result, folder)
-    # From here the row lock keeps others away; a heartbeat would only wait for it.
-    watch.pace.stop()
-    claims.publish(claim, kind=kind, result=result, staged=staged, patience=PUBLISH_SECONDS)
+    claims.publish(claim, kind=kind, result=result, staged=staged, patience=PUBLISH_SECONDS, tell=watch.tell, still=watch.pace.stop)
     log.info("%s succeeded.", claim)
 
 

@@ -19,7 +19,7 @@ from accounts import audit
 from jobs import devices, outbox
 from jobs.clock import Clock, after
 from jobs.errors import Cancelled, DeviceBusy, LeaseLost
-from jobs.kinds import Kind
+from jobs.kinds import Kind, Tell
 from jobs.models import HELD, WAITING, Attempt, Job, JobQuerySet, State
 
 # Attempts a job may have in all, however far each came. Those that its worker gave back, or that a full disk ended, are not counted.
@@ -193,18 +193,26 @@ def begin_publish(claim: Claim) -> None:
         raise _why_not(claim)
 
 
-def publish(claim: Claim, *, kind: Kind, result: dict[str, Any], staged: Any, patience: float = 0) -> Job:
+def _nobody_listens(phase: str, done: int, total: int) -> None:
+    """For who publishes what takes no time."""
+
+
+def publish(
+    claim: Claim, *, kind: Kind, result: dict[str, Any], staged: Any, patience: float = 0, tell: Tell = _nobody_listens,
+    still: Callable[[], None] = lambda: None,
+) -> Job:  # fmt: skip
     """End the job with what came of it, in one transaction: the kind's rows, the job's state, the audit entry and the bells
     of the jobs that waited for it. A holder whose job was taken over publishes nothing: LeaseLost, or Cancelled when asked to stop.
 
-    A database that is away is waited for, `patience` seconds. When the answer to the commit is lost, the job is read again by its
-    token before anything is assumed.
+    `tell` hears how far what takes long has come, and ends it by raising; `still` is called when that is done and the row is to be
+    locked: a heartbeat would only wait for it from there. A database that is away is waited for, `patience` seconds. When the answer to
+    the commit is lost, the job is read again by its token before anything is assumed.
     """
 
     def once_for_all() -> Job:
         done = Job.objects.filter(pk=claim.job, token=claim.token, state=State.SUCCEEDED).first() if outcomes else None
         outcomes.append("unknown")
-        return done or _publish(claim, kind, result, staged)
+        return done or _publish(claim, kind, result, staged, tell, still)
 
     outcomes: list[str] = []
     return patiently(once_for_all, seconds=max(patience, 0.1), tries=2)
@@ -225,7 +233,10 @@ def patiently(call: Callable[[], T], *, seconds: float, tries: int = 1) -> T:
 
 
 @transaction.atomic
-def _publish(claim: Claim, kind: Kind, result: dict[str, Any], staged: Any) -> Job:
+def _publish(claim: Claim, kind: Kind, result: dict[str, Any], staged: Any, tell: Tell, still: Callable[[], None]) -> Job:
+    if kind.write:
+        kind.write(Job.objects.get(pk=claim.job), result, staged, tell)
+    still()
     # The row is ours until the commit: a cancel or a reaper waits, and then finds the job ended.
     job = _untaken(claim, State.PUBLISHING).filter(cancel_requested_at__isnull=True).select_for_update().first()
     if job is None:

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from jobs.models import Job
 
 
+# (phase, done, total) to whoever watches; raises when the work is to end.
+Tell = Callable[[str, int, int], None]
+
+
 def _nothing(*args: Any) -> None:
     """For the steps a kind does not have."""
 
@@ -38,8 +42,10 @@ class Kind:
       Called from a thread of its own while the child runs, and once more when it ended without success. Never needs the database.
     - `resume(job, kept_dir, attempt_dir, key)` gives a new attempt the newest kept checkpoint that verifies; its step, or None.
     - `stage(job, result, attempt_dir)` does the file work of publishing (hash, link), outside any transaction; may be repeated.
+    - `write(job, result, staged, tell)` writes what takes minutes, in the same transaction as `publish` and before it. The job's row is
+      not locked yet, so heartbeats go on; it calls `tell(phase, done, total)` every few seconds, which raises when the job is to end.
     - `publish(job, result, staged)` writes rows INSIDE the transaction that ends the job, and returns `job.result`.
-      `stage` and `publish` may raise `EngineFailed` when the result is not what was promised.
+      `stage`, `write` and `publish` may raise `EngineFailed` when the result is not what was promised.
     - `again(failed, job)` hands the rows of a job that failed over to the job that repeats it, in the transaction that makes it.
 
     `prepare` and `stage` run in a thread of their own, with its own database connection.
@@ -58,6 +64,7 @@ class Kind:
     keep: Callable[[Job, Path, Path, bytes], int | None] = _no_checkpoint
     resume: Callable[[Job, Path, Path, bytes], int | None] = _no_checkpoint
     stage: Callable[[Job, dict[str, Any], Path], Any] = _nothing
+    write: Callable[[Job, dict[str, Any], Any, Tell], None] | None = None
     publish: Callable[[Job, dict[str, Any], Any], dict[str, Any]] = _no_result
     again: Callable[[Job, Job], None] = _nothing
 

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from django import forms
 
 from accounts.models import User
+from annotation import samples
 from annotation.models import Sample, Snapshot, Source, Split
 from jobs.models import ENDED, State
 from modelhub.models import AliasName, ModelVersion
@@ -306,9 +307,8 @@ class GenerateForm(forms.Form):
         for name in ("first", "second"):
             choices[name].offer(versions, servers)
         self.has_producers = bool(versions or servers)
-        choices["source"].queryset = Source.objects.filter(samples__isnull=False).distinct()
-        kinds = Sample.objects.order_by("task_type").values_list("task_type", flat=True).distinct()
-        choices["task_type"].choices = [("", "every task"), *((kind, kind) for kind in kinds)]
+        choices["source"].queryset = Source.objects.filter(counts__rows__gt=0).distinct()
+        choices["task_type"].choices = [("", "every task"), *((kind, kind) for kind in samples.task_types())]
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
@@ -316,7 +316,7 @@ class GenerateForm(forms.Form):
         if greedy and cleaned.get("first") == cleaned.get("second"):
             self.add_error("second_temperature", "The same model at temperature 0 twice gives the same text twice.")
         if "source" in cleaned:
-            self.fits = Sample.objects.filter(source=cleaned["source"], **self._filters(cleaned))
+            self.fits = Sample.objects.usable().filter(source=cleaned["source"], **self._filters(cleaned))
             if not self.fits.exists():
                 self.add_error("task_type", "No sample of this source has this task.")
         return cleaned

@@ -105,7 +105,7 @@ def choose(*, counts: dict[str, int], **filters: Any) -> list[Prompt]:
     samples: list[Sample] = []
     for split in Split.values:
         if counts.get(split):
-            samples += Sample.objects.filter(split=split, **filters).order_by("pk")[: counts[split]]
+            samples += Sample.objects.usable().filter(split=split, **filters).order_by("pk")[: counts[split]]
     return rendering.render(samples=samples)
 
 

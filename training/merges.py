@@ -149,7 +149,7 @@ def previewed() -> list[Prompt]:
     samples: list[Sample] = []
     for split in (Split.VALIDATION, Split.TRAIN):
         if len(samples) < PREVIEWED:
-            found = Sample.objects.filter(split=split, withdrawn_at__isnull=True).order_by("pk")
+            found = Sample.objects.usable().filter(split=split).order_by("pk")
             samples += found[: PREVIEWED - len(samples)]
     return rendering.render(samples=samples)
 

@@ -204,7 +204,7 @@ def replayed(snapshot: Snapshot) -> list[dict[str, Any]]:
     Of the sources the snapshot's own samples are from, and of the train split alone. Raises Unprepared when there is none.
     """
     sources = Source.objects.filter(samples__prompts__in=SnapshotRow.objects.filter(snapshot=snapshot).values("prompt")).values("pk")
-    found = Sample.objects.filter(source__in=sources, split=Split.TRAIN, withdrawn_at__isnull=True)
+    found = Sample.objects.usable().filter(source__in=sources, split=Split.TRAIN)
     rows = [
         {
             "id": f"sample {sample.pk}",

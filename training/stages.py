@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db.models import Count, Max, Q
 from django.urls import reverse
 
+from annotation import samples
 from annotation.models import AssignmentState, Campaign, CampaignState, Dispute, Judgement, Pair, Sample, Snapshot
 from jobs import pulses
 from jobs.models import State
@@ -81,9 +82,10 @@ def overview() -> dict[str, Any]:
 
 
 def _samples() -> Stage:
-    seen = Sample.objects.aggregate(n=Count("id"), at=Max("created_at"))
-    stage = Stage("Samples", seen["n"], seen["at"], link=reverse("annotation:samples"))
-    if not seen["n"]:
+    # Of millions nobody counts: the newest came in last.
+    newest = Sample.objects.order_by("-pk").values_list("created_at", flat=True).first()
+    stage = Stage("Samples", samples.counted(), newest, link=reverse("annotation:samples"))
+    if not newest:
         stage.blocker = "Nothing to ask about yet."
         stage.action = Action("Import samples", reverse("annotation:sample-import"))
     return stage
@@ -98,7 +100,7 @@ def _pairs() -> Stage:
         if ModelVersion.objects.exists():
             stage.action = Action("Generate completions", reverse("training:generate"))
         else:
-            stage.action = Action("Import completions", reverse("annotation:completion-import"))
+            stage.action = Action("Import completions", reverse("annotation:sample-import"))
     elif draft := Campaign.objects.filter(state=CampaignState.DRAFT).first():
         stage.note += f"; “{draft.name}” waits to be opened"
     return stage

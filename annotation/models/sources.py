@@ -5,6 +5,7 @@ import uuid
 import pgtrigger
 from django.conf import settings
 from django.db import models
+from django.db.models import Value
 from django.db.models.functions import Now
 
 from modelhub.models import ModelVersion
@@ -28,11 +29,34 @@ class Source(models.Model):
         return self.name
 
 
+class Privacy(models.TextChoices):
+    """What the scan at import found, and what a steward made of it. A quarantined sample is only ever seen by stewards."""
+
+    CLEAR = "clear", "Clear"
+    QUARANTINED = "quarantined", "In quarantine"
+    RELEASED = "released", "Released"
+
+
+class SampleQuerySet(models.QuerySet["Sample"]):
+    def usable(self) -> "SampleQuerySet":
+        """What may be generated on, judged, trained on and let out: neither withdrawn nor in quarantine."""
+        return self.filter(withdrawn_at=None).exclude(privacy=Privacy.QUARANTINED)
+
+    def outside_quarantine(self) -> "SampleQuerySet":
+        """What a list or a program may show of it, withdrawn ones included."""
+        return self.exclude(privacy=Privacy.QUARANTINED)
+
+    def in_quarantine(self) -> "SampleQuerySet":
+        """What waits for a steward, what came in first before."""
+        return self.filter(privacy=Privacy.QUARANTINED, withdrawn_at=None).order_by("pk")
+
+
 class Sample(models.Model):
     """One MediFlow-shaped row (columns: arXiv 2505.10717, data card). Its split follows from its split key and never changes."""
 
-    source = models.ForeignKey(Source, on_delete=models.PROTECT, related_name="samples")
+    source = models.ForeignKey(Source, on_delete=models.PROTECT, related_name="samples", db_index=False)
     external_id = models.CharField(max_length=120, help_text="The source's own id, else the row's digest.")
+    version = models.PositiveSmallIntegerField(default=1, db_default=1, help_text="Older ones under the same id are withdrawn.")
     digest = models.CharField(max_length=64)
     instruction = models.TextField()
     input = models.TextField()
@@ -50,19 +74,75 @@ class Sample(models.Model):
     difficulty = models.FloatField(null=True, blank=True)
     split_key = models.CharField(max_length=64)
     split = models.CharField(max_length=10, choices=Split.choices)
+    privacy = models.CharField(max_length=12, choices=Privacy.choices, default=Privacy.CLEAR, db_default=Privacy.CLEAR)
+    privacy_hits = models.JSONField(
+        default=list, db_default=Value([], models.JSONField()), help_text="[[rule, column, start, end], …]: places, no text."
+    )
     created_at = models.DateTimeField(db_default=Now())
     withdrawn_at = models.DateTimeField(null=True, help_text="Defective: no longer handed out, and left out of every snapshot.")
+
+    objects = SampleQuerySet.as_manager()
 
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["source", "digest"], name="sample_digest_once_per_source"),
-            models.UniqueConstraint(fields=["source", "external_id"], name="sample_id_once_per_source"),
+            models.UniqueConstraint(fields=["source", "external_id", "version"], name="sample_version_once_per_source"),
+            models.CheckConstraint(condition=models.Q(privacy__in=Privacy.values), name="sample_privacy_is_known"),
         ]
-        indexes = [models.Index(fields=["split", "id"], name="sample_by_split")]
-        triggers = [pgtrigger.ReadOnly(name="split_never_changes", fields=["split", "split_key", "digest"])]
+        indexes = [
+            models.Index(fields=["split", "id"], name="sample_by_split"),
+            # A filtered list is read cell by cell from this one (annotation/sample_lists.py).
+            models.Index(fields=["source", "task_type", "split", "id"], name="sample_by_cell"),
+            models.Index(fields=["id"], name="sample_in_quarantine", condition=models.Q(privacy="quarantined")),
+        ]
+        triggers = [
+            pgtrigger.ReadOnly(name="split_never_changes", fields=["source", "task_type", "split", "split_key", "digest"]),
+            # Nothing goes back into quarantine: what was shown to people was shown.
+            pgtrigger.FSM(name="privacy_only_opens", field="privacy", transitions=[("quarantined", "released")]),
+            pgtrigger.Trigger(
+                name="count_what_comes_in",
+                level=pgtrigger.Statement,
+                when=pgtrigger.After,
+                operation=pgtrigger.Insert,
+                referencing=pgtrigger.Referencing(new="came"),  # type: ignore[no-untyped-call]
+                func=(
+                    "INSERT INTO annotation_samplecount (source_id, task_type, split, rows) "
+                    "SELECT source_id, task_type, split, count(*) FROM came GROUP BY source_id, task_type, split ORDER BY 1, 2, 3 "
+                    "ON CONFLICT (source_id, task_type, split) DO UPDATE SET rows = annotation_samplecount.rows + EXCLUDED.rows; "
+                    "RETURN NULL;"
+                ),
+            ),
+            pgtrigger.Trigger(
+                name="count_what_goes",
+                level=pgtrigger.Statement,
+                when=pgtrigger.After,
+                operation=pgtrigger.Delete,
+                referencing=pgtrigger.Referencing(old="went"),  # type: ignore[no-untyped-call]
+                func=(
+                    "UPDATE annotation_samplecount c SET rows = c.rows - w.n FROM (SELECT source_id, task_type, split, count(*) AS n "
+                    "FROM went GROUP BY source_id, task_type, split) w "
+                    "WHERE (c.source_id, c.task_type, c.split) = (w.source_id, w.task_type, w.split); RETURN NULL;"
+                ),
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.external_id}"
+
+
+class SampleCount(models.Model):
+    """How many samples a cell holds, withdrawn ones included: kept by triggers, so that nobody has to count millions."""
+
+    source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="counts")
+    task_type = models.CharField(max_length=60)
+    split = models.CharField(max_length=10, choices=Split.choices)
+    rows = models.BigIntegerField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["source", "task_type", "split"], name="one_count_per_cell")]
+
+    def __str__(self) -> str:
+        return f"{self.source_id} × {self.task_type} × {self.split}: {self.rows}"
 
 
 class Prompt(models.Model):
@@ -75,6 +155,18 @@ class Prompt(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["sample", "layout"], name="one_prompt_per_sample_and_layout")]
+        triggers = [
+            # Whatever is generated on, paired, judged, exported or trained on goes through a prompt: here the quarantine is kept.
+            pgtrigger.Trigger(
+                name="nothing_of_the_quarantine",
+                when=pgtrigger.Before,
+                operation=pgtrigger.Insert | pgtrigger.UpdateOf("sample_id"),  # type: ignore[no-untyped-call]
+                func=(
+                    "IF EXISTS (SELECT 1 FROM annotation_sample WHERE id = NEW.sample_id AND privacy = 'quarantined') THEN "
+                    "RAISE EXCEPTION 'a sample in quarantine is not handed out' USING ERRCODE = 'check_violation'; END IF; RETURN NEW;"
+                ),
+            )
+        ]
 
     def __str__(self) -> str:
         return self.digest[:12]

@@ -1,70 +1,100 @@
-"""What comes in: the samples, and the two doors through which files arrive."""
+"""What has come in: the samples, and those that wait in quarantine."""
 
-from typing import IO, Any, cast
+from typing import Any
 
+from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import HttpResponse
-from django.shortcuts import render
-from django.views.decorators.http import require_http_methods, require_safe
+from django.shortcuts import redirect, render
+from django.utils.html import format_html
+from django.utils.safestring import SafeString, mark_safe
+from django.views.decorators.http import require_POST, require_safe
 
 from accounts import access
 from accounts.access import TRAINERS, UserRequest
-from annotation import completions
+from accounts.models import Role
+from annotation import privacy
 from annotation import samples as intake
-from annotation.forms import CompletionImportForm, SampleFilter, SampleImportForm
-from annotation.models import GenerationBatch, Sample, Source
-from annotation.records import ImportRefused
+from annotation.forms import SampleFilter
+from annotation.models import Sample, Source
 
-
-def sent(request: UserRequest) -> tuple[Any, Any]:
-    """What was posted, or nothing at all: an empty form that was sent is not a form that was asked for."""
-    return (request.POST, request.FILES) if request.method == "POST" else (None, None)
+A_PAGE = 20
+# Characters of a text around what was found that a page shows.
+AROUND = 160
+DECISIONS = {"release": intake.release, "redact": intake.redact, "keep-out": intake.keep_out}
+SAID = {"release": "released", "redact": "redacted and released", "keep-out": "withdrawn"}
 
 
 @access.allow(*TRAINERS)
 @require_safe
 def samples(request: UserRequest) -> HttpResponse:
     form = SampleFilter(request.GET)
-    found = Sample.objects.select_related("source").order_by("-pk")
+    asked = {}
     if form.is_valid():
         asked = {name: value for name in ("source", "task_type", "split") if (value := form.cleaned_data[name])}
-        found = found.filter(**asked)
-    page = Paginator(found.only("external_id", "source__name", "task_type", "input_data", "split", "created_at"), 50).get_page(
-        request.GET.get("page")
-    )
-    return render(
-        request, "annotation/samples.html", {"form": form, "page": page, "any": bool(page.paginator.count) or Source.objects.exists()}
-    )
+    found = intake.listed(filters=asked, before=_key(request.GET.get("before")), after=_key(request.GET.get("after")))
+    page = {"form": form, "found": found, "any": bool(found.count) or Source.objects.exists()}
+    return render(request, "annotation/samples.html", page)
 
 
-@access.allow(*TRAINERS)
-@require_http_methods(["GET", "HEAD", "POST"])
-def sample_import(request: UserRequest) -> HttpResponse:
-    form = SampleImportForm(*sent(request))
-    page: dict[str, object] = {"form": form}
-    if form.is_valid():
-        data = form.cleaned_data
-        file = cast("IO[bytes]", data.pop("file"))
+def _key(given: str | None) -> int | None:
+    """A key in an address, or None for what is none."""
+    return int(given) if given and given.isascii() and given.isdigit() and len(given) < 19 else None
+
+
+@access.allow(Role.STEWARD)
+@require_safe
+def quarantine(request: UserRequest) -> HttpResponse:
+    held = Sample.objects.in_quarantine().select_related("source")
+    rule = request.GET.get("rule", "")
+    if rule in privacy.RULES:
+        # The rule's name stands first in a hit.
+        held = held.filter(privacy_hits__contains=[[rule]])
+    page = Paginator(held, A_PAGE).get_page(request.GET.get("page"))
+    for sample in page:
+        sample.places = list(_places(sample))  # type: ignore[attr-defined]
+    context = {
+        "page": page,
+        "rules": [(name, words) for name, (_, words) in privacy.RULES.items()],
+        "rule": rule,
+        "any": bool(page.paginator.count),
+    }
+    return render(request, "annotation/quarantine.html", context)
+
+
+def _places(sample: Sample) -> Any:
+    """(rule in words, column, the text around with what was found marked), escaped."""
+    for rule, column, start, end in sample.privacy_hits[: privacy.MOST_HITS]:
+        text = getattr(sample, column)
+        yield privacy.RULES[rule][1], column, _marked(text, start, end)
+
+
+def _marked(text: str, start: int, end: int) -> SafeString:
+    before, after = max(0, start - AROUND), min(len(text), end + AROUND)
+    return format_html(
+        "{}{}<mark class=\"marked\">{}</mark>{}{}", mark_safe("… ") if before else "", text[before:start], text[start:end], text[end:after],
+        mark_safe(" …") if after < len(text) else "",
+    )  # fmt: skip
+
+
+@access.allow(Role.STEWARD)
+@require_POST
+def quarantine_decide(request: UserRequest) -> HttpResponse:
+    """What a steward decides about the chosen samples: each by itself, so that one that was decided meanwhile stops no other."""
+    decision = request.POST.get("do", "")
+    chosen = [int(key) for key in request.POST.getlist("sample") if key.isascii() and key.isdigit() and len(key) < 19]
+    if decision not in DECISIONS or not chosen:
+        messages.warning(request, "Choose the samples first, then what becomes of them.")
+        return redirect("annotation:quarantine")
+    done = 0
+    for sample in Sample.objects.in_quarantine().filter(pk__in=chosen):
         try:
-            page["report"] = intake.import_jsonl(file=file, actor=request.user, **data)
-        except ImportRefused as refused:
-            page["refused"] = refused
-    return render(request, "annotation/sample_import.html", page, status=422 if form.errors or "refused" in page else 200)
-
-
-@access.allow(*TRAINERS)
-@require_http_methods(["GET", "HEAD", "POST"])
-def completion_import(request: UserRequest) -> HttpResponse:
-    form = CompletionImportForm(*sent(request))
-    page: dict[str, object] = {"form": form, "sources": Source.objects.exists()}
-    if form.is_valid():
-        file = cast("IO[bytes]", form.cleaned_data["file"])
-        source = form.cleaned_data["source"].name
-        try:
-            page["report"] = completions.import_external(
-                file=file, filename=file.name, source=source, actor=request.user, columns=form.columns()
-            )
-        except ImportRefused as refused:
-            page["refused"] = refused
-    page["batches"] = GenerationBatch.objects.filter(version__isnull=True, origin__isnull=True).order_by("-pk")[:20]
-    return render(request, "annotation/completion_import.html", page, status=422 if form.errors or "refused" in page else 200)
+            DECISIONS[decision](sample=sample, actor=request.user)
+            done += 1
+        except intake.NotInQuarantine:
+            continue
+    if done:
+        messages.success(request, f"{done} sample{'' if done == 1 else 's'} {SAID[decision]}.")
+    if missed := len(chosen) - done:
+        messages.warning(request, f"{missed} had been decided meanwhile.")
+    return redirect("annotation:quarantine")

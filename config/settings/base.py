@@ -220,6 +220,13 @@ ROUNDS_SHARED_DIR: str = env.str("ROUNDS_SHARED_DIR", "")
 # This machine's name among the workers' machines, and its GPUs as CUDA_VISIBLE_DEVICES names them ("none" for none); usually found out.
 ROUNDS_HOST: str = env.str("ROUNDS_HOST", "")
 ROUNDS_GPUS: str = env.str("ROUNDS_GPUS", "")
+# What an import may bring: bytes of a file as it is sent, bytes once unpacked, rows; and the folder on the server from which trainers may
+# choose files by name (unset: incoming-data in DATA_DIR). Up to so many bytes it is done while the page waits, without a job.
+ROUNDS_IMPORT_MAX_BYTES: int = env.int("ROUNDS_IMPORT_MAX_BYTES", 16 * 2**30, validate=Range(1))
+ROUNDS_IMPORT_MAX_UNPACKED: int = env.int("ROUNDS_IMPORT_MAX_UNPACKED", 64 * 2**30, validate=Range(1))
+ROUNDS_IMPORT_MAX_ROWS: int = env.int("ROUNDS_IMPORT_MAX_ROWS", 10_000_000, validate=Range(1))
+ROUNDS_IMPORT_FOLDER: Path = env.path("ROUNDS_IMPORT_FOLDER", DATA_DIR / "incoming-data")
+ROUNDS_IMPORT_AT_ONCE_BYTES: int = env.int("ROUNDS_IMPORT_AT_ONCE_BYTES", 2 * 2**20, validate=Range(0))
 ROUNDS_DEMO: bool = env.bool("ROUNDS_DEMO", False)
 # What invited people are told about the texts: "synthetic", "real", or nothing, and then whoever invites says it.
 ROUNDS_DATA: str = env.str("ROUNDS_DATA", "", validate=OneOf(("", "synthetic", "real")))

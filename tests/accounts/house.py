@@ -9,8 +9,8 @@ from django.test import Client
 
 from accounts import invitations
 from accounts.models import ApiToken, AuditEntry, Invitation, RoleGrant, User
-from annotation import snapshots
-from annotation.models import Assignment, Campaign, Corpus, Defect, Dispute, Document, Membership, Sample, Sitting, Snapshot
+from annotation import imports, snapshots
+from annotation.models import Assignment, Campaign, Corpus, Defect, Dispute, Document, Import, Membership, Sample, Sitting, Snapshot
 from jobs.models import Attempt, Device, Job
 from modelhub import artifacts
 from modelhub.models import Alias, AliasMove, CardRevision, LineageEdge, ModelVersion
@@ -41,6 +41,7 @@ class House:
     sitting: Sitting
     dispute: Dispute
     defect: Defect
+    imported: Import
     # The rows Django's admin shows, by "app_model".
     records: dict[str, Any]
 
@@ -110,6 +111,13 @@ def furnish(folder: Path) -> House:
     invitation, _ = invitations.create(
         name="Dr. Khan", roles=["annotator"], purpose="To judge letters.", minutes=30, days=7, actor=people["admin"]
     )
+    imported = Import.objects.create(
+        label="m.jsonl", bytes=1, sha256="d" * 64, content="samples", target="made-up", licence="CC0-1.0", state="stored",
+        counts={"rows": 1, "stored": 1}, actor=dan,
+    )  # fmt: skip
+    report = imports.folder_of(imported) / "problems.csv"
+    report.parent.mkdir(parents=True)
+    report.write_text("place,number,column,kind,code,message\n")
     device = Device.objects.create(host="trainer-1", name="GPU-aaaa")
     corpus = Corpus.objects.create(name="Leaflets", group="other", licence="CC0-1.0")
     document = Document.objects.create(corpus=corpus, external_id="1", text="Take with water.", digest="d" * 64, split="train")
@@ -128,5 +136,5 @@ def furnish(folder: Path) -> House:
     assert RoleGrant.objects.count() == 8
     return House(
         people, clients, campaign, assignment, Sample.objects.earliest("pk"), snapshot, job, version, adapter, run, evaluation, preview,
-        token, invitation, qualification, sitting, dispute, defect, records,
+        token, invitation, qualification, sitting, dispute, defect, imported, records,
     )  # fmt: skip

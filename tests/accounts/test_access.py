@@ -68,6 +68,7 @@ STUDIO           = " in      403     ok      ok      403     ok      in      403
 READERS          = " in      403     403     ok      ok      ok      in      403 "
 HOUSE            = " in      403     403     403     ok      ok      in      403 "
 ADMIN            = " in      403     403     403     403     ok      in      403 "
+STEWARDS         = " in      403     403     403     ok      403     in      403 "
 NOBODY           = " in      403     403     403     403     403     in      403 "
 # Nobody who has not opened a link in this browser.
 NO_LINK          = " 404     404     404     404     404     404     404     404 "
@@ -147,7 +148,11 @@ DECISIONS: dict[str, Row] = {
     # Samples, campaigns, snapshots
     "annotation:samples":          asks_first("GET", TRAINERS),
     "annotation:sample-import":    asks_first("GET", TRAINERS, "POST", TRAINERS),
-    "annotation:completion-import": asks_first("GET", TRAINERS, "POST", TRAINERS),
+    "annotation:import":            asks_first("GET", TRAINERS, "POST", TRAINERS),
+    "annotation:import-cancel":     asks_first("POST", TRAINERS),
+    "annotation:import-report":     asks_first("GET", TRAINERS),
+    "annotation:quarantine":        asks_first("GET", STEWARDS),
+    "annotation:quarantine-decide": asks_first("POST", STEWARDS),
     "annotation:campaigns":        asks_first("GET", TRAINERS),
     "annotation:campaign-new":     asks_first("GET", TRAINERS, "POST", TRAINERS),
     "annotation:campaign-plan":    asks_first("POST", TRAINERS),
@@ -236,6 +241,9 @@ DECISIONS: dict[str, Row] = {
     "api-campaign":                asks_first("GET", API_CAMPAIGN),
     "api-campaign-next":           asks_first("POST", API_MEMBERS),
     "api-assignment-submit":       asks_first("POST", API_HOLDER),
+    "api-imports":                 asks_first("POST", API_TRAINERS),
+    "api-import":                  asks_first("GET", API_TRAINERS),
+    "api-import-report":           asks_first("GET", API_TRAINERS),
     "api-snapshots":               asks_first("GET", API_READERS, "POST", API_TRAINERS),
     "api-snapshot":                asks_first("GET", API_READERS),
     "api-snapshots-lint":          asks_first("POST", API_TRAINERS),
@@ -348,6 +356,11 @@ POINTING_AT: dict[str, Callable[[House], dict[str, Any]]] = {
     "annotation:dispute-take": lambda house: {"pk": house.dispute.public_id},
     "annotation:dispute-defer": lambda house: {"pk": house.dispute.public_id},
     "annotation:defect-decide": lambda house: {"pk": house.defect.public_id},
+    "api-import": lambda house: {"pk": house.imported.public_id},
+    "api-import-report": lambda house: {"pk": house.imported.public_id},
+    "annotation:import": lambda house: {"pk": house.imported.public_id},
+    "annotation:import-cancel": lambda house: {"pk": house.imported.public_id},
+    "annotation:import-report": lambda house: {"pk": house.imported.public_id},
     "annotation:campaign": lambda house: {"pk": house.campaign.public_id},
     "annotation:campaign-open": lambda house: {"pk": house.campaign.public_id},
     "annotation:campaign-discard": lambda house: {"pk": house.campaign.public_id},

@@ -14,8 +14,8 @@ from django.utils import timezone
 from accounts.models import RoleGrant, User
 from annotation import adjudications, campaigns, golds, records, rubrics
 from annotation.adjudications import Ruling
-from annotation.models import Campaign, Completion, GenerationBatch, Sample, Verdict
-from tests.annotation.build import GUIDELINE, campaign, jsonl, judge, lease, row, stored_batches, stored_samples
+from annotation.models import Campaign, GenerationBatch, Verdict
+from tests.annotation.build import GUIDELINE, campaign, jsonl, judge, lease, row, stored_batches
 from tests.cast import person, signed_in
 from tests.looks import faults
 
@@ -28,54 +28,8 @@ def file(name: str, content: bytes) -> SimpleUploadedFile:
 
 def test_with_nothing_stored_every_page_offers_the_first_step(as_dan: Client) -> None:
     assert 'href="/samples/import/"' in as_dan.get("/samples/").content.decode()
-    assert "There are no samples yet" in as_dan.get("/samples/completions/import/").content.decode()
     for page in ("/campaigns/", "/campaigns/new/"):
         assert "There is nothing to compare yet" in as_dan.get(page).content.decode()
-
-
-def test_samples_come_in_through_the_page(as_dan: Client) -> None:
-    content = jsonl([row(1, id="m1"), row(2, id="m2", task_type="haiku")]).read()
-    response = as_dan.post(
-        "/samples/import/", {"file": file("m.jsonl", content), "source": "mediflow", "licence": "CC0-1.0", "synthetic": "on"}
-    )
-    page = response.content.decode()
-    assert response.status_code == 200
-    assert "2 of 2 rows stored" in page
-    assert "1 warning" in page
-    listed = as_dan.get("/samples/").content.decode()
-    assert "m1" in listed
-    assert "2 samples" in listed
-    assert "m2" not in as_dan.get("/samples/?task_type=summarization").content.decode()
-
-
-def test_a_refused_file_is_explained_and_the_form_kept(as_dan: Client) -> None:
-    content = jsonl([row(1), row(2, task_type=None)]).read()
-    response = as_dan.post("/samples/import/", {"file": file("m.jsonl", content), "source": "my source", "licence": "CC0-1.0"})
-    page = response.content.decode()
-    assert response.status_code == 422
-    assert "1 problem, nothing was stored" in page
-    assert '<td class="num">2</td><td>task_type</td><td class="wrap">The column is missing.</td>' in page
-    assert 'value="my source"' in page
-    assert not Sample.objects.exists()
-
-
-def test_a_form_without_a_file_says_so(as_dan: Client) -> None:
-    response = as_dan.post("/samples/import/", {"source": "s", "licence": "l"})
-    assert response.status_code == 422
-    assert "This field is required" in response.content.decode()
-
-
-def test_other_systems_texts_come_in_through_the_page(as_dan: Client) -> None:
-    stored_samples(2)
-    source = str(Sample.objects.first().source_id)  # type: ignore[union-attr]
-    columns = {"id_column": "case", "system_column": "who", "text_column": "note"}
-    good = file("t.csv", b"case,who,note\ns1,north,One\ns1,south,Two\n")
-    assert "2 of 2 rows stored" in as_dan.post("/samples/completions/import/", {"file": good, "source": source, **columns}).content.decode()
-    assert Completion.objects.count() == 2
-    bad = file("t.csv", b"case,who,note\ns9,north,One\n")
-    response = as_dan.post("/samples/completions/import/", {"file": bad, "source": source, **columns})
-    assert response.status_code == 422
-    assert "No sample of this source has the id s9." in response.content.decode()
 
 
 def test_a_campaign_from_the_form_to_its_close(as_dan: Client, alice: User) -> None:
@@ -157,6 +111,7 @@ def test_import_commands_take_files_and_answer_in_json(tmp_path: Any, capsys: py
         "line": 3,
         "field": "text",
         "message": "Identical to the text of another system for the same sample on line 2: nothing to prefer.",
+        "code": "import.invalid",
     }
     with pytest.raises(CommandError) as missing:
         call_command("import_samples", str(tmp_path / "absent.jsonl"), source="x", licence="y")

@@ -177,7 +177,7 @@ def test_samples_are_split_70_10_20_by_their_key_for_ever() -> None:
     assert shares[Split.VALIDATION] / 20_000 == pytest.approx(0.10, abs=0.01)
     assert shares[Split.EVALUATION] / 20_000 == pytest.approx(0.20, abs=0.015)
     # Written out: a changed salt or share would move samples into what gates are measured on.
-    assert [splits.split_of(key).value for key in keys[:6]] == ["train", "evaluation", "train", "validation", "evaluation", "train"]
+    assert [splits.split_of(key) for key in keys[:6]] == ["train", "evaluation", "train", "validation", "evaluation", "train"]
 
 
 def test_rows_that_differ_in_case_space_or_output_only_share_a_split() -> None:

@@ -22,7 +22,8 @@ _CAME_WITH = """
 _BEFORE = "coalesce(j.started_at, j.created_at)"
 _REPLAYS = """
     j.kind = 'dpo' AND coalesce((j.spec->'params'->>'replay')::float, 0) > 0 AND s.split = 'train' AND s.output <> ''
-    AND s.rejected_output <> '' AND s.created_at <= {before} AND (s.withdrawn_at IS NULL OR s.withdrawn_at > {before})
+    AND s.rejected_output <> '' AND s.privacy <> 'quarantined'
+    AND s.created_at <= {before} AND (s.withdrawn_at IS NULL OR s.withdrawn_at > {before})
 """
 _REPLAYED_SOURCES = """
     SELECT DISTINCT told.source_id FROM annotation_snapshotrow r JOIN annotation_prompt p ON p.id = r.prompt_id

@@ -118,6 +118,12 @@ def figure(value: float | None) -> str:
 
 
 @register.filter
+def thousands(count: int | None) -> str:
+    """A whole number with its thousands apart."""
+    return f"{count:,}" if isinstance(count, int) else "–"
+
+
+@register.filter
 def percent(share: float | None) -> str:
     """A share from 0 to 1 as "61 %"."""
     return "–" if share is None else f"{100 * share:.0f} %"

@@ -1,0 +1,324 @@
+"""The import's child of the job runner: `python -m annotation.import_child ATTEMPT_DIR` reads a foreign file without a database.
+
+It reads `spec.json`, appends `events.jsonl`, and writes last of all `result.json`; beside it `problems.csv` and, for what is to be stored,
+`output/`: samples as PostgreSQL copies them (`annotation/sample_rows.py`), everything else as one record of ours a line. No Django.
+"""
+
+import csv
+import errno
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+from annotation import privacy, reading, sample_rows
+from annotation.reading.shapes import CompletionRow, DocumentRow, PreferenceRow, Record, SampleRow
+from annotation.records import Problems
+from modelhub.child import hold
+
+OUTPUT, REPORT, RESULT = "output", "problems.csv", "result.json"
+# A part is copied by one statement of a second or so.
+PART_BYTES = 16 * 2**20
+# Lines a report holds; the counts are of all.
+MOST_REPORTED = 10_000
+PAUSE = 0.5
+# What a look reads: enough to tell what a column holds, and over before a person wonders.
+LOOKED_ROWS, LOOKED_SECONDS = 2000, 4.0
+# Characters of a text in a preview, and its rows.
+SHOWN, SHOWN_ROWS = 400, 20
+
+
+class Reported(Problems):
+    """Problems that are also written down, line by line, for a file that can be downloaded: places and reasons, never text."""
+
+    def __init__(self, file: IO[str]) -> None:
+        super().__init__()
+        self._write = csv.writer(file)
+        self._write.writerow(["place", "number", "column", "kind", "code", "message"])
+        self._written = 0
+
+    def _note(self, kind: str, line: int, column: str, message: str, code: str) -> None:
+        if self._written < MOST_REPORTED:
+            self._written += 1
+            self._write.writerow([self.unit, line, column, kind, code, message])
+
+    def add(self, line: int, column: str, message: str, code: str = "import.invalid") -> None:
+        super().add(line, column, message, code)
+        self._note("problem", line, column, message, code)
+
+    def warn(self, line: int, column: str, message: str, code: str = "import.unusual") -> None:
+        super().warn(line, column, message, code)
+        self._note("warning", line, column, message, code)
+
+
+class Counted:
+    """SHA-256 of a file as it was sent, and how many bytes went by."""
+
+    def __init__(self) -> None:
+        self._digest = sha256()
+        self.bytes = 0
+
+    def update(self, data: Any) -> None:
+        self._digest.update(data)
+        self.bytes += len(data)
+
+    def hexdigest(self) -> str:
+        return self._digest.hexdigest()
+
+
+class Parts:
+    """Files of lines, each as large as one statement copies."""
+
+    def __init__(self, folder: Path, ending: str) -> None:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        self._folder, self._ending = folder, ending
+        self._file: IO[bytes] | None = None
+        self._size = 0
+        self.names: list[str] = []
+
+    def write(self, line: bytes) -> None:
+        if self._file is None or self._size >= PART_BYTES:
+            self.close()
+            self.names.append(f"part-{len(self.names):05d}.{self._ending}")
+            self._file, self._size = (self._folder / self.names[-1]).open("wb", buffering=2**20), 0
+        self._file.write(line)
+        self._size += len(line)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def remove(self) -> None:
+        """Of a file with problems nothing is stored: nothing of it is kept."""
+        self.close()
+        for name in self.names:
+            (self._folder / name).unlink(missing_ok=True)
+        self.names = []
+
+
+def main(folder: Path) -> int:
+    hold()
+    spec = json.loads((folder / "spec.json").read_text(encoding="utf-8"))
+    try:
+        done = look(spec) if spec["task"] == "look" else bring(folder, spec)
+    except MemoryError:
+        return _end(folder, _error("out_of_memory", "The file needs more memory than an import may have.", retryable=False), 1)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return _end(folder, _error("disk_full" if full else "unreadable", f"{type(error).__name__}: {error.strerror}.", retryable=full), 1)
+    return _end(folder, {"ok": True, **done}, 0)
+
+
+def _error(code: str, message: str, *, retryable: bool) -> dict[str, Any]:
+    return {"ok": False, "error": {"code": code, "message": message, "retryable": retryable}}
+
+
+# --- a look ------------------------------------------------------------------------------------------------------------------------------
+
+
+def look(spec: dict[str, Any]) -> dict[str, Any]:
+    """What the file is and holds, as far as its first rows tell: format, shape, columns, the first rows as read and as they would be
+    stored, lengths, doubles and privacy hits. `shape` and `mapping` of the spec are taken in place of what is proposed.
+    """
+    path = Path(spec["path"])
+    found = reading.detect(path, name=spec.get("name", ""))
+    shape = spec.get("shape") or found.shape
+    mapping = spec["mapping"] if spec.get("mapping") is not None else dict(found.mapping)
+    done: dict[str, Any] = {
+        "format": found.format, "shape": shape, "proposed": found.shape, "columns": list(found.columns), "mapping": mapping,
+        "notes": list(found.notes), "confidence": found.confidence, "reason": found.reason,
+        "first": [{"place": place, "row": {str(name): _shown(value) for name, value in row.items()}} for place, row in found.first_rows],
+        "problems": _told(found.problems), "total": len(found.problems),
+    }  # fmt: skip
+    if shape and not (found.problems and not found.first_rows):
+        done |= _try(path, spec | {"format": found.format, "shape": shape, "mapping": mapping})
+    return done
+
+
+def _try(path: Path, spec: dict[str, Any]) -> dict[str, Any]:
+    problems, digest, tally = Problems(), Counted(), sample_rows.Tally()
+    until = time.monotonic() + LOOKED_SECONDS
+    read, whole = 0, True
+    shown: list[dict[str, Any]] = []
+    records: list[tuple[int, Record]] = []
+    for place, record in _records(path, spec, problems, digest):
+        read += 1
+        if len(shown) < SHOWN_ROWS:
+            shown.append({"place": place, "record": {name: _shown(value) for name, value in asdict(record).items()}})
+        records.append((place, record))
+        if read >= LOOKED_ROWS or (read % 50 == 0 and time.monotonic() > until):
+            whole = False
+            break
+    makes = reading.SHAPES[spec["shape"]].makes
+    if makes == "samples":
+        samples = ((place, row) for place, row in records if isinstance(row, SampleRow))
+        for _ in sample_rows.copy_lines(samples, problems, tally):
+            pass
+    else:
+        _scan_others((record for _, record in records), tally)
+    return {
+        "makes": makes, "read": read, "whole": whole, "shown": shown, "problems": _told(problems.found), "total": problems.total,
+        "warnings": problems.warning_count, "counts": dict(problems.counts), "tally": tally.as_dict(),
+    }  # fmt: skip
+
+
+def _shown(value: Any) -> Any:
+    """A value as a preview shows it: short, and always as text."""
+    if isinstance(value, str):
+        text = value
+    elif value is None:
+        return ""
+    else:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+
+
+def _told(problems: Any) -> list[dict[str, Any]]:
+    return [{"line": p.line, "field": p.field, "message": p.message, "code": p.code, "unit": p.unit} for p in islice(problems, 50)]
+
+
+# --- the whole ---------------------------------------------------------------------------------------------------------------------------
+
+
+def bring(folder: Path, spec: dict[str, Any]) -> dict[str, Any]:
+    """Read all of it: check, name, split and scan every row, and write what is to be stored. With problems nothing is left to store.
+
+    `spec`: path, bytes, format, shape, mapping, options, quarantine, dry (write nothing).
+    """
+    path = Path(spec["path"])
+    digest, tally = Counted(), sample_rows.Tally()
+    began = time.monotonic()
+    makes = reading.SHAPES[spec["shape"]].makes
+    with (
+        (folder / REPORT).open("w", encoding="utf-8", newline="") as report,
+        (folder / "events.jsonl").open("a", encoding="utf-8") as events,
+    ):
+        problems = Reported(report)
+        parts = Parts(folder / OUTPUT, "copy" if makes == "samples" else "jsonl")
+        tell = _teller(events, spec.get("bytes", 0), began)
+        records = _records(path, spec, problems, digest)
+        if makes == "samples":
+            samples = ((place, row) for place, row in records if isinstance(row, SampleRow))
+            lines = sample_rows.copy_lines(samples, problems, tally, quarantine=spec.get("quarantine", True))
+        else:
+            lines = _record_lines(records, tally)
+        keep = not spec.get("dry")
+        for number, line in enumerate(lines, start=1):
+            if keep:
+                parts.write(line)
+                if problems.total:
+                    keep = False
+                    parts.remove()
+            if not number & 255:
+                tell(digest.bytes, number)
+        if not tally.rows and not problems.total:
+            problems.add(0, "", "The file holds no records.", "import.empty")
+        if problems.total:
+            parts.remove()
+        parts.close()
+        tell(digest.bytes, tally.rows, last=True)
+    return {
+        "makes": makes, "sha256": digest.hexdigest(), "bytes": digest.bytes, "parts": parts.names, "problems": problems.total,
+        "first": _told(problems.found), "warnings": problems.warning_count, "told": _told(problems.warnings),
+        "counts": dict(problems.counts), "left_out": dict(problems.left_out), "tally": tally.as_dict(), "unit": problems.unit,
+        "seconds": round(time.monotonic() - began, 3), "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+    }  # fmt: skip
+
+
+def _records(path: Path, spec: dict[str, Any], problems: Problems, digest: Counted) -> Iterator[tuple[int, Record]]:
+    shape = reading.SHAPES[spec["shape"]]
+    options = reading.Options(**spec.get("options", {}))
+    limits = reading.Limits(**spec["limits"]) if spec.get("limits") else reading.LIMITS
+    mapping = spec.get("mapping", {})
+    for place, row in reading.rows(path, format=spec["format"], problems=problems, digest=digest, limits=limits):
+        for record in shape.convert(place, row, mapping, problems, options):
+            yield place, record
+        if problems.enough:
+            return
+
+
+def _record_lines(records: Iterator[tuple[int, Record]], tally: sample_rows.Tally) -> Iterator[bytes]:
+    for place, record in records:
+        _scan_others(iter([record]), tally)
+        yield (json.dumps({"place": place, "record": asdict(record)}, ensure_ascii=False, separators=(",", ":")) + "\n").encode()
+
+
+def _scan_others(records: Iterator[Record], tally: sample_rows.Tally) -> None:
+    """Counts of what is no sample: only samples have a quarantine, but whoever imports hears of what is found."""
+    for record in records:
+        tally.rows += 1
+        texts: tuple[str, ...]
+        match record:
+            case DocumentRow():
+                texts = (record.title, record.text)
+                tally.lengths["output"][sample_rows.bar(len(record.text))] += 1
+            case CompletionRow():
+                texts = (record.text,)
+                tally.lengths["output"][sample_rows.bar(len(record.text))] += 1
+            case PreferenceRow():
+                texts = (record.sample.instruction, record.sample.input, record.first_text, record.second_text)
+                tally.lengths["prompt"][sample_rows.bar(len(texts[0]) + len(texts[1]))] += 1
+                tally.lengths["output"][sample_rows.bar(max(len(texts[2]), len(texts[3])))] += 1
+            case _:
+                texts = ()
+        rules = {hit.rule for text in texts for hit in privacy.scan(text)}
+        tally.rules.update(rules)
+        tally.suspicious += bool(rules) and privacy.suspicious(rules)
+
+
+def read_back(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(place, record as an object) of a part that `bring` wrote for what is no sample."""
+    with path.open("rb") as file:
+        for line in file:
+            found = json.loads(line)
+            yield found["place"], found["record"]
+
+
+def preference(record: dict[str, Any]) -> PreferenceRow:
+    return PreferenceRow(**record | {"sample": SampleRow(**record["sample"])})
+
+
+def document(record: dict[str, Any]) -> dict[str, Any]:
+    """As `annotation.documents` reads it: {"id"?, "title", "text", "outputs"}."""
+    row = {name: record[name] for name in ("title", "text", "outputs")}
+    return row | ({"id": record["external_id"]} if record["external_id"] else {})
+
+
+def _teller(events: IO[str], total: int, began: float) -> Callable[..., None]:
+    told = [0.0]
+
+    def tell(done: int, rows: int, *, last: bool = False) -> None:
+        """Progress in kilobytes: the runner counts in 32 bits."""
+        now = time.monotonic()
+        if last or now - told[0] >= PAUSE:
+            told[0] = now
+            event = {
+                "t": round(time.time(), 3), "type": "progress", "phase": "reading", "done": done // 1024, "total": max(total, done) // 1024,
+                "rows": rows, "seconds": round(now - began, 1),
+            }  # fmt: skip
+            events.write(json.dumps(event) + "\n")
+            events.flush()
+
+    return tell
+
+
+def _end(folder: Path, result: dict[str, Any], code: int) -> int:
+    aside = folder / ".result.json.tmp"
+    with aside.open("w", encoding="utf-8") as stream:
+        json.dump({"schema": 1, **result}, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    aside.rename(folder / RESULT)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -32,7 +32,7 @@ def test_every_rule_is_tried() -> None:
     "text",
     ["BP 120/80 mmHg, HR 72, 98.6 F, 2-3 times", "WBC 12,000, 135-140-145-150 mmol", "PMID: 12345678", "call 212-555-0143",
      "SSN 123-45-6789",
-     "SSN 900-12-3456", "write to jane@example.org", "NHS 943 476 5918 is mistyped? 943 476 5918", "[**2101-3-4**] [**Hospital1**] ___",
+     "SSN 900-12-3456", "write to jane@example.org", "NHS 943 476 5918 is mistyped", "[**2101-3-4**] [**Hospital1**] ___",
      "Dr. Pepper and Mr. Bean", "in 2019 she had 3 Tesla MRI", "Grade 2 Street drugs"],
 )  # fmt: skip
 def test_it_leaves_alone(text: str) -> None:

@@ -1,10 +1,11 @@
 """The cast, and a real browser for the tests that need eyes and hands."""
 
 import contextlib
+import gc
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,17 @@ LONGEST = [
     "journeys/test_mission.py", "annotation/test_books.py", "journeys/test_killed_worker.py", "journeys/test_launch_watch_stop.py",
     "accounts/test_access.py", "journeys/test_merging.py", "journeys/test_joining.py", "accounts/test_joining_browser.py",
 ]  # fmt: skip
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Every test process imports torch, pandas and all modules of ours, none of which is garbage before the last test."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(trylast=True)

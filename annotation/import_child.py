@@ -76,9 +76,9 @@ class Counted:
 class Parts:
     """Files of lines, each as large as one statement copies."""
 
-    def __init__(self, folder: Path, ending: str) -> None:
+    def __init__(self, folder: Path, ending: str, say: Callable[[str], None]) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
-        self._folder, self._ending = folder, ending
+        self._folder, self._ending, self._say = folder, ending, say
         self._file: IO[bytes] | None = None
         self._size = 0
         self.names: list[str] = []
@@ -95,6 +95,7 @@ class Parts:
         if self._file is not None:
             self._file.close()
             self._file = None
+            self._say(self.names[-1])
 
     def remove(self) -> None:
         """Of a file with problems nothing is stored: nothing of it is kept."""
@@ -202,7 +203,8 @@ def bring(folder: Path, spec: dict[str, Any]) -> dict[str, Any]:
         (folder / "events.jsonl").open("a", encoding="utf-8") as events,
     ):
         problems = Reported(report)
-        parts = Parts(folder / OUTPUT, "copy" if makes == "samples" else "jsonl")
+        # Whoever watches copies a part as soon as it is whole, while the next is written.
+        parts = Parts(folder / OUTPUT, "copy" if makes == "samples" else "jsonl", lambda name: _say(events, {"type": "part", "name": name}))
         tell = _teller(events, spec.get("bytes", 0), began)
         records = _records(path, spec, problems, digest)
         if makes == "samples":
@@ -301,13 +303,17 @@ def _teller(events: IO[str], total: int, began: float) -> Callable[..., None]:
         if last or now - told[0] >= PAUSE:
             told[0] = now
             event = {
-                "t": round(time.time(), 3), "type": "progress", "phase": "reading", "done": done // 1024, "total": max(total, done) // 1024,
-                "rows": rows, "seconds": round(now - began, 1),
+                "type": "progress", "phase": "reading", "done": done // 1024, "total": max(total, done) // 1024, "rows": rows,
+                "seconds": round(now - began, 1),
             }  # fmt: skip
-            events.write(json.dumps(event) + "\n")
-            events.flush()
+            _say(events, event)
 
     return tell
+
+
+def _say(events: IO[str], event: dict[str, Any]) -> None:
+    events.write(json.dumps({"t": round(time.time(), 3), **event}) + "\n")
+    events.flush()
 
 
 def _end(folder: Path, result: dict[str, Any], code: int) -> int:

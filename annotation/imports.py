@@ -387,16 +387,19 @@ class Held:
 def stage(imported: Import, read: dict[str, Any], folder: Path, *, temporary: bool = False, tell: Tell = quiet) -> Held:
     """Copy what the child wrote to where one transaction can take it. Raises ImportRefused for conflicts with what is stored."""
     parts = [folder / import_child.OUTPUT / name for name in read["parts"]]
-    if imported.content != Content.SAMPLES or earlier(imported, read["sha256"]):
+    key = imported.public_id.hex
+    if imported.content != Content.SAMPLES:
         return Held(parts)
-    staged = staging.make(imported.public_id.hex, temporary=temporary)
-    for number, part in enumerate(parts, start=1):
-        with part.open("rb", buffering=BLOCK) as lines:
-            staging.load(staged, iter(lambda lines=lines: lines.read(BLOCK), b""))  # type: ignore[misc]
-        # Nothing is needed twice, and a large file is large once.
-        part.unlink()
-        tell("staging", number, len(parts))
+    if earlier(imported, read["sha256"]):
+        staging.drop(key)
+        return Held(parts)
+    # A job's table was made before its child began, and holds what was taken of it meanwhile.
+    staged = staging.make(key, temporary=True) if temporary else Staged(staging.name_of(key))
+    for part in parts:
+        staging.take(staged, part)
     staging.measure(staged)
+    if staged.rows != read["tally"]["rows"]:
+        raise EngineFailed("import.staging", "Not every row that was read could be staged. It is tried again.", retryable=True)
     source = Source.objects.filter(name=imported.target).first()
     if source is not None and imported.options.get("on_conflict") not in (staging.SKIP, staging.VERSION):
         found, total = staging.conflicts(staged, source, tell=tell, unit=read["unit"])

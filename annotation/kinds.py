@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from annotation import imports, staging
-from annotation.models import Import
+from annotation import import_child, imports, staging
+from annotation.models import Content, Import
 from annotation.records import ImportRefused
-from jobs import kinds
+from jobs import attempts, kinds
 from jobs.errors import EngineFailed, Unprepared
 from jobs.models import Job
 
@@ -44,15 +44,21 @@ def _prepare(job: Job, folder: Path) -> None:
     imported = imports.of_job(job)
     if not imports.path_of(imported).exists():
         raise Unprepared("import.gone", "The file is not there any more. Send it again.")
-    # What an attempt that was killed has left.
-    staging.drop(imported.public_id.hex)
+    staging.drop(imported.public_id.hex)  # what an attempt that was killed has left
+    if imported.content == Content.SAMPLES and not job.spec["dry"]:
+        staging.make(imported.public_id.hex)
     aside = folder / ".spec.json.tmp"
     aside.write_text(json.dumps(imports.spec_of(imported, dry=job.spec["dry"])), encoding="utf-8")
     aside.rename(folder / "spec.json")
 
 
 def _ingest(job: Job, events: list[dict[str, Any]]) -> None:
-    """How fast it goes, for the page; the runner itself keeps how far it is."""
+    """Parts are copied while the child goes on reading; and how fast it goes, for the page: the runner itself keeps how far it is."""
+    for event in events:
+        if event.get("type") == "part" and str(event["name"]).endswith(".copy"):
+            made = imports.of_job(job)
+            part = attempts.folder_of(job, job.attempts) / import_child.OUTPUT / Path(event["name"]).name
+            staging.take(staging.Staged(staging.name_of(made.public_id.hex)), part)
     told = [event for event in events if event.get("type") == "progress" and event.get("seconds")]
     if told:
         last = told[-1]

@@ -7,10 +7,11 @@ that the runner's limits (jobs/patience.py) hold, and whoever watches is told af
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from django.db import connection
+from django.db import IntegrityError, connection, transaction
 from psycopg import sql
 
 from annotation import sample_rows
@@ -18,6 +19,7 @@ from annotation.models import Sample, SampleCount, Source
 from annotation.records import Problem
 
 PORTION = 10_000
+BLOCK = 2**20
 MOST_CONFLICTS = 50
 SKIP, VERSION = "skip", "version"
 Tell = Callable[[str, int, int], None]
@@ -81,15 +83,27 @@ def load(staged: Staged, lines: Iterable[bytes]) -> int:
         with cursor.copy(sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(staged.table), names)) as copy:
             for line in lines:
                 copy.write(line)
-        staged.rows += (count := int(cursor.rowcount))
-    return count
+        return int(cursor.rowcount)
+
+
+def take(staged: Staged, part: Path) -> None:
+    """Load one part that the child wrote, and remove it: nothing is needed twice, and a large file is large once. A part that is gone was
+    taken before; one that was taken by a statement whose answer was lost is found by its lines."""
+    if not part.exists():
+        return
+    try:
+        with part.open("rb", buffering=BLOCK) as lines, transaction.atomic():
+            load(staged, iter(lambda: lines.read(BLOCK), b""))
+    except IntegrityError:
+        pass
+    part.unlink()
 
 
 def measure(staged: Staged) -> None:
-    """Find its last line: call it when all is loaded."""
+    """Count its rows and find its last line: call it when all is loaded."""
     with connection.cursor() as cursor:
-        cursor.execute(sql.SQL("SELECT coalesce(max(line), 0) FROM {}").format(sql.Identifier(staged.table)))
-        (staged.last,) = cursor.fetchone()
+        cursor.execute(sql.SQL("SELECT count(*), coalesce(max(line), 0) FROM {}").format(sql.Identifier(staged.table)))
+        staged.rows, staged.last = cursor.fetchone()
 
 
 def _portions(staged: Staged) -> Iterator[tuple[int, int]]:

@@ -31,6 +31,7 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
@@ -311,7 +312,7 @@ def main() -> None:
     name = f"rounds_import_{os.getpid()}"
     connection.settings_dict.setdefault("TEST", {})["NAME"] = name
     connection.creation.create_test_db(verbosity=0, autoclobber=True)
-    address = os.environ["DATABASE_URL"].replace(f"/{before}", f"/{name}", 1)
+    address = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{name}").geturl()
     path = folder / "mediflow.jsonl"
     try:
         assert Path(settings.DATA_DIR) == folder / "data"

@@ -15,9 +15,9 @@ NAMES = (
     "merge-lab", "merge-recipe", "merge-preview", "search-merge", "models", "model", "card", "extract", "extracted", "lineage",
     "model-import",
 )  # fmt: skip
-BASE = {"steps": 240, "batch_size": 8, "block": 64, "learning_rate": 3e-3, "hidden_size": 64, "layers": 4, "intermediate_size": 128}
-EXPERT = {"steps": 80, "batch_size": 8, "learning_rate": 2e-3}
 DOMAINS = ("pubmed", "clinical", "medcode")
+# What the tiny family's own merge takes of each expert.
+NUMBERS = {"weight": 2.0, "density": 0.18, "gamma": 0.001}
 
 
 def play(camera: Photographer, dan: User) -> None:
@@ -31,11 +31,11 @@ def play(camera: Photographer, dan: User) -> None:
         _family(dan)
         _samples(dan)
         page = camera.of(dan)
-        experts = "".join(f"&expert=ward-{domain}" for domain in DOMAINS)
-        page.goto(f"/merge/?base=ward-base{experts}&method=breadcrumbs_ties")
+        page.goto(f"/merge/?{_draft()}")
         page.get_by_label("Name of the merge").fill("ward-merged")
         page.locator("#preflight").get_by_text("Nothing stands in its way.").wait_for()
         page.wait_for_timeout(1500)
+        page.evaluate("scrollTo(0, 0)")
         camera.take("merge-lab", page)
         page.get_by_role("button", name="Preview on 20 prompts").click()
         page.wait_for_url("**/merge/previews/*/")
@@ -49,7 +49,7 @@ def play(camera: Photographer, dan: User) -> None:
         attempt(Job.objects.latest("pk"))
         page.reload()
         camera.take("merge-recipe", page)
-        page.goto("/runs/search/")
+        page.goto(f"/runs/search/?{_searched()}")
         page.locator("#preflight").get_by_text("Expect about").wait_for()
         camera.take("search-merge", page)
         _taken_apart(camera, page)
@@ -87,22 +87,48 @@ def _merged() -> Any:
 
 
 def _family(dan: User) -> None:
-    """A base and an expert a domain, each by the engine's own training."""
+    """The tiny family's base and some of its experts, as the house trains them: five minutes of one processor."""
     from modelhub.models import Kind
     from training import runs
+    from training.engine import family
 
-    made = runs.build(
-        kind="build-base", name="ward-base", label="Build ward-base", params=BASE, models={}, seed=1, preset="", actor=dan, waits_for=[],
-        publish={"kind": Kind.BASE, "toy": True, "simulated": False, "roles": {}, "corpus": "toy corpus base"},
-    )  # fmt: skip
-    attempt(made.job)
+    made: dict[str, Any] = {}
+    for step in family.plan("demo"):
+        domain = step.key.removeprefix("expert-")
+        if step.key == "base" or domain in DOMAINS:
+            models = {reference: {"job": str(made[key].job.public_id)} for reference, key in step.models.items()}
+            run = made[step.key] = runs.build(
+                kind=step.kind, name=f"ward-{domain}", label=f"Train ward-{domain}", params=step.params, seed=step.seed, preset="",
+                models=models, actor=dan, waits_for=[],
+                publish={
+                    "kind": Kind.EXPERT if step.models else Kind.BASE, "toy": True, "simulated": False, "roles": {},
+                    "corpus": f"toy corpus {domain}",
+                },
+            )  # fmt: skip
+            attempt(run.job)
+
+
+def _draft() -> str:
+    """The lab's address with base, experts and numbers."""
+    from urllib.parse import urlencode
+
+    from modelhub.models import ModelVersion
+
+    said: list[tuple[str, Any]] = [("base", "ward-base"), ("method", "breadcrumbs_ties")]
     for domain in DOMAINS:
-        run = runs.build(
-            kind="pit", name=f"ward-{domain}", label=f"Train ward-{domain}", params={"domain": domain, **EXPERT}, seed=1, preset="",
-            models={"policy": {"job": str(made.job.public_id)}}, actor=dan, waits_for=[],
-            publish={"kind": Kind.EXPERT, "toy": True, "simulated": False, "roles": {"policy": "base"}, "corpus": f"toy corpus {domain}"},
-        )  # fmt: skip
-        attempt(run.job)
+        expert = ModelVersion.objects.get(name=f"ward-{domain}")
+        said += [("expert", expert.name), *((f"{name}-{expert.pk}", value) for name, value in NUMBERS.items())]
+    return urlencode(said)
+
+
+def _searched() -> str:
+    """The address of a search over the same models."""
+    from urllib.parse import urlencode
+
+    from modelhub.models import ModelVersion
+
+    ids = dict(ModelVersion.objects.values_list("name", "public_id"))
+    return urlencode([("base", ids["ward-base"]), *(("experts", ids[f"ward-{domain}"]) for domain in DOMAINS)])
 
 
 def _samples(dan: User) -> None:

@@ -8,7 +8,8 @@ from django.utils.safestring import SafeString
 
 from web.charts import figure, number
 
-LEFT, RIGHT, TOP, BOTTOM, ROW = 148, 12, 8, 56, 22
+# At the left there is room for the longest name of a module, post_attention_layernorm.
+LEFT, RIGHT, TOP, BOTTOM, ROW = 180, 12, 8, 56, 22
 # Columns are named at their feet, as many as there is room for.
 MOST_NAMES = 16
 # The faintest square is still seen beside one that is not there.

@@ -10,10 +10,10 @@ import pytest
 from accounts.models import User
 from modelhub.models import Kind, ModelVersion
 from tests.looks import DARK_PHONE, FIRST
-from tests.training import build
+from tests.training import adapted, build
 from tests.training.test_merge_recipes import METRICS, previewed
 from tests.training.test_pages_browser import examine
-from training import merges
+from training import adapters, merges
 from training.engine import recipes
 from training.models import MergeRecipe
 
@@ -95,6 +95,22 @@ def test_every_page_of_the_lab_is_fit_to_be_seen(open_page: Callable[..., Any], 
         "recipes": "/merge/recipes/", "recipe": f"/merge/recipes/{rows[0].public_id}/", "preview": f"/merge/previews/{done[0].public_id}/",
         "waiting": f"/merge/previews/{waiting.public_id}/",
         "compare": f"/merge/recipes/compare/?recipe={rows[0].public_id}&recipe={rows[1].public_id}",
+        "lineage": f"/lineage/recipe/{rows[0].public_id}/",
     }.items():  # fmt: skip
         page.goto(address)
         examine(page, f"merge-{name}", FIRST | DARK_PHONE)
+
+
+def test_every_page_of_adapters_is_fit_to_be_seen(open_page: Callable[..., Any], dan: User, tmp_path: Path) -> None:
+    """One about to be extracted, how near it came, and one about to be merged into its base."""
+    build.everything_runs()
+    base = adapted.base(tmp_path)
+    ward, lora = adapted.expert(tmp_path), adapted.adapter(tmp_path, base)
+    run = adapters.extract(expert=ward, base=base, rank=2, name="ward-lora", actor=dan)
+    build.finish(run.job, metrics=adapted.EXTRACTED)
+    page = open_page(dan)
+    for name, address in {
+        "extract": f"/models/{ward.public_id}/extract/", "extracted": f"/runs/{run.pk}/", "merge": f"/models/{lora.public_id}/merge/",
+    }.items():  # fmt: skip
+        page.goto(address)
+        examine(page, f"adapter-{name}", FIRST | DARK_PHONE)

@@ -130,7 +130,11 @@ def licences(base: ModelVersion, experts: Sequence[ModelVersion]) -> Check:
 def provenance(base: ModelVersion, experts: Sequence[ModelVersion]) -> list[Check]:
     """What the merge will be marked as, for what it is made of."""
     marks = [mark for mark in ("toy", "simulated") if any(getattr(version, mark) for version in (base, *experts))]
-    return [Check("Marked as", "warn", " and ".join(marks), "One of its models is, and so will the merge be for ever.")] if marks else []
+    return (
+        [Check("Marked as", "warn", " and ".join(marks), "One of its models is, and so will be what comes of it, for ever.")]
+        if marks
+        else []
+    )
 
 
 def of_size(base: ModelVersion, experts: Sequence[ModelVersion], *, out_dtype: str) -> list[Check]:
@@ -157,7 +161,7 @@ def of_extraction(base: ModelVersion, *, rank: int) -> list[Check]:
 
 def _rank(rank: int, sides: Sequence[Sequence[int]], size: int, whole: int) -> Check:
     least = min(min(shape) for shape in sides)
-    said = f"{rank} in each of {len(sides)} matrices; the adapter takes {_said(size)}, {size / whole:.0%} of the whole model"
+    said = f"{rank} in each of {len(sides)} matrices; the adapter takes {_said(size)}, {100 * size / whole:.0f} % of the whole model"
     if rank > MOST_RANK:
         return Check("Rank", "stop", f"{rank} is more than others would take", f"Choose at most {MOST_RANK}.")
     if rank >= least:

@@ -79,6 +79,7 @@ def test_one_click_queues_a_job_that_the_engine_takes_and_whose_adapter_is_the_b
     assert "At rank 2, 50" in shown
     assert shown.count('class="heat-cell"') == 3 + 5  # and the key's
     assert "model.norm.weight" in shown
+    assert f"/models/{ward.public_id}/" in shown
     of_model = as_dan.get(f"/models/{made.public_id}/").text
     assert 'id="merge-adapter"' in of_model
     assert 'id="extract"' not in of_model

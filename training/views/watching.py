@@ -20,6 +20,7 @@ from jobs import advice, submissions
 from jobs.attempts import LOG, folder_of
 from jobs.errors import NotCancellable, NothingToKeep, Unprepared
 from jobs.models import Job, State
+from modelhub.models import LineageEdge
 from training import bundles, curves, estimates, evaluations, health, learning, merge_reports, presets, searches
 from training.forms import RunFilterForm
 from training.models import MetricPoint, Run, RunSample
@@ -69,7 +70,7 @@ def run_detail(request: UserRequest, pk: int) -> HttpResponse:
         **_live(run), **_samples(request, run), "recipe": presets.shown(run.params), "changed": _changed(run),
         "siblings": _siblings(run),
         "learning": learning.of(run), "searched": searches.found(run),
-        "extracted": merge_reports.extraction(run.output.metrics) if run.output else None,
+        "extracted": merge_reports.extraction(run.output.metrics) if run.output else None, "parents": _parents(run),
     })  # fmt: skip
 
 
@@ -83,6 +84,13 @@ def run_live(request: UserRequest, pk: int) -> HttpResponse:
     if request.htmx and run.job.ended:
         return HttpResponseClientRefresh()
     return render(request, "training/run.html#live", _live(run))
+
+
+def _parents(run: Run) -> list[LineageEdge]:
+    """What a run that starts from several models made its own of."""
+    if run.policy or run.output is None:
+        return []
+    return list(run.output.parent_edges.filter(parent__isnull=False).select_related("parent").order_by("pk"))
 
 
 def _as_seen(run: Run) -> str:

@@ -142,28 +142,27 @@ class Bench:
         return finished(folder, "search", params, self.folders, self.seed), folder / "output"
 
 
-def trained(root: Path, seed: int, options: argparse.Namespace, rate: float | None) -> tuple[int, float]:
-    """Everything of one family that is trained, in children of its own; the experts' steps, and the mixtures' learning rate, which is
-    chosen here unless an earlier seed has."""
+def best_rate(root: Path, seed: int, options: argparse.Namespace) -> float:
+    """The mixtures' learning rate, by one family's control of few steps."""
     steps = build(root, options.preset, seed, options.steps)
-    say(f"seed {seed}: base and experts of {steps} steps")
-    if rate is None:
-        folders = {one: mixture(root, f"same-{one:g}", steps, one, seed) for one in RATES}
-        bench = Bench(root, seed)
-        rate = max(RATES, key=lambda one: bench.validation(bench.loaded(folders[one])))
-    mixture(root, f"same-{rate:g}", steps, rate, seed)
+    folders = {one: mixture(root, f"same-{one:g}", steps, one, seed) for one in RATES}
+    bench = Bench(root, seed)
+    return max(RATES, key=lambda one: bench.validation(bench.loaded(folders[one])))
+
+
+def trained(root: Path, seed: int, options: argparse.Namespace, rate: float) -> tuple[int, dict[str, Path]]:
+    """Everything of one family that is trained, in children of its own: the experts' steps, and the controls."""
+    steps = build(root, options.preset, seed, options.steps)
+    controls = {"same steps": mixture(root, f"same-{rate:g}", steps, rate, seed)}
     if not options.without_equal:
-        mixture(root, "equal", len(DOMAINS) * steps, rate, seed)
-    say(f"seed {seed}: controls, learning rate {rate:g}")
-    return steps, rate
+        controls["equal compute"] = mixture(root, "equal", len(DOMAINS) * steps, rate, seed)
+    say(f"seed {seed}: experts of {steps} steps and controls, learning rate {rate:g}")
+    return steps, controls
 
 
 def one_seed(root: Path, seed: int, options: argparse.Namespace, rate: float) -> dict[str, Any]:
     """Everything about one family: marks by model, validation scores, what was chosen."""
-    steps, rate = trained(root, seed, options, rate)
-    controls = {"same steps": root / f"same-{rate:g}" / "output"}
-    if not options.without_equal:
-        controls["equal compute"] = root / "equal" / "output"
+    steps, controls = trained(root, seed, options, rate)
     bench = Bench(root, seed)
     marks: Marks = {"base": bench.asked(bench.loaded(bench.folders["base"])), "expert": {}}
     for domain in DOMAINS:
@@ -320,7 +319,7 @@ def main() -> None:
         # Not by fork: a child that has torch's threads from its parent may wait for them for ever.
         with ProcessPoolExecutor(options.at_a_time, mp_context=multiprocessing.get_context("spawn")) as pool:
             list(pool.map(build, roots.values(), repeat(options.preset), roots, repeat(options.steps)))
-            rate = pool.submit(trained, roots[1], 1, options, None).result()[1]
+            rate = pool.submit(best_rate, roots[1], 1, options).result()
             seeds = list(pool.map(answered, roots.values(), roots, repeat(options), repeat(rate)))
     found = figures(seeds, options.draws)
     text = table(found, seeds, options)

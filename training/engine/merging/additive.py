@@ -52,11 +52,14 @@ def summed(work: Work, thinning: Thinning) -> Combined:
     divisor = total(weights) if work.shared("normalize") and abs(total(weights)) >= TINY else 1.0
 
     def at(start: int, stop: int) -> torch.Tensor:
-        base, mixed = work.base(start, stop), scratch(stop - start)[0].zero_()
+        base, mixed = work.base(start, stop), scratch(stop - start)[0]
         for index, (weight, expert) in enumerate(zip(weights, work.experts(start, stop), strict=True)):
             delta = expert.sub_(base)
             thinning(index, delta, start)
-            mixed.add_(delta if weight == 1.0 else delta.mul_(weight))
+            if index == 0:
+                torch.mul(delta, weight, out=mixed)
+            else:
+                mixed.add_(delta if weight == 1.0 else delta.mul_(weight))
         if divisor != 1.0:
             mixed.div_(divisor)
         return base.add_(mixed if scale == 1.0 else mixed.mul_(scale))
@@ -222,16 +225,20 @@ def sce(work: Work) -> Combined:
     scratch = Scratch(4)
 
     def at(start: int, stop: int) -> torch.Tensor:
-        score, sign, mixed, divisor = scratch(stop - start).zero_()
+        score, sign, mixed, divisor = scratch(stop - start)
         deltas = _selected(work, band, start, stop)
+        score.zero_()
         for delta in deltas:
             score.add_(delta)
         elect(score, sign)
+        mixed.zero_()
+        divisor.zero_()
         for delta, weight in zip(deltas, weights, strict=True):
-            agrees = torch.sign(delta) == sign
-            mixed += delta.mul_(agrees * weight)
-            divisor.add_(agrees, alpha=weight)
-        return work.base(start, stop).add_(mixed.div_(divisor.clamp_(min=1e-6)))
+            # As in a vote: what agrees is above 0 in the elected direction.
+            agreeing = delta.mul_(sign).clamp_min_(0.0)
+            mixed.add_(agreeing, alpha=weight)
+            divisor.add_(agreeing.sign_(), alpha=weight)
+        return work.base(start, stop).add_(mixed.mul_(sign).div_(divisor.clamp_(min=1e-6)))
 
     return at
 

@@ -6,7 +6,8 @@ class AnnotationConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts import profiles
-        from annotation import kinds, memberships
+        from annotation import export_jobs, kinds, memberships
 
         kinds.register()
+        export_jobs.register()
         profiles.changed.connect(memberships.refresh_when_profile_changes, dispatch_uid="annotation.memberships")

@@ -30,7 +30,7 @@ def of(snapshot: Snapshot, level: str) -> dict[str, Any]:
         },
         "drop_reasons": snapshots.DROP_REASONS,
         "campaign": _campaign(snapshot),
-        "sources": _sources(snapshot),
+        "sources": sources(snapshot),
         "raters": {"fields": fields, "others": others, "shared_by": snapshot_raters.SHARED_BY},
         "figures": {**_agreement(votes), **_sides(votes), **_lengths(snapshot)},
         "answers": (answers := _heard(snapshot).count()),
@@ -63,7 +63,8 @@ def _campaign(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-def _sources(snapshot: Snapshot) -> list[dict[str, Any]]:
+def sources(snapshot: Snapshot) -> list[dict[str, Any]]:
+    """Where its samples come from, with the licence of each."""
     within = SnapshotRow.objects.filter(snapshot=snapshot).values("prompt")
     found = Source.objects.filter(samples__prompts__in=within).distinct().order_by("name")
     return [{"name": source.name, "licence": source.licence, "synthetic": source.synthetic} for source in found]

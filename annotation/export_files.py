@@ -77,6 +77,11 @@ def _aside() -> Iterator[Path]:
         shutil.rmtree(place, ignore_errors=True)
 
 
+def size_of(place: Path) -> int:
+    """Bytes of a made export, without what is only kept beside it."""
+    return sum(int(told["bytes"]) for told in manifest(place)["files"].values())
+
+
 def manifest(place: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((place / sealing.MANIFEST).read_text(encoding="utf-8"))
     return found

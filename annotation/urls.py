@@ -3,6 +3,7 @@ from django.urls import path
 from annotation.views import (
     adjudicating,
     calibration,
+    exporting,
     freezing,
     history,
     importing,
@@ -86,5 +87,10 @@ urlpatterns = [
     path("snapshots/", freezing.snapshots, name="snapshots"),
     path("snapshots/<uuid:pk>/", freezing.snapshot, name="snapshot"),
     path("snapshots/<uuid:pk>/left-out/", freezing.snapshot_left_out, name="snapshot-left-out"),
-    path("snapshots/<uuid:pk>/download/<str:format>/", freezing.snapshot_download, name="snapshot-download"),
+    path("snapshots/<uuid:pk>/export/", exporting.snapshot_export, name="snapshot-export"),
+    path("snapshots/<uuid:pk>/release/", freezing.snapshot_release, name="snapshot-release"),
+    path("snapshots/<uuid:pk>/export/<slug:form>/<slug:level>/", exporting.snapshot_download, name="snapshot-download"),
+    path("snapshots/<uuid:pk>/export/<slug:form>/<slug:level>/<path:name>", exporting.snapshot_file, name="snapshot-file"),
+    path("exports/rights/", exporting.export_rights_page, name="export-rights"),
+    path("exports/rights/<uuid:pk>/revoke/", exporting.export_right_revoke, name="export-right-revoke"),
 ]

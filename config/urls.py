@@ -5,7 +5,7 @@ from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from accounts.admin import site
-from annotation import api, import_api
+from annotation import api, api_exports, import_api
 
 handler403 = "web.errors.denied"
 handler404 = "web.errors.not_found"
@@ -27,6 +27,16 @@ api_v1 = [
     path("snapshots/", api.SnapshotList.as_view(), name="api-snapshots"),
     path("snapshots/lint/", api.SnapshotLint.as_view(), name="api-snapshots-lint"),
     path("snapshots/<uuid:pk>/", api.SnapshotDetail.as_view(), name="api-snapshot"),
+    path("snapshots/<slug:digest>/exports/", api_exports.ExportList.as_view(), name="api-exports"),
+    path("snapshots/<slug:digest>/exports/<slug:form>/<slug:level>/", api_exports.ExportDetail.as_view(), name="api-export"),
+    path(
+        "snapshots/<slug:digest>/exports/<slug:form>/<slug:level>/archive/", api_exports.ExportArchive.as_view(), name="api-export-archive"
+    ),
+    path(
+        "snapshots/<slug:digest>/exports/<slug:form>/<slug:level>/files/<path:name>",
+        api_exports.ExportFile.as_view(),
+        name="api-export-file",
+    ),
     path("schema/", SpectacularAPIView.as_view(), name="api-schema"),
     # Its script is a request of its own: the page has nothing inline.
     path("docs/", SpectacularSwaggerSplitView.as_view(url_name="api-schema", template_name="web/api_docs.html"), name="api-docs"),

@@ -1,10 +1,9 @@
 """Taking a model away, and saying on its card what only people know: the card's page, README.md, and the export as a zip."""
 
-import re
 from uuid import UUID
 
 from django.contrib import messages
-from django.http import Http404, HttpResponse, StreamingHttpResponse
+from django.http import Http404, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.http import content_disposition_header
@@ -17,10 +16,9 @@ from modelhub import cards, exports
 from modelhub.card_form import CardForm
 from modelhub.errors import Corrupt
 from modelhub.models import ModelVersion
-from web import prose
+from web import prose, ranges
 
 READERS = (*TRAINERS, Role.STEWARD)
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
 
 
 def get_version(public_id: UUID) -> ModelVersion:
@@ -89,37 +87,7 @@ def export(request: UserRequest, public_id: UUID, form: str) -> HttpResponseBase
         return redirect("modelhub:model", version.public_id)
     archive = exports.archive(found)
     tag = f'"{found.digest}"'
-    part = _part(request, archive.size, tag)
-    if part is None:
-        response: HttpResponseBase = HttpResponse(status=416)
-        response["Content-Range"] = f"bytes */{archive.size}"
-        return response
-    start, stop, partial = part
-    if start == 0 and request.method == "GET":
+    wanted = ranges.part(request, archive.size, tag)
+    if wanted is not None and wanted.start == 0 and request.method == "GET":
         exports.record(version=version, form=form, digest=found.digest, actor=request.user)
-    content = archive.blocks(start, stop) if request.method == "GET" else iter(())
-    response = StreamingHttpResponse(content, content_type="application/zip", status=206 if partial else 200)
-    if partial:
-        response["Content-Range"] = f"bytes {start}-{stop - 1}/{archive.size}"
-    response["Content-Length"] = str(stop - start)
-    response["Accept-Ranges"] = "bytes"
-    response["ETag"] = tag
-    response["Content-Disposition"] = content_disposition_header(True, f"{found.name}.zip") or "attachment"
-    response["Content-Security-Policy"] = "sandbox"
-    return response
-
-
-def _part(request: UserRequest, size: int, tag: str) -> tuple[int, int, bool] | None:
-    """(first byte, end, whether that is a part) of what is asked for, by RFC 9110, 14.2; None where no byte of it exists.
-
-    Several ranges at once, and ranges of a version that is not this one, get the whole.
-    """
-    asked = _RANGE.fullmatch(request.headers.get("Range", ""))
-    if asked is None or request.headers.get("If-Range", tag) != tag or asked.groups() == ("", ""):
-        return 0, size, False
-    first, last = asked.groups()
-    if not first:
-        start, stop = max(0, size - int(last)), size
-    else:
-        start, stop = int(first), min(size, int(last) + 1) if last else size
-    return (start, stop, True) if start < min(stop, size) else None
+    return ranges.answer(request, archive.blocks, size=archive.size, tag=tag, name=f"{found.name}.zip", content_type="application/zip")

@@ -13,8 +13,8 @@ from django.db import transaction
 
 import annotation
 from accounts.models import Role, RoleGrant, User
-from annotation import campaigns, completions, golds, samples, snapshots
-from annotation.models import Campaign, CampaignState, GenerationBatch, Prompt, Sample, Snapshot, Source
+from annotation import campaigns, completions, export_rights, golds, samples, snapshots
+from annotation.models import Campaign, CampaignState, ExportGrant, ExportLevel, GenerationBatch, Prompt, Sample, Snapshot, Source
 from jobs.models import Job, State
 from modelhub import aliases
 from modelhub.models import AliasName, ModelVersion
@@ -76,6 +76,8 @@ def people() -> list[User]:
             user = User.objects.create_user(username, password=password(username))
         RoleGrant.objects.get_or_create(user=user, role=role)
         found.append(user)
+    if not ExportGrant.objects.exists():
+        export_rights.grant(user=person("trainer"), level=ExportLevel.UNTAGGED, actor=person("admin"))
     return found
 
 

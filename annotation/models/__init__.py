@@ -39,6 +39,12 @@ from annotation.models.disputes import (
     DisputeState,
     Outcome,
 )
+from annotation.models.exports import (
+    ExportGrant,
+    ExportGrantQuerySet,
+    ExportLevel,
+    ExportRelease,
+)
 from annotation.models.imports import Content, Import, ImportState
 from annotation.models.judging import (
     MAJOR,
@@ -97,6 +103,10 @@ __all__ = [
     "Draft",
     "Edit",
     "ErrorSpan",
+    "ExportGrant",
+    "ExportGrantQuerySet",
+    "ExportLevel",
+    "ExportRelease",
     "GenerationBatch",
     "Gold",
     "Group",

@@ -5,37 +5,32 @@ from itertools import chain
 from typing import Any
 from uuid import UUID
 
+from django.contrib import messages
 from django.core.paginator import Paginator
-from django.http import Http404, HttpResponse, StreamingHttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import content_disposition_header
 from django.utils.safestring import SafeString
-from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from accounts import access, audit
+from accounts import access, fresh
 from accounts.access import TRAINERS, UserRequest
-from accounts.models import Role, User
-from annotation import export_files, filters, lint, safety
+from accounts.models import Role
+from annotation import export_rights, filters, lint, safety
 from annotation import snapshots as verbs
-from annotation.exports import card
+from annotation.exports import card, levels
 from annotation.filters import Filters
 from annotation.forms import AskedForm, FreezeForm
 from annotation.models import Campaign, CampaignState, Snapshot, SnapshotEvidence, Split
+from annotation.views import exporting
 from annotation.views.managing import get_campaign_for
 from web.charts import bar_chart
 
 # A steward sees what was frozen, and takes nothing away.
 READERS = (*TRAINERS, Role.STEWARD)
-
-
-def get_snapshot_for(user: User, pk: UUID) -> Snapshot:
-    """A snapshot the user may see. Raises Http404 otherwise."""
-    snapshot = Snapshot.objects.unblinded_for(user).select_related("campaign", "frozen_by").filter(public_id=pk).first()
-    if snapshot is None:
-        raise Http404
-    return snapshot
 
 
 @access.allow(*READERS)
@@ -109,7 +104,10 @@ def targets_chart(histogram: Sequence[tuple[float, float, int]]) -> SafeString:
 @access.allow(*READERS)
 @require_safe
 def snapshot(request: UserRequest, pk: UUID) -> HttpResponse:
-    shown = get_snapshot_for(request.user, pk)
+    return _page(request, exporting.get_snapshot_for(request.user, pk))
+
+
+def _page(request: UserRequest, shown: Snapshot, form: exporting.ReasonForm | None = None, status: int = 200) -> HttpResponse:
     used = [(Split(split).label, shown.counts["used"].get(split, 0)) for split in Split.values]
     dropped = [(verbs.DROP_REASONS.get(reason, reason), count) for reason, count in shown.counts["dropped"].items()]
     page = {
@@ -123,14 +121,14 @@ def snapshot(request: UserRequest, pk: UUID) -> HttpResponse:
         "chart": targets_chart(shown.targets()),
         "since": safety.since(shown),
     }
-    return render(request, "annotation/snapshot.html", page)
+    return render(request, "annotation/snapshot.html", page | exporting.section(request, shown, form), status=status)
 
 
 @access.allow(*READERS)
 @require_safe
 def snapshot_left_out(request: UserRequest, pk: UUID) -> HttpResponseBase:
     """Every pair that was left out, with its reason: numbers and codes, no text."""
-    shown = get_snapshot_for(request.user, pk)
+    shown = exporting.get_snapshot_for(request.user, pk)
     lines = (f"{pair},{reason}\r\n" for pair, reason in chain([("pair_id", "reason")], verbs.dropped_pairs(shown)))
     answer = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
     answer["Content-Disposition"] = content_disposition_header(True, f"{card.filename(shown.digest)}-left-out.csv") or "attachment"
@@ -139,15 +137,16 @@ def snapshot_left_out(request: UserRequest, pk: UUID) -> HttpResponseBase:
 
 
 @access.allow(*TRAINERS)
-@require_safe
-def snapshot_download(request: UserRequest, pk: UUID, format: str) -> HttpResponseBase:
-    wanted = get_snapshot_for(request.user, pk)
-    if format != "dataset.zip":
-        raise Http404
-    archive = export_files.archive(wanted, export_files.folder(snapshot=wanted))
-    audit.record(request.user, "snapshot.downloaded", wanted, format=format, digest=wanted.digest)
-    response = StreamingHttpResponse(archive.blocks(), content_type="application/zip")
-    response["Content-Length"] = str(archive.size)
-    response["Content-Disposition"] = content_disposition_header(True, f"{card.filename(wanted.digest)}.zip") or "attachment"
-    response["Content-Security-Policy"] = "sandbox"
-    return response
+@require_POST
+def snapshot_release(request: UserRequest, pk: UUID) -> HttpResponse:
+    """Write down what a full export is for; the passphrase was given lately, or is asked for first."""
+    shown = exporting.get_snapshot_for(request.user, pk)
+    back = f"{reverse('annotation:snapshot', args=[shown.public_id])}?level={levels.FULL}#export"
+    if not fresh.confirmed(request):
+        return redirect(fresh.address(back))
+    form = exporting.ReasonForm(request.POST)
+    if not form.is_valid():
+        return _page(request, shown, form, status=422)
+    export_rights.release(snapshot=shown, user=request.user, reason=form.cleaned_data["reason"])
+    messages.success(request, "Your reason is on record. For a day you can download everything below.")
+    return redirect(back)

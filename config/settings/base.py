@@ -111,6 +111,8 @@ ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_LOGOUT_ON_GET = False
 # A link to a new passphrase, made by an administrator, works for a day.
 PASSWORD_RESET_TIMEOUT = 86_400
+# How long after giving the passphrase somebody may do what asks for it again (a full export).
+ACCOUNT_REAUTHENTICATION_TIMEOUT = 600
 ACCOUNT_RATE_LIMITS = {"login": "60/m/ip", "login_failed": "10/m/ip,5/5m/key"}
 
 LANGUAGE_CODE = "en-gb"
@@ -194,6 +196,9 @@ ROUNDS_CURRENCY: str = env.str("ROUNDS_CURRENCY", "EUR")
 ROUNDS_GENERATION_ENDPOINTS: Any = env.json("ROUNDS_GENERATION_ENDPOINTS", {})
 # Files of evaluation texts, one a line or as values of JSON Lines: synthetic samples that resemble them are dropped (docs/synthesis.md).
 ROUNDS_EVALUATION_TEXTS: list[str] = env.list("ROUNDS_EVALUATION_TEXTS", [])
+# A hub that data sets are pushed to, off by default: {"endpoint": address, "space": account or organisation}, and its token.
+ROUNDS_HUB: Any = env.json("ROUNDS_HUB", {})
+ROUNDS_HUB_TOKEN: str = env.str("ROUNDS_HUB_TOKEN", "")
 ROUNDS_LEASE_SECONDS: int = env.int("ROUNDS_LEASE_SECONDS", 60)
 ROUNDS_HEARTBEAT_SECONDS: float = env.float("ROUNDS_HEARTBEAT_SECONDS", 2.0)
 # Pauses after one, two, three and more attempts without progress; and between two looks whether a paused job has room by now.

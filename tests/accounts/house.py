@@ -9,8 +9,21 @@ from django.test import Client
 
 from accounts import invitations
 from accounts.models import ApiToken, AuditEntry, Invitation, RoleGrant, User
-from annotation import imports, snapshots
-from annotation.models import Assignment, Campaign, Corpus, Defect, Dispute, Document, Import, Membership, Sample, Sitting, Snapshot
+from annotation import export_rights, imports, snapshots
+from annotation.models import (
+    Assignment,
+    Campaign,
+    Corpus,
+    Defect,
+    Dispute,
+    Document,
+    ExportGrant,
+    Import,
+    Membership,
+    Sample,
+    Sitting,
+    Snapshot,
+)
 from jobs.models import Attempt, Device, Job
 from modelhub import artifacts
 from modelhub.models import Alias, AliasMove, CardRevision, LineageEdge, ModelVersion
@@ -42,6 +55,7 @@ class House:
     dispute: Dispute
     defect: Defect
     imported: Import
+    grant: ExportGrant
     # The rows Django's admin shows, by "app_model".
     records: dict[str, Any]
 
@@ -72,6 +86,9 @@ def furnish(folder: Path) -> House:
     sitting = Sitting.objects.create(campaign=campaign, annotator=alice, planned_minutes=20, planned_pairs=10)
     qualification = build.qualification([alice, people["adjudicator"]])
     snapshot = snapshots.freeze(campaign=campaign, name="First", actor=dan)
+
+    ada = people["admin"]
+    grant, _ = (export_rights.grant(user=user, level="deidentified", actor=ada) for user in (dan, ada))
 
     (folder / "config.json").write_text(json.dumps(PHI3))
     (folder / "model.safetensors").write_bytes(safetensors({"embed": [7, 2]}))
@@ -136,5 +153,5 @@ def furnish(folder: Path) -> House:
     assert RoleGrant.objects.count() == 8
     return House(
         people, clients, campaign, assignment, Sample.objects.earliest("pk"), snapshot, job, version, adapter, run, evaluation, preview,
-        token, invitation, qualification, sitting, dispute, defect, imported, records,
+        token, invitation, qualification, sitting, dispute, defect, imported, grant, records,
     )  # fmt: skip

@@ -179,8 +179,14 @@ DECISIONS: dict[str, Row] = {
     "annotation:calibration":      asks_first("GET", CAROL_JUDGES),
     "annotation:snapshots":        asks_first("GET", READERS),
     "annotation:snapshot":         asks_first("GET", READERS),
+    # Trainer and administrator were granted the level that is asked for; the steward takes nothing away.
+    "annotation:snapshot-export":  asks_first("POST", TRAINERS),
+    "annotation:snapshot-release": asks_first("POST", TRAINERS),
     "annotation:snapshot-download": asks_first("GET", TRAINERS),
     "annotation:snapshot-left-out": asks_first("GET", READERS),
+    "annotation:snapshot-file":    asks_first("GET", TRAINERS),
+    "annotation:export-rights":    asks_first("GET", HOUSE, "POST", ADMIN),
+    "annotation:export-right-revoke": asks_first("POST", ADMIN),
 
     # Work: home, runs, evaluations
     "training:home":               rows("GET", SIGNED_IN),
@@ -247,6 +253,10 @@ DECISIONS: dict[str, Row] = {
     "api-snapshots":               asks_first("GET", API_READERS, "POST", API_TRAINERS),
     "api-snapshot":                asks_first("GET", API_READERS),
     "api-snapshots-lint":          asks_first("POST", API_TRAINERS),
+    "api-exports":                 asks_first("GET", API_TRAINERS),
+    "api-export":                  asks_first("GET", API_TRAINERS),
+    "api-export-archive":          asks_first("GET", API_TRAINERS),
+    "api-export-file":             asks_first("GET", API_TRAINERS),
 
     # Other packages: drf-spectacular
     "api-schema":                  asks_first("GET", API_SIGNED_IN),
@@ -378,8 +388,17 @@ POINTING_AT: dict[str, Callable[[House], dict[str, Any]]] = {
     "annotation:progress": lambda house: {"pk": house.campaign.public_id},
     "annotation:campaign-freeze": lambda house: {"pk": house.campaign.public_id},
     "annotation:snapshot": lambda house: {"pk": house.snapshot.public_id},
-    "annotation:snapshot-download": lambda house: {"pk": house.snapshot.public_id, "format": "dataset.zip"},
     "annotation:snapshot-left-out": lambda house: {"pk": house.snapshot.public_id},
+    "annotation:snapshot-export": lambda house: {"pk": house.snapshot.public_id},
+    "annotation:snapshot-release": lambda house: {"pk": house.snapshot.public_id},
+    "annotation:snapshot-download": lambda house: {"pk": house.snapshot.public_id, "form": "openai", "level": "deidentified"},
+    "annotation:snapshot-file": lambda house: {
+        "pk": house.snapshot.public_id,
+        "form": "openai",
+        "level": "deidentified",
+        "name": "manifest.json",
+    },
+    "annotation:export-right-revoke": lambda house: {"pk": house.grant.public_id},
     "jobs:job": lambda house: {"public_id": house.job.public_id},
     **{f"jobs:job-{verb}": lambda house: {"public_id": house.job.public_id} for verb in ("cancel", "keep", "priority", "again")},
     "modelhub:model": lambda house: {"public_id": house.version.public_id},
@@ -411,6 +430,15 @@ POINTING_AT: dict[str, Callable[[House], dict[str, Any]]] = {
     "api-campaign-next": lambda house: {"pk": house.campaign.public_id},
     "api-assignment-submit": lambda house: {"pk": house.assignment.public_id},
     "api-snapshot": lambda house: {"pk": house.snapshot.public_id},
+    "api-exports": lambda house: {"digest": house.snapshot.digest},
+    "api-export": lambda house: {"digest": house.snapshot.digest, "form": "openai", "level": "deidentified"},
+    "api-export-archive": lambda house: {"digest": house.snapshot.digest, "form": "openai", "level": "deidentified"},
+    "api-export-file": lambda house: {
+        "digest": house.snapshot.digest,
+        "form": "openai",
+        "level": "deidentified",
+        "name": "manifest.json",
+    },
 }
 
 

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import uuid4
 
-from accounts.models import User
-from annotation import assignments, campaigns, completions, golds, judgements, samples
+from accounts.models import Role, User
+from annotation import assignments, campaigns, completions, export_rights, golds, judgements, samples
 from annotation.models import Assignment, Campaign, GenerationBatch, Judgement, Verdict
+from tests.cast import person
 
 GUIDELINE = "Read the input first. Judge what is correct and safe before what is complete, and both before style."
 
@@ -58,6 +59,13 @@ def campaign(members: Iterable[User], *, pairs: int = 6, overlap: int = 1, opene
         actor=None, seed=options.pop("seed", 7), **options,
     )  # fmt: skip
     return campaigns.open(campaign=made, actor=None) if opened else made
+
+
+def may_export(user: User, level: str = "untagged") -> User:
+    """Grant `user` a level of exports, as an administrator does."""
+    admin = User.objects.filter(grants__role=Role.ADMIN).first() or person("granting-admin", Role.ADMIN)
+    export_rights.grant(user=user, level=level, actor=admin)
+    return user
 
 
 def lease(campaign: Campaign, annotator: User) -> Assignment:

@@ -20,7 +20,7 @@ from accounts.models import AuditEntry, User
 from annotation import campaigns, export_files, judgements, snapshot_rows, snapshots
 from annotation.models import Assignment, Campaign, Snapshot, SnapshotRow, Split, Verdict
 from annotation.snapshots import FreezeRefused
-from tests.annotation.build import campaign, judge, lease
+from tests.annotation.build import campaign, judge, lease, may_export
 from tests.cast import person
 
 pytestmark = pytest.mark.django_db
@@ -249,12 +249,16 @@ def test_a_trainer_freezes_looks_and_downloads(as_dan: Client, dan: User, judged
     assert f'href="/runs/new/?snapshot={snapshot.public_id}"' in page
     assert "First harvest" in as_dan.get("/snapshots/").content.decode()
 
-    zipped = as_dan.get(f"/snapshots/{snapshot.public_id}/download/dataset.zip/")
-    assert zipped["Content-Disposition"] == f'attachment; filename="rounds-snapshot-{snapshot.digest[:12]}.zip"'
+    address = f"/snapshots/{snapshot.public_id}/export/dataset/untagged/"
+    assert as_dan.get(address).status_code == 403, "a role is not enough"
+    may_export(dan)
+    assert address in as_dan.get(response["Location"]).content.decode()
+    zipped = as_dan.get(address)
+    assert zipped["Content-Disposition"] == f'attachment; filename="rounds-snapshot-{snapshot.digest[:12]}-dataset.zip"'
     names = zipfile.ZipFile(io.BytesIO(b"".join(zipped.streaming_content))).namelist()  # type: ignore[attr-defined]
     assert f"rounds-snapshot-{snapshot.digest[:12]}/README.md" in names
     assert AuditEntry.objects.filter(verb="snapshot.downloaded", actor_id=dan.pk).count() == 1
-    assert as_dan.get(f"/snapshots/{snapshot.public_id}/download/exe/").status_code == 404
+    assert as_dan.get(f"/snapshots/{snapshot.public_id}/export/exe/untagged/").status_code == 404
 
 
 def test_a_refused_freeze_says_why_on_the_campaigns_page(as_dan: Client, alice: User) -> None:
@@ -279,7 +283,7 @@ def test_snapshots_of_an_open_campaign_are_hidden_from_those_who_judge_in_it(as_
     snapshot = freeze(judged)
     for address in (
         f"/snapshots/{snapshot.public_id}/",
-        f"/snapshots/{snapshot.public_id}/download/dataset.zip/",
+        f"/snapshots/{snapshot.public_id}/export/dataset/untagged/",
         f"/campaigns/{judged.public_id}/",
     ):
         assert as_dan.get(address).status_code == 404

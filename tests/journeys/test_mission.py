@@ -13,6 +13,7 @@ from annotation import campaigns, samples
 from annotation.models import Campaign, Judgement, Snapshot
 from benchmarks.browser import keyboard
 from modelhub.models import ModelVersion
+from tests.annotation.build import may_export
 from tests.cast import PASSWORD
 from tests.journeys.toys import build_family, corpus, done
 from tests.workers import Processes, wait_until
@@ -72,8 +73,10 @@ def test_a_clinicians_judgements_become_a_model_whose_lineage_reaches_the_base(
     office.wait_for_url("**/snapshots/*/")
     snapshot = Snapshot.objects.get()
     assert sum(snapshot.counts["used"].values()) == PAIRS
+    may_export(dan)
+    office.reload()
     with office.expect_download() as download:
-        office.locator(f"a[href='{reverse('annotation:snapshot-download', args=[snapshot.public_id, 'dataset.zip'])}']").click()
+        office.locator(f"a[href='{reverse('annotation:snapshot-download', args=[snapshot.public_id, 'dataset', 'untagged'])}']").click()
     archive = zipfile.ZipFile(io.BytesIO(download.value.path().read_bytes()))
     assert any(name.endswith("train-00000-of-00001.parquet") for name in archive.namelist())
     assert any(name.endswith("README.md") for name in archive.namelist())

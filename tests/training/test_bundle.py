@@ -12,8 +12,9 @@ import pytest
 from django.test import Client
 
 from accounts.models import AuditEntry, User
-from annotation.models import SnapshotRow, Split
+from annotation.models import ExportGrant, SnapshotRow, Split
 from modelhub.models import ModelVersion
+from tests.annotation.build import may_export
 from tests.training import build
 from training import bundles, runs
 from training.models import Run
@@ -28,6 +29,7 @@ def sft(tmp_path: Path) -> ModelVersion:
 
 def started(dan: User, sft: ModelVersion, **options: Any) -> Run:
     frozen = build.snapshot()
+    may_export(dan, "deidentified")
     return runs.start(snapshot=frozen, policy=sft, preset=options.pop("preset", "clinic"), name="ward-dpo-1", actor=dan, **options)
 
 
@@ -74,6 +76,8 @@ def test_who_may_not_see_the_snapshot_may_not_take_its_rows(
     run = started(dan, sft)
     for client in (as_alice, as_sam):
         assert client.get(f"/runs/{run.pk}/bundle/").status_code == 403
+    ExportGrant.objects.update(revoked_at="2026-01-01T00:00Z")
+    assert as_dan.get(f"/runs/{run.pk}/bundle/").status_code == 403
     from training.views import watching
 
     monkeypatch.setattr(watching, "may_read", lambda user, run: False)

@@ -15,6 +15,8 @@ from django_htmx.http import HttpResponseClientRefresh
 from accounts import access, audit
 from accounts.access import TRAINERS, UserRequest
 from accounts.models import User
+from annotation import export_rights
+from annotation.exports import levels
 from annotation.models import Snapshot, Split
 from jobs import advice, submissions
 from jobs.attempts import LOG, folder_of
@@ -178,6 +180,9 @@ def run_samples(request: UserRequest, pk: int) -> HttpResponse:
     context = _samples(request, run)
     if not context["may_read"]:
         raise Http404("Not while you are rating in its campaign.")
+    if run.snapshot is not None:
+        # Its rows leave the house: prompts and answers, nothing that a rater wrote.
+        export_rights.require(request.user, levels.DEIDENTIFIED, run.snapshot)
     if request.htmx and request.GET.get("seen") == str(context["latest"]) and not run.job.ended:
         return HttpResponse(status=204)
     return render(request, "training/run.html#samples" if request.htmx else "training/run.html", {"run": run, "job": run.job, **context})
@@ -233,6 +238,9 @@ def bundle(request: UserRequest, pk: int) -> HttpResponseBase:
     run = get_run_for(request.user, pk)
     if run.snapshot is not None and not may_read(request.user, run):
         raise Http404("Not while you are rating in its campaign.")
+    if run.snapshot is not None:
+        # Its rows leave the house: prompts and answers, nothing that a rater wrote.
+        export_rights.require(request.user, levels.DEIDENTIFIED, run.snapshot)
     try:
         written = bundles.write(run)
     except Unprepared as refused:

@@ -1,0 +1,66 @@
+"""The export's child of the job runner: `python -m annotation.exports ATTEMPT_DIR` makes files of laid-out rows. No database, no Django.
+
+It reads `spec.json` ({"form": a key of FORMS}) and `laid/`, appends `events.jsonl`, writes `output/`, and last of all `result.json`.
+"""
+
+import errno
+import json
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from annotation.exports.forms import FORMS
+from annotation.exports.laid import Say
+from modelhub.child import hold
+
+OUTPUT, LAID, RESULT = "output", "laid", "result.json"
+
+
+def main(folder: Path) -> int:
+    hold()
+    spec = json.loads((folder / "spec.json").read_text(encoding="utf-8"))
+    began = time.monotonic()
+    (folder / OUTPUT).mkdir(mode=0o700)
+    try:
+        with (folder / "events.jsonl").open("a", encoding="utf-8") as events:
+            manifest = FORMS[spec["form"]].write(folder / LAID, folder / OUTPUT, _teller(events))
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return _end(folder, _error("disk_full" if full else "unwritable", f"{type(error).__name__}: {error.strerror}.", retryable=full), 1)
+    except ValueError as error:
+        # Our own words: counts and ids, never a text.
+        return _end(folder, _error("not_what_was_frozen", f"{error}.", retryable=False), 1)
+    size = sum(told["bytes"] for told in manifest["files"].values())
+    peak = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+    seconds = round(time.monotonic() - began, 3)
+    rows = {name: sum(told["rows"].values()) for name, told in manifest["configs"].items()}
+    return _end(folder, {"ok": True, "bytes": size, "rows": rows, "seconds": seconds, "peak_rss_mb": peak}, 0)
+
+
+def _teller(events: Any) -> Say:
+    def say(done: int, total: int) -> None:
+        events.write(json.dumps({"type": "progress", "phase": "writing", "done": done, "total": total}) + "\n")
+        events.flush()
+
+    return say
+
+
+def _error(code: str, message: str, *, retryable: bool) -> dict[str, Any]:
+    return {"ok": False, "error": {"code": code, "message": message, "retryable": retryable}}
+
+
+def _end(folder: Path, result: dict[str, Any], code: int) -> int:
+    aside = folder / ".result.json.tmp"
+    with aside.open("w", encoding="utf-8") as stream:
+        json.dump({"schema": 1, **result}, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    aside.rename(folder / RESULT)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

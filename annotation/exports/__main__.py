@@ -34,10 +34,11 @@ def main(folder: Path) -> int:
         # Our own words: counts and ids, never a text.
         return _end(folder, _error("not_what_was_frozen", f"{error}.", retryable=False), 1)
     size = sum(told["bytes"] for told in manifest["files"].values())
-    peak = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    cost = {"peak_rss_mb": round(used.ru_maxrss / 1024, 1), "cpu_seconds": round(used.ru_utime + used.ru_stime, 3)}
     seconds = round(time.monotonic() - began, 3)
     rows = {name: sum(told["rows"].values()) for name, told in manifest["configs"].items()}
-    return _end(folder, {"ok": True, "bytes": size, "rows": rows, "seconds": seconds, "peak_rss_mb": peak}, 0)
+    return _end(folder, {"ok": True, "bytes": size, "rows": rows, "seconds": seconds, **cost}, 0)
 
 
 def _teller(events: Any) -> Say:

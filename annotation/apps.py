@@ -6,8 +6,9 @@ class AnnotationConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts import profiles
-        from annotation import export_jobs, kinds, memberships
+        from annotation import export_jobs, hubs, kinds, memberships
 
         kinds.register()
         export_jobs.register()
+        hubs.register()
         profiles.changed.connect(memberships.refresh_when_profile_changes, dispatch_uid="annotation.memberships")

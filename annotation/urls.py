@@ -91,6 +91,7 @@ urlpatterns = [
     path("snapshots/<uuid:pk>/release/", freezing.snapshot_release, name="snapshot-release"),
     path("snapshots/<uuid:pk>/export/<slug:form>/<slug:level>/", exporting.snapshot_download, name="snapshot-download"),
     path("snapshots/<uuid:pk>/export/<slug:form>/<slug:level>/<path:name>", exporting.snapshot_file, name="snapshot-file"),
+    path("snapshots/<uuid:pk>/push/", exporting.snapshot_push, name="snapshot-push"),
     path("exports/rights/", exporting.export_rights_page, name="export-rights"),
     path("exports/rights/<uuid:pk>/revoke/", exporting.export_right_revoke, name="export-right-revoke"),
 ]

@@ -27,18 +27,20 @@ def main(folder: Path) -> int:
     try:
         with (folder / "events.jsonl").open("a", encoding="utf-8") as events:
             manifest = FORMS[spec["form"]].write(folder / LAID, folder / OUTPUT, _teller(events))
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        return _end(folder, _error("disk_full" if full else "unwritable", f"{type(error).__name__}: {error.strerror}.", retryable=full), 1)
-    except ValueError as error:
+    except OSError as failed:
+        full = failed.errno in (errno.ENOSPC, errno.EDQUOT)
+        return finish(
+            folder, error("disk_full" if full else "unwritable", f"{type(failed).__name__}: {failed.strerror}.", retryable=full), 1
+        )
+    except ValueError as failed:
         # Our own words: counts and ids, never a text.
-        return _end(folder, _error("not_what_was_frozen", f"{error}.", retryable=False), 1)
+        return finish(folder, error("not_what_was_frozen", f"{failed}.", retryable=False), 1)
     size = sum(told["bytes"] for told in manifest["files"].values())
     used = resource.getrusage(resource.RUSAGE_SELF)
     cost = {"peak_rss_mb": round(used.ru_maxrss / 1024, 1), "cpu_seconds": round(used.ru_utime + used.ru_stime, 3)}
     seconds = round(time.monotonic() - began, 3)
     rows = {name: sum(told["rows"].values()) for name, told in manifest["configs"].items()}
-    return _end(folder, {"ok": True, "bytes": size, "rows": rows, "seconds": seconds, **cost}, 0)
+    return finish(folder, {"ok": True, "bytes": size, "rows": rows, "seconds": seconds, **cost}, 0)
 
 
 def _teller(events: Any) -> Say:
@@ -49,11 +51,13 @@ def _teller(events: Any) -> Say:
     return say
 
 
-def _error(code: str, message: str, *, retryable: bool) -> dict[str, Any]:
+def error(code: str, message: str, *, retryable: bool) -> dict[str, Any]:
+    """A result that says what went wrong, and whether another try may go better."""
     return {"ok": False, "error": {"code": code, "message": message, "retryable": retryable}}
 
 
-def _end(folder: Path, result: dict[str, Any], code: int) -> int:
+def finish(folder: Path, result: dict[str, Any], code: int) -> int:
+    """Write the result, last of all and whole or not; the exit code."""
     aside = folder / ".result.json.tmp"
     with aside.open("w", encoding="utf-8") as stream:
         json.dump({"schema": 1, **result}, stream)

@@ -83,6 +83,7 @@ def section(request: UserRequest, snapshot: Snapshot, form: ReasonForm | None = 
         "reason_form": form or ReasonForm(),
         "licences": export_facts.sources(snapshot),
         "hub": hubs.configured(),
+        "hub_name": hubs.name_of(snapshot),
     }
 
 
@@ -142,6 +143,24 @@ def snapshot_file(request: UserRequest, pk: UUID, form: str, level: str, name: s
     _known(form, level)
     export_rights.require(request.user, level, snapshot)
     return send_file(request, request.user, snapshot, form, level, name, via="page")
+
+
+@access.allow(*TRAINERS)
+@require_POST
+def snapshot_push(request: UserRequest, pk: UUID) -> HttpResponse:
+    """Have the data set sent to the operator's hub."""
+    snapshot = get_snapshot_for(request.user, pk)
+    level, name = request.POST.get("level", ""), request.POST.get("name", "").strip()
+    if level not in levels.ORDER:
+        messages.error(request, "Choose a level.")
+        return redirect("annotation:snapshot", snapshot.public_id)
+    try:
+        job = hubs.push(snapshot=snapshot, level=level, name=name, actor=request.user)
+    except hubs.PushRefused as refused:
+        messages.error(request, str(refused))
+        return redirect(f"{reverse('annotation:snapshot', args=[snapshot.public_id])}?level={level}#export")
+    messages.success(request, "It is being sent to the hub, into a private repository.")
+    return redirect("jobs:job", job.public_id)
 
 
 def _known(form: str, level: str) -> None:

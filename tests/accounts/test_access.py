@@ -185,6 +185,7 @@ DECISIONS: dict[str, Row] = {
     "annotation:snapshot-download": asks_first("GET", TRAINERS),
     "annotation:snapshot-left-out": asks_first("GET", READERS),
     "annotation:snapshot-file":    asks_first("GET", TRAINERS),
+    "annotation:snapshot-push":    asks_first("POST", TRAINERS),
     "annotation:export-rights":    asks_first("GET", HOUSE, "POST", ADMIN),
     "annotation:export-right-revoke": asks_first("POST", ADMIN),
 
@@ -398,6 +399,7 @@ POINTING_AT: dict[str, Callable[[House], dict[str, Any]]] = {
         "level": "deidentified",
         "name": "manifest.json",
     },
+    "annotation:snapshot-push": lambda house: {"pk": house.snapshot.public_id},
     "annotation:export-right-revoke": lambda house: {"pk": house.grant.public_id},
     "jobs:job": lambda house: {"public_id": house.job.public_id},
     **{f"jobs:job-{verb}": lambda house: {"public_id": house.job.public_id} for verb in ("cancel", "keep", "priority", "again")},

@@ -1,7 +1,7 @@
 """The push's child of the job runner: `python -m annotation.exports.pushing ATTEMPT_DIR` sends a made data set to a hub.
 
-It reads `spec.json` ({"repository", "endpoint", "message"}) and `output/`, takes the token from ROUNDS_HUB_TOKEN, and writes `result.json`
-last. The hub's own client does the sending; it is the one module here that needs `huggingface_hub`, and the one job that needs this network.
+It reads `spec.json` ({"repository", "endpoint", "message"}) and `output/`, takes the token from ROUNDS_HUB_TOKEN, and writes
+`result.json` last. The hub's own client does the sending; it is the one module here that needs `huggingface_hub`, and the network.
 """
 
 import json

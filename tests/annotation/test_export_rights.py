@@ -155,7 +155,8 @@ def test_a_broken_download_goes_on_where_it_broke(frozen: Snapshot, dan: User, a
     assert body(as_dan.get(address(frozen, "untagged"), headers={"Range": "bytes=100-", "If-Range": '"other"'})) == content
     assert as_dan.get(address(frozen, "untagged"), headers={"Range": f"bytes={len(content)}-"}).status_code == 416
     assert as_dan.get(address(frozen, "untagged"), headers={"If-None-Match": tag}).status_code == 304
-    name, *_ = export_files.manifest(export_files.folder(snapshot=frozen, form="openai", level="untagged"))["files"]
+    made = export_files.folder(snapshot=frozen, form="openai", level="untagged")
+    name, *_ = export_files.manifest(made)["files"]
     file = as_dan.get(address(frozen, "untagged") + name, headers={"Range": "bytes=0-3"})
     assert (file.status_code, len(body(file))) == (206, 4)
     for wrong in ("../../secret_key", ".crc32.json", "nothing.jsonl"):

@@ -166,9 +166,13 @@ def test_a_broken_download_goes_on_where_it_broke(frozen: Snapshot, dan: User, a
 def test_every_download_and_api_read_leaves_one_entry_without_text(frozen: Snapshot, dan: User, as_dan: Client) -> None:
     may_export(dan)
     reads = [
-        address(frozen, "untagged"), api(frozen, "untagged"), api(frozen, "untagged", "archive/"),
-        api(frozen, "untagged", "files/manifest.json"), address(frozen, "untagged") + "manifest.json", f"/api/v1/snapshots/{frozen.digest}/exports/",
-    ]  # fmt: skip
+        address(frozen, "untagged"),
+        address(frozen, "untagged") + "manifest.json",
+        api(frozen, "untagged"),
+        api(frozen, "untagged", "archive/"),
+        api(frozen, "untagged", "files/manifest.json"),
+        f"/api/v1/snapshots/{frozen.digest}/exports/",
+    ]
     for read in reads:
         before = AuditEntry.objects.count()
         assert as_dan.get(read).status_code == 200, read

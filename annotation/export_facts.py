@@ -26,7 +26,7 @@ def of(snapshot: Snapshot, level: str) -> dict[str, Any]:
         "aggregation": AGGREGATION,
         "snapshot": {
             "name": snapshot.name, "digest": snapshot.digest, "format": snapshots.FORMAT, "filters": snapshot.filters,
-            "counts": snapshot.counts, "simulated": snapshot.simulated, "toy": snapshot.toy,
+            "counts": snapshot.counts, "simulated": snapshot.simulated, "toy": snapshot.toy, "external": snapshot.external,
         },
         "drop_reasons": snapshots.DROP_REASONS,
         "campaign": _campaign(snapshot),
@@ -72,8 +72,10 @@ def sources(snapshot: Snapshot) -> list[dict[str, Any]]:
 
 def _votes(snapshot: Snapshot) -> "QuerySet[Judgement]":
     """The votes among what was heard, on pairs that chance chose."""
-    heard = Judgement.objects.filter(pk__in=snapshot_raters.heard(snapshot), surplus=False, assignment__repeat=0)
-    return heard.filter(assignment__slot__kind__in=[SlotKind.VOTE, SlotKind.REVIEW], assignment__pair__selected_by__in=figures.BY_CHANCE)
+    heard = _heard(snapshot).filter(assignment__pair__selected_by__in=figures.BY_CHANCE)
+    if snapshot_raters.votes_listed(snapshot):
+        return heard.filter(pk__in=snapshot_raters.votes(snapshot))
+    return heard.filter(surplus=False, assignment__repeat=0, assignment__slot__kind__in=[SlotKind.VOTE, SlotKind.REVIEW])
 
 
 def _heard(snapshot: Snapshot) -> "QuerySet[Judgement]":

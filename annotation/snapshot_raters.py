@@ -44,6 +44,17 @@ def heard(snapshot: Snapshot) -> "QuerySet[SnapshotEvidence, int]":
     return evidence.annotate(one=Func(F("judgements"), function="unnest")).values_list("one", flat=True)
 
 
+def votes_listed(snapshot: Snapshot) -> bool:
+    """Whether its evidence says which answers counted as votes; of what was frozen before that, it follows from the answers."""
+    return SnapshotEvidence.objects.filter(snapshot=snapshot).exclude(votes=[]).exists()
+
+
+def votes(snapshot: Snapshot) -> "QuerySet[SnapshotEvidence, int]":
+    """The ids of the answers that counted as votes, as a subquery."""
+    evidence = SnapshotEvidence.objects.filter(snapshot=snapshot)
+    return evidence.annotate(one=Func(F("votes"), function="unnest")).values_list("one", flat=True)
+
+
 def of(snapshot: Snapshot) -> list[Rater]:
     """Every rater that was heard, numbered in the order in which the data set's content names them.
 

@@ -19,6 +19,7 @@ from annotation.models import (
     Prompt,
     SlotKind,
     Snapshot,
+    SnapshotEvidence,
     SnapshotRow,
     Verdict,
 )
@@ -110,6 +111,8 @@ def lay_out(snapshot: Snapshot, folder: Path) -> None:
         "fields": [rater.field for rater in raters],
         "major": list(MAJOR),
         "votes": [SlotKind.VOTE, SlotKind.REVIEW],
+        "voted": snapshot_raters.votes_listed(snapshot),
+        "listed": SnapshotEvidence.objects.filter(snapshot=snapshot).exclude(dropped={}).exists(),
     }
     for name, query in ((ROWS, _ROWS), (PAIRS, _PAIRS), (ANSWERS, _ANSWERS)):
         _copy(query, said, folder / name)
@@ -129,7 +132,15 @@ def _copy(query: str, said: dict[str, Any], place: Path) -> None:
 
 _HEARD = "(SELECT unnest(judgements) AS id FROM annotation_snapshotevidence WHERE snapshot_id = %(snapshot)s)"
 _BY_CONTENT = 'pr.digest COLLATE "C", f.digest COLLATE "C", s.digest COLLATE "C", p.id'
-_COUNTED = "(NOT j.surplus AND a.repeat = 0 AND sl.kind = ANY(%(votes)s::text[]))"
+# What was frozen since its votes are listed says which they are; of older ones it follows from the answers.
+_VOTES = "(SELECT unnest(votes) AS id FROM annotation_snapshotevidence WHERE snapshot_id = %(snapshot)s)"
+_COUNTED = """
+CASE WHEN %(voted)s THEN vote.id IS NOT NULL ELSE (NOT j.surplus AND a.repeat = 0 AND sl.kind = ANY(%(votes)s::text[])) END
+""".strip()
+_LOST = """
+(SELECT pair::bigint AS pair, reason.key AS reason FROM annotation_snapshotevidence e, jsonb_each(e.dropped) reason,
+    jsonb_array_elements_text(reason.value) AS pair WHERE e.snapshot_id = %(snapshot)s)
+""".strip()
 # A text is told unless its sample was withdrawn, or it was ruled out of training, when the snapshot was frozen.
 _GONE = "(sa.withdrawn_at IS NOT NULL AND sa.withdrawn_at <= %(frozen_at)s)"
 _BARRED = "= ANY(%(barred)s::bigint[])"
@@ -154,6 +165,7 @@ WITH told AS MATERIALIZED (
     JOIN annotation_judgement j ON j.id = heard.id
     JOIN annotation_assignment a ON a.id = j.assignment_id
     JOIN annotation_slot sl ON sl.id = a.slot_id
+    LEFT JOIN {_VOTES} AS vote ON vote.id = j.id
     GROUP BY a.pair_id
 ), producers AS MATERIALIZED (
     SELECT b.id, dense_rank() OVER (ORDER BY md5(%(snapshot)s::text || ':' || coalesce('v' || b.version_id, 's' || b.system))) AS number
@@ -170,10 +182,13 @@ SELECT sa.split, p.id AS pair_id, sa.external_id AS sample_id, sa.task_type, sa.
     CASE WHEN r.id IS NULL THEN NULL WHEN r.chosen_id = p.first_id THEN 'first' ELSE 'second' END AS chosen, r.p_chosen, r.votes,
     told.judgements, told.answers, json_build_object({", ".join(f"'{verdict}', told.{verdict}" for verdict in Verdict.values)}) AS verdicts,
     told.harm_first, told.harm_second, p.selected_by AS selection_policy, p.selection_probability,
-    r.id IS NULL AND told.both_unacceptable > 0 AND 2 * told.both_unacceptable >= told.judgements - told.cannot_judge
-        AND NOT (told.harm_first AND told.harm_second) AND g.id IS NULL AND NOT {_GONE}
-        AND NOT p.first_id {_BARRED} AND NOT p.second_id {_BARRED} AND NOT p.id = ANY(%(ruled)s::bigint[])
-        AND (cardinality(%(task_types)s::text[]) = 0 OR sa.task_type = ANY(%(task_types)s::text[])) AS unfit
+    lost.reason AS left_out,
+    r.id IS NULL AND NOT (told.harm_first AND told.harm_second) AND NOT {_GONE} AND NOT p.first_id {_BARRED} AND NOT p.second_id {_BARRED}
+        AND CASE WHEN %(listed)s THEN coalesce(lost.reason = 'both_unacceptable', false) ELSE
+            told.both_unacceptable > 0 AND 2 * told.both_unacceptable >= told.judgements - told.cannot_judge AND g.id IS NULL
+            AND NOT p.id = ANY(%(ruled)s::bigint[])
+            AND (cardinality(%(task_types)s::text[]) = 0 OR sa.task_type = ANY(%(task_types)s::text[]))
+        END AS unfit
 FROM told
 JOIN annotation_pair p ON p.id = told.pair_id
 JOIN annotation_prompt pr ON pr.id = p.prompt_id
@@ -184,6 +199,7 @@ JOIN producers first_by ON first_by.id = f.batch_id
 JOIN producers second_by ON second_by.id = s.batch_id
 LEFT JOIN annotation_snapshotrow r ON r.snapshot_id = %(snapshot)s AND r.pair_id = p.id
 LEFT JOIN annotation_gold g ON g.pair_id = p.id
+LEFT JOIN {_LOST} AS lost ON lost.pair = p.id
 ORDER BY {_BY_CONTENT}
 """  # noqa: S608
 
@@ -211,6 +227,7 @@ JOIN annotation_sample sa ON sa.id = pr.sample_id
 JOIN annotation_completion f ON f.id = p.first_id
 JOIN annotation_completion s ON s.id = p.second_id
 JOIN unnest(%(users)s::bigint[], %(names)s::text[], %(fields)s::text[]) AS r (id, name, field) ON r.id = a.annotator_id
+LEFT JOIN {_VOTES} AS vote ON vote.id = j.id
 LEFT JOIN annotation_edit e ON e.judgement_id = j.id
 LEFT JOIN (
     SELECT sp.judgement_id, json_agg(json_build_object(

@@ -42,7 +42,7 @@ COLUMNS: dict[str, list[tuple[str, Any]]] = {
     "pairs": [
         *_WHERE, ("document_type", pa.string()), ("output_format", pa.string()), ("difficulty_level", pa.string()), ("prompt", _TURNS),
         ("first", pa.string()), ("second", pa.string()), ("first_by", pa.string()), ("second_by", pa.string()), ("chosen", pa.string()),
-        ("p_first", pa.float64()), ("judgements", pa.int64()), *((verdict, pa.int64()) for verdict in VERDICTS),
+        ("left_out", pa.string()), ("p_first", pa.float64()), ("judgements", pa.int64()), *((verdict, pa.int64()) for verdict in VERDICTS),
         ("harm_first", pa.bool_()), ("harm_second", pa.bool_()), ("selection_policy", pa.string()), ("selection_probability", pa.float64()),
     ],
 }  # fmt: skip
@@ -152,7 +152,7 @@ def pair(row: Row) -> Row:
         **_where(row), "document_type": row["document_type"], "output_format": row["output_format"],
         "difficulty_level": row["difficulty_level"], "prompt": row["prompt"] or [], "first": row["first"], "second": row["second"],
         "first_by": row["first_by"], "second_by": row["second_by"], "chosen": chosen,
-        "p_first": None if chosen is None else float(p_chosen if chosen == "first" else round(1 - p_chosen, 6)),
+        "left_out": row.get("left_out"), "p_first": None if chosen is None else float(p_chosen if chosen == "first" else round(1 - p_chosen, 6)),
         "judgements": row["judgements"], **row["verdicts"], "harm_first": bool(row["harm_first"]), "harm_second": bool(row["harm_second"]),
         "selection_policy": row["selection_policy"], "selection_probability": float(row["selection_probability"]),
     }  # fmt: skip

@@ -135,7 +135,7 @@ def judgment(answer: Row, facts: Row) -> Row:
         "strength": _STRENGTH.get(answer["verdict"]), "cannot_reason": answer["cannot_reason"], "reasons": answer["reasons"],
         "harm_first": {"severity": answer["harm_first"], "type": answer["harm_first_type"]},
         "harm_second": {"severity": answer["harm_second"], "type": answer["harm_second_type"]},
-        "criteria": json.dumps(answer["axes"], sort_keys=True), # This form asks what made it hard instead.
+        "criteria": json.dumps(answer["axes"], sort_keys=True),
         "confidence": None, "hard": answer["hard"], "rationale": answer.get("rationale"),
         "spans": answer["spans"] or [], "edited": answer["edited"], "edited_text": answer.get("edited_text"),
         "displayed_left": answer["displayed_left"], "is_gold": answer["is_gold"], "is_repeat": answer["is_repeat"],
@@ -152,7 +152,8 @@ def pair(row: Row) -> Row:
         **_where(row), "document_type": row["document_type"], "output_format": row["output_format"],
         "difficulty_level": row["difficulty_level"], "prompt": row["prompt"] or [], "first": row["first"], "second": row["second"],
         "first_by": row["first_by"], "second_by": row["second_by"], "chosen": chosen,
-        "left_out": row.get("left_out"), "p_first": None if chosen is None else float(p_chosen if chosen == "first" else round(1 - p_chosen, 6)),
+        "left_out": row.get("left_out"),
+        "p_first": None if chosen is None else float(p_chosen if chosen == "first" else round(1 - p_chosen, 6)),
         "judgements": row["judgements"], **row["verdicts"], "harm_first": bool(row["harm_first"]), "harm_second": bool(row["harm_second"]),
         "selection_policy": row["selection_policy"], "selection_probability": float(row["selection_probability"]),
     }  # fmt: skip

@@ -7,7 +7,7 @@ and JSON lines), over the seconds of both halves; `judgements_per_s` the judgeme
 child's processor time, which other work on the machine does not stretch; `peak_rss_mb` the larger half's peak. With `--tenth` the same is
 done for a tenth of the rows first: flat memory means that the two peaks are alike.
 
-    python -m benchmarks.export --rows 1000000 --json
+    python benchmarks/export.py --rows 1000000 --json
 """
 
 import argparse
@@ -20,6 +20,10 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+PROJECT = Path(__file__).resolve().parent.parent
+# In place of this folder, whose own statistics.py would hide the library's.
+sys.path[0] = str(PROJECT)
 
 OVERLAP = 3
 RATERS = 12
@@ -99,9 +103,9 @@ def peak() -> float:
 
 def export(snapshot: int, judgements: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="rounds-export-", dir=os.environ.get("ROUNDS_BENCH_DIR")) as scratch:
-        laid = told([sys.executable, "-m", "benchmarks.export", "--lay-out", str(snapshot), "--into", scratch])
+        laid = told([sys.executable, __file__, "--lay-out", str(snapshot), "--into", scratch])
         (Path(scratch) / "spec.json").write_text('{"form": "dataset"}')
-        subprocess.run([sys.executable, "-m", "annotation.exports", scratch], check=True)
+        subprocess.run([sys.executable, "-m", "annotation.exports", scratch], check=True, cwd=PROJECT)
         made = json.loads((Path(scratch) / "result.json").read_text())
     if not made["ok"]:
         raise SystemExit(made["error"]["message"])
@@ -133,7 +137,7 @@ def main() -> None:
         setup()
         lay_out(given.lay_out, given.into)
         return
-    tenth = told([sys.executable, "-m", "benchmarks.export", "--rows", str(given.rows // 10), "--json"]) if given.tenth else None
+    tenth = told([sys.executable, __file__, "--rows", str(given.rows // 10), "--json"]) if given.tenth else None
     with tempfile.TemporaryDirectory(prefix="rounds-export-world-", dir=os.environ.get("ROUNDS_BENCH_DIR")) as data:
         found = run(given.rows, Path(data) / "data")
     size = f"{found['written_rows']} rows, {found['mb']} MB"

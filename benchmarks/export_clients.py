@@ -6,7 +6,7 @@ task; argilla builds the settings and every record; evalica ranks the arena's ro
 label-studio-sdk and argilla a Python of its own with `pip install label-studio-sdk argilla`, named by --clients (they are no dependency of
 ours), else they are skipped with that reason.
 
-    python -m benchmarks.export_clients --clients /path/to/venv/bin/python --json
+    python benchmarks/export_clients.py --clients /path/to/venv/bin/python --json
 """
 
 import argparse
@@ -18,8 +18,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from annotation.exports import levels
-from annotation.exports.forms import FORMS
+PROJECT = Path(__file__).resolve().parent.parent
+# In place of this folder, whose own statistics.py would hide the library's.
+sys.path[0] = str(PROJECT)
+
+from annotation.exports import levels  # noqa: E402
+from annotation.exports.forms import FORMS  # noqa: E402
 
 PAIRS = 24
 VERDICTS = ("first_much", "second_slightly", "first_slightly", "both_unacceptable", "both_acceptable", "second_much")
@@ -188,7 +192,7 @@ def ranked(place: Path) -> dict[str, Any]:
 
 
 def child(python: str, code: str, *arguments: str) -> dict[str, Any]:
-    bare = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONPATH": str(Path.cwd())}
+    bare = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONPATH": str(PROJECT)}
     done = subprocess.run([python, "-c", code, *arguments], capture_output=True, text=True, env={**os.environ, **bare}, check=False)
     if done.returncode:
         return {"failed": done.stderr.strip().splitlines()[-12:]}

@@ -12,7 +12,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('annotation', '0004_preferences_from_elsewhere'),
+        ('annotation', '0005_imports_and_quarantine'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

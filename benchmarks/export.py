@@ -76,8 +76,8 @@ def build(judgements: int) -> int:
     )  # fmt: skip
     with connection.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO annotation_snapshotevidence (snapshot_id, judgements, rulings) "
-            "SELECT %s, array_agg(id), '{}' FROM annotation_judgement",
+            "INSERT INTO annotation_snapshotevidence (snapshot_id, judgements, rulings, votes, findings, dropped) "
+            "SELECT %s, array_agg(id), '{}', array_agg(id), '{}', '{}' FROM annotation_judgement",
             [snapshot.pk],
         )
         cursor.execute("VACUUM ANALYZE")

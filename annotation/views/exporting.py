@@ -68,7 +68,8 @@ def section(request: UserRequest, snapshot: Snapshot, form: ReasonForm | None = 
     """What the page says of exports: levels with what they leave out, forms with sizes, and what still stands in the way."""
     grant = export_rights.standing(request.user)
     most = grant.level if grant else ""
-    level = _level_asked(request, most)
+    # A reason that was refused comes back where it was written.
+    level = levels.FULL if form is not None else _level_asked(request, most)
     released = grant is not None and export_rights.release_of(request.user, snapshot, grant) is not None
     asks = level == levels.FULL and not released
     return {

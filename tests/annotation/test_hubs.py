@@ -82,7 +82,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer({"error": "no"}, 403)
         elif self.path.endswith("/repos/create"):
             said = json.loads(body)
-            assert (said["type"], said["private"]) == ("dataset", True)
+            assert (said["type"], said.get("visibility", "private" if said.get("private") else "")) == ("dataset", "private")
             self._answer({"url": f"{self.server.url}/datasets/ward/sent", "name": "ward/sent"})
         elif "/preupload/" in self.path:
             files = [

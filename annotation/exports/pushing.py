@@ -28,13 +28,11 @@ def main(folder: Path) -> int:
         return finish(folder, error("no_client", said, retryable=False), 1)
     try:
         done = push(HfApi(endpoint=spec["endpoint"], token=os.environ["ROUNDS_HUB_TOKEN"]), folder / OUTPUT, spec)
-    except OSError as failed:
-        # httpx's and the client's own errors are OSErrors or carry a response; their words may hold addresses, never the token's.
+    except Exception as failed:
+        # Whatever the client raises, by what the hub answered: its words may hold addresses, and are not repeated.
         status = getattr(getattr(failed, "response", None), "status_code", None)
         what = f"The hub answered {status}." if status else f"The hub cannot be reached ({type(failed).__name__})."
         return finish(folder, error("hub_refused" if status else "hub_unreachable", what, retryable=status is None), 1)
-    except Exception as failed:
-        return finish(folder, error("hub_unreachable", f"The hub cannot be reached ({type(failed).__name__}).", retryable=True), 1)
     return finish(folder, {"ok": True, **done}, 0)
 
 

@@ -23,7 +23,7 @@ def test_it_describes_every_operation(schema: dict[str, Any]) -> None:
     validate_schema(schema)
     assert set(operations(schema)) == {
         "samples_list", "samples_retrieve", "campaigns_list", "campaigns_retrieve", "campaigns_next", "assignments_submit",
-        "snapshots_list", "snapshots_retrieve", "snapshots_lint",
+        "snapshots_list", "snapshots_retrieve", "snapshots_lint", "imports_create", "imports_report", "imports_retrieve",
         "exports_list", "exports_retrieve", "exports_archive", "exports_file", "snapshots_freeze",
     }  # fmt: skip
 

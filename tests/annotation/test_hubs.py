@@ -73,7 +73,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self._note()
-        self._answer({"id": "ward/sent", "sha": "a" * 40, "siblings": []})
+        if self.server.refuses:
+            self._answer({"error": "no"}, 403)
+        else:
+            self._answer({"id": "ward/sent", "sha": "a" * 40, "siblings": []})
 
     def do_POST(self) -> None:
         body = self._body()

@@ -26,7 +26,7 @@ _FORMS = [
     Form(
         "dataset",
         "Hugging Face data set",
-        "seven configs for TRL's DPO, KTO, reward and SFT trainers, as Parquet and JSON lines, with a card; opens with `load_dataset`",
+        "seven configs for TRL's DPO, KTO, reward and SFT trainers, as Parquet and JSON lines, with a card; opens with load_dataset",
         dataset.write,
         "preferences",
     ),

@@ -15,7 +15,7 @@ LABELS = {
 EXPLAINED = {
     DEIDENTIFIED: "without anything a rater wrote (reasons in words, edited texts) and without times",
     UNTAGGED: "with what raters wrote, without the fields tagged as telling of their sessions: when, and for how long",
-    FULL: "everything that is exported at all; asks for the passphrase again and for a reason",
+    FULL: "everything that is exported at all; asks for the password again and for a reason",
 }
 # The tag: fields of a rater's session that could be laid beside a duty roster.
 TAGGED = frozenset({"served_at", "submitted_at", "active_ms"})

@@ -6,7 +6,7 @@ from django import forms
 from django.db.models import Count
 
 from accounts.models import Role, Specialty, User
-from annotation import pairs, rubrics
+from annotation import pairs, rubrics, worth
 from annotation.forms import GUIDELINE
 from annotation.models import Campaign, CampaignState, GenerationBatch, RationaleWhen, Rubric, Sample, Selection, Split
 from annotation.pairs import Sources
@@ -80,6 +80,11 @@ class CampaignForm(forms.Form):
     pairing = forms.ChoiceField(
         label="Pairs", choices=[(pairs.EVERY_PAIR, "every two texts of a prompt"), (pairs.ONE_PAIR, "one pair a prompt, drawn")]
     )
+    leaving = forms.MultipleChoiceField(
+        label="Leave out pairs with", choices=list(worth.REASONS.items()), widget=forms.CheckboxSelectMultiple, required=False,
+        initial=[worth.CUT, worth.INVALID, worth.NEAR],
+        help_text="They cost time and teach little. A text counts as much longer from half as long again.",
+    )  # fmt: skip
     limit = forms.IntegerField(label="At most this many pairs", required=False, min_value=1, help_text="Empty: all.")
     selection = forms.ChoiceField(
         label="Drawn", choices=Selection.choices, initial=Selection.RANDOM, required=False, widget=forms.RadioSelect,
@@ -133,7 +138,7 @@ class CampaignForm(forms.Form):
 
     FIRST = ("name", "purpose", "batches", "members", "rubric", "guideline")
     FOLDS = (
-        ("Which pairs", ("splits", "pairing", "limit", "selection")),
+        ("Which pairs", ("splits", "pairing", "leaving", "limit", "selection")),
         ("Judgements and their quality", ("overlap", "double_share", "repeat_share", "gold", "rationale_when")),
         ("Time and cost", ("session_minutes", "deadline", "hourly_cost", "lease_minutes")),
         (
@@ -257,7 +262,10 @@ class CampaignForm(forms.Form):
     def sources(self) -> Sources:
         """What would be drawn from, as far as it was said."""
         asked = self.cleaned_data
-        return Sources(tuple(asked.get("batches") or ()), tuple(asked.get("splits") or ()), (), asked.get("pairing") or pairs.EVERY_PAIR)
+        return Sources(
+            tuple(asked.get("batches") or ()), tuple(asked.get("splits") or ()), (), asked.get("pairing") or pairs.EVERY_PAIR,
+            tuple(asked.get("leaving") or ()),
+        )  # fmt: skip
 
     def people(self) -> list[User]:
         """Everybody who would judge, in cohorts or not."""

@@ -26,7 +26,7 @@ from django.utils import timezone
 
 from accounts import audit
 from accounts.models import Specialty, User
-from annotation import assignments, golds, memberships, pairs, protocols, rubrics, slots
+from annotation import assignments, golds, memberships, pairs, protocols, rubrics, slots, worth
 from annotation.golds import GoldRefused
 from annotation.memberships import MembershipRefused
 from annotation.models import (
@@ -92,6 +92,7 @@ def create(
     splits: Collection[str] = (),
     task_types: Collection[str] = (),
     pairing: str = EVERY_PAIR,
+    leaving: Collection[str] = (),
     limit: int | None = None,
     gold: int = 0,
     seed: int | None = None,
@@ -103,7 +104,8 @@ def create(
     """A draft campaign over the texts that `batches` hold for the same prompts.
 
     Two texts of one prompt make a pair, in canonical order (the older completion first), each pair once; texts that are the same
-    are left out and counted. `splits` and `task_types` keep only such samples; `limit` keeps a part, drawn as `selection` says.
+    are left out and counted, and so are those that a reason of `leaving` (annotation/worth.py) speaks against. `splits` and `task_types`
+    keep only such samples; `limit` keeps a part, drawn as `selection` says.
     Each pair gets `overlap` slots, in every cohort if there are any, and who stands on the left alternates over them and, over the
     campaign, within each two producers. The order, the draws and the sides follow `seed`. `gold` pairs that earlier campaigns have
     settled are mixed in. A qualification may consist of such pairs alone.
@@ -112,7 +114,7 @@ def create(
     """
     people = list(members)
     groups = {cohort: list(inside) for cohort, inside in (cohorts or {}).items()}
-    sources = Sources(tuple(batches), tuple(splits) or tuple(Split.values), tuple(task_types), pairing)
+    sources = Sources(tuple(batches), tuple(splits) or tuple(Split.values), tuple(task_types), pairing, tuple(leaving))
     _check(name, guideline, sources, overlap, people, groups, gold, terms)
     seed = secrets.randbits(62) if seed is None else seed
     draw = random.Random(seed)  # noqa: S311 (reproducible, not secret)
@@ -178,9 +180,10 @@ def _drawn(sources: Sources, how: str, limit: int | None, draw: random.Random) -
 
 
 def _nothing(counts: Mapping[str, int]) -> str:
+    left_out = "".join(f", {counts[why]} {told}" for why, told in worth.REASONS.items() if counts.get(why))
     return (
         f"No pair is left: {counts['prompts']} prompts match, {counts['single']} of them have only one text, "
-        f"{counts['identical']} pairs hold the same text twice."
+        f"{counts['identical']} pairs hold the same text twice{left_out}."
     )
 
 
@@ -427,7 +430,7 @@ def derive(
         asked = campaign.protocol["sources"]
         made = create(
             name=name, batches=chosen, members=people, actor=actor, cohorts=groups, splits=campaign.splits, limit=limit,
-            task_types=asked["task_types"], pairing=asked["pairing"], toy=False, **common, **terms,
+            task_types=asked["task_types"], pairing=asked["pairing"], leaving=asked.get("leaving", ()), toy=False, **common, **terms,
         )  # fmt: skip
     else:
         made = _left_unjudged(campaign, name, limit, common, terms, actor)

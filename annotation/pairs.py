@@ -2,21 +2,23 @@
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from math import ceil
 from typing import Any
 
-from django.db.models import F, Value
+from django.db.models import Count, F, Value
 from django.db.models.functions import Least
 
-from annotation import selection
-from annotation.models import Campaign, Completion, GenerationBatch, Pair, Selection, Slot, Split
+from annotation import selection, worth
+from annotation.models import Campaign, Completion, GenerationBatch, Judgement, Pair, Prompt, Selection, Slot, Split, Verdict
 
 EVERY_PAIR, ONE_PAIR = "every", "one"
 # Rows a statement: large campaigns are written in few statements, none of them huge.
 ROWS = 5000
+# Prompts whose texts are in memory at once, and pairs that are looked at before anything is made of them.
+PROMPTS_READ, LOOKED_AT = 500, 200
 
 
 class NothingToCompare(Exception):
@@ -46,6 +48,8 @@ class Sources:
     splits: tuple[str, ...] = tuple(Split.values)
     task_types: tuple[str, ...] = ()
     pairing: str = EVERY_PAIR
+    # Reasons of annotation/worth.py for which a pair is left out unseen.
+    leaving: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """As the protocol keeps it: by public ids, for those who read it elsewhere."""
@@ -54,6 +58,7 @@ class Sources:
             "splits": list(self.splits),
             "task_types": list(self.task_types),
             "pairing": self.pairing,
+            "leaving": sorted(self.leaving),
         }
 
 
@@ -61,7 +66,7 @@ def sources_of(campaign: Campaign) -> Sources:
     """What `campaign` was drawn from, as its protocol remembers."""
     kept = campaign.protocol["sources"]
     batches = GenerationBatch.objects.select_related("version").filter(public_id__in=kept["batches"]).order_by("pk")
-    return Sources(tuple(batches), tuple(kept["splits"]), tuple(kept["task_types"]), kept["pairing"])
+    return Sources(tuple(batches), tuple(kept["splits"]), tuple(kept["task_types"]), kept["pairing"], tuple(kept.get("leaving", ())))
 
 
 # --- candidates --------------------------------------------------------------------------------------------------------------------------
@@ -70,8 +75,9 @@ def sources_of(campaign: Campaign) -> Sources:
 def candidates(sources: Sources, draw: random.Random, *, without: Campaign | None = None) -> tuple[list[Candidate], dict[str, int]]:
     """Every pair that could be judged, and the counts of what was found and left out.
 
-    Of n texts of a prompt, all n·(n−1)/2 pairs (`pairing="every"`) or one of them, drawn (`"one"`). Texts that are the same make no
-    pair. Pairs that `without` holds, and for one pair a prompt the prompts it holds, are no candidates any more.
+    Of n texts of a prompt, all n·(n−1)/2 pairs (`pairing="every"`) or one of them, drawn (`"one"`). Texts that are the same make no pair,
+    nor do those that a reason of `sources.leaving` speaks against. Pairs that `without` holds, and for one pair a prompt the prompts it
+    holds, are no candidates any more.
     """
     texts = (
         Completion.objects.filter(batch__in=sources.batches, prompt__sample__withdrawn_at__isnull=True)
@@ -89,7 +95,7 @@ def candidates(sources: Sources, draw: random.Random, *, without: Campaign | Non
 
     there = set(Pair.objects.filter(campaign=without).values_list("first", "second")) if without else set()
     asked = set(Pair.objects.filter(campaign=without).values_list("prompt", flat=True)) if without else set()
-    found: list[Candidate] = []
+    possible: dict[int, list[Candidate]] = {}
     identical = 0
     for prompt, answers in by_prompt.items():
         task_type, document, split = about[prompt]
@@ -100,18 +106,97 @@ def candidates(sources: Sources, draw: random.Random, *, without: Campaign | Non
             elif (a, b) not in there:
                 stratum = f"{task_type} × {document}"
                 different.append(Candidate(prompt, a, b, (batch_a, batch_b), split, stratum, (task_type, document)))
-        if sources.pairing == ONE_PAIR:
-            if different and prompt not in asked:
-                found.append(replace(draw.choice(different), probability=1 / len(different)))
-        else:
+        possible[prompt] = different
+    left_out: Counter[str] = Counter()
+    if sources.leaving:
+        possible = _worthwhile(possible, sources.leaving, left_out)
+    found: list[Candidate] = []
+    for prompt, different in possible.items():
+        if sources.pairing != ONE_PAIR:
             found += different
+        elif different and prompt not in asked:
+            found.append(replace(draw.choice(different), probability=1 / len(different)))
     counts = {
         "prompts": len(by_prompt),
         "single": sum(len(answers) < 2 for answers in by_prompt.values()),
         "identical": identical,
+        **{why: left_out[why] for why in worth.REASONS if left_out[why]},
         "pairs": len(found),
     }
     return found, counts
+
+
+def _worthwhile(possible: dict[int, list[Candidate]], leaving: Collection[str], left_out: Counter[str]) -> dict[int, list[Candidate]]:
+    """The same without the pairs that a reason of `leaving` speaks against; texts are read for a few hundred prompts at once."""
+    prompts, kept = list(possible), {}
+    for start in range(0, len(prompts), PROMPTS_READ):
+        some = prompts[start : start + PROMPTS_READ]
+        formats = dict(Prompt.objects.filter(pk__in=some).values_list("pk", "sample__output_format"))
+        texts = _texts({pk for prompt in some for one in possible[prompt] for pk in (one.first, one.second)})
+        for prompt in some:
+            reasons = [
+                worth.reason(texts[one.first], texts[one.second], output_format=formats[prompt], leaving=leaving)
+                for one in possible[prompt]
+            ]
+            left_out.update(filter(None, reasons))
+            kept[prompt] = [one for one, why in zip(possible[prompt], reasons, strict=True) if not why]
+    return kept
+
+
+def _texts(wanted: Collection[int]) -> dict[int, worth.Text]:
+    return {
+        pk: worth.Text(text, ended)
+        for pk, text, ended in Completion.objects.filter(pk__in=wanted).values_list("pk", "text", "finish_reason")
+    }
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What `looked` pairs of the texts chosen are like: how many each reason speaks against, whether it is used or not, and the share of
+    ties to expect of those that stay; `judged` pairs of the house stand behind it, beside what is assumed. None: no pair stays."""
+
+    looked: int
+    reasons: dict[str, int]
+    tie_rate: float | None
+    judged: int
+
+
+def outlook(sources: Sources) -> Outlook | None:
+    """Look at some pairs before a campaign is made of them, prompts in an order that says nothing; None without any pair."""
+    if not sources.batches or not sources.splits:
+        return None
+    offered = Completion.objects.filter(
+        batch__in=sources.batches, prompt__sample__split__in=sources.splits, prompt__sample__withdrawn_at__isnull=True
+    )
+    if sources.task_types:
+        offered = offered.filter(prompt__sample__task_type__in=sources.task_types)
+    several = offered.order_by().values("prompt", "prompt__digest").annotate(texts=Count("digest", distinct=True)).filter(texts__gt=1)
+    prompts = [row["prompt"] for row in several.order_by("prompt__digest")[:LOOKED_AT]]
+    by_prompt: dict[int, list[tuple[worth.Text, str]]] = defaultdict(list)
+    rows = offered.filter(prompt__in=prompts).order_by("prompt__digest", "pk")
+    for prompt, text, ended, form in rows.values_list("prompt", "text", "finish_reason", "prompt__sample__output_format"):
+        by_prompt[prompt].append((worth.Text(text, ended), form))
+    seen = [
+        (one, other, form) for texts in by_prompt.values() for (one, form), (other, _) in combinations(texts, 2) if one.text != other.text
+    ][:LOOKED_AT]
+    if not seen:
+        return None
+    reasons = {
+        why: sum(bool(worth.reason(one, other, output_format=form, leaving=(why,))) for one, other, form in seen) for why in worth.REASONS
+    }
+    staying = [
+        (one.text, other.text) for one, other, form in seen if not worth.reason(one, other, output_format=form, leaving=sources.leaving)
+    ]
+    judged = _judged()
+    return Outlook(len(seen), reasons, worth.tie_rate(staying, judged) if staying else None, len(judged))
+
+
+def _judged() -> list[tuple[str, str, bool]]:
+    """The latest votes of clinicians: both texts, and whether it was a tie."""
+    votes = Judgement.objects.votes().exclude(verdict=Verdict.CANNOT_JUDGE).filter(assignment__annotator__simulated=False)
+    latest = votes.order_by("-pk").values_list("assignment__pair__first__text", "assignment__pair__second__text", "verdict")
+    ties = {Verdict.BOTH_ACCEPTABLE, Verdict.BOTH_UNACCEPTABLE}
+    return [(first, second, verdict in ties) for first, second, verdict in latest[:LOOKED_AT]]
 
 
 def take(found: Sequence[Candidate], how: str, limit: int | None, draw: random.Random) -> list[Candidate]:

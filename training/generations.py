@@ -13,7 +13,8 @@ from annotation import prompts as rendering
 from annotation.models import GenerationBatch, Prompt, Sample, Split
 from jobs import submissions
 from jobs.models import Job, State
-from modelhub.models import ModelVersion
+from modelhub import aliases
+from modelhub.models import AliasName, Kind, ModelVersion
 from training import endpoints, preflight, specs
 from training.engine import served
 from training.engine.errors import EngineError
@@ -25,6 +26,17 @@ Producer = ModelVersion | Endpoint
 PAST_BATCHES = 5
 # How long a page waits for a server to say what it serves.
 LOOK_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Two producers and their temperatures that people compare often (product.md 2.9)."""
+
+    name: str
+    label: str
+    first: ModelVersion
+    second: ModelVersion
+    temperatures: tuple[float, float]
 
 
 class NothingMissing(Exception):
@@ -107,6 +119,25 @@ def choose(*, counts: dict[str, int], **filters: Any) -> list[Prompt]:
         if counts.get(split):
             samples += Sample.objects.usable().filter(split=split, **filters).order_by("pk")[: counts[split]]
     return rendering.render(samples=samples)
+
+
+def presets() -> list[Preset]:
+    """Those that this house has the models for, in the order of a first round and the ones after it."""
+    champion, challenger = aliases.current(AliasName.CHAMPION), aliases.current(AliasName.CHALLENGER)
+    found = []
+    merged = ModelVersion.objects.usable().filter(kind=Kind.MERGED).order_by("-pk").first()
+    edges = merged.parent_edges.filter(parent__kind=Kind.EXPERT).select_related("parent").order_by("pk") if merged else []
+    expert = next((edge.parent for edge in edges if edge.parent is not None), None)
+    if merged and expert:
+        found.append(Preset("expert-merged", "An expert against the merge", expert, merged, (0.7, 0.7)))
+    usual = champion or merged or ModelVersion.objects.usable().first()
+    if usual:
+        found.append(Preset("two-temperatures", "One model at two temperatures", usual, usual, (0.3, 0.9)))
+    if champion:
+        found.append(Preset("self-play", "The champion against itself", champion, champion, (0.9, 0.9)))
+        if challenger and challenger != champion:
+            found.append(Preset("challenger", "The champion against the challenger", champion, challenger, (0.7, 0.7)))
+    return found
 
 
 @dataclass(frozen=True)

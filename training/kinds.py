@@ -26,8 +26,8 @@ from training.models import Evaluation, MergePreview, Run
 from training.synthesis import kinds as synthesis
 
 QUEUE = "compute"
-# Trainings: told to stop, they save what they have learned. The others end whole or not at all.
-CAN_KEEP = MAKES_MODEL - {"build-base", "merge", "extract"}
+# Told to stop, trainings save what they have learned, and generations what they have written. The others end whole or not at all.
+CAN_KEEP = MAKES_MODEL - {"build-base", "merge", "extract"} | {"generate", "ask"}
 
 
 def register() -> None:

@@ -16,7 +16,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from accounts import access
 from accounts.access import TRAINERS, UserRequest
 from accounts.models import Role, User
-from annotation import adjudications, protocols
+from annotation import adjudications, protocols, worth
 from annotation import campaigns as verbs
 from annotation.campaign_form import CampaignFilter, DeriveForm, ExtendForm
 from annotation.campaigns import CampaignRefused
@@ -78,6 +78,7 @@ def campaign(request: UserRequest, pk: UUID) -> HttpResponse:
     page: dict[str, Any] = {
         "campaign": shown,
         "producers": producers(shown),
+        "left_out": [(told, shown.counts[why]) for why, told in worth.REASONS.items() if shown.counts.get(why)],
         "members": [(seat, counts.get(seat.user_id, 0), standing) for seat, standing in seats(shown)],
         "days": days,
         "chart": line_chart(

@@ -11,7 +11,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts import access
 from accounts.access import TRAINERS, UserRequest
-from annotation import campaigns, protocols
+from annotation import campaigns, pairs, protocols, worth
 from annotation.campaign_form import CampaignForm
 from annotation.campaigns import CampaignRefused
 from annotation.models import Completion, GenerationBatch
@@ -33,7 +33,8 @@ def campaign_new(request: UserRequest) -> HttpResponse:
             for warning in plan.warnings if plan else []:
                 messages.warning(request, warning)
             return redirect("annotation:campaign", made.public_id)
-    return _show(request, form, _plan(form) if form.is_bound else None, status=422 if form.errors else 200)
+    plan = _plan(form) if form.is_bound else None
+    return _show(request, form, plan, _outlook(form, plan), status=422 if form.errors else 200)
 
 
 @access.allow(*TRAINERS)
@@ -44,12 +45,15 @@ def campaign_plan(request: UserRequest) -> HttpResponse:
     form.is_valid()
     plan = _plan(form)
     if request.htmx:
-        return render(request, "annotation/campaign_new.html#plan", {"plan": plan, "assumed": protocols.ASSUMED})
-    return _show(request, form.as_asked(), plan)
+        page = {"plan": plan, "assumed": protocols.ASSUMED, "outlook": _outlook(form, plan)}
+        return render(request, "annotation/campaign_new.html#plan", page)
+    return _show(request, form.as_asked(), plan, _outlook(form, plan))
 
 
-def _show(request: UserRequest, form: CampaignForm, plan: Plan | None, status: int = 200) -> HttpResponse:
-    page = {"form": form, "plan": plan, "assumed": protocols.ASSUMED, "texts": Completion.objects.exists()}
+def _show(
+    request: UserRequest, form: CampaignForm, plan: Plan | None, outlook: dict[str, Any] | None, status: int = 200
+) -> HttpResponse:  # fmt: skip
+    page = {"form": form, "plan": plan, "assumed": protocols.ASSUMED, "texts": Completion.objects.exists(), "outlook": outlook}
     return render(request, "annotation/campaign_new.html", page, status=status)
 
 
@@ -76,6 +80,17 @@ def _plan(form: CampaignForm) -> Plan | None:
         checks=asked["rubric"].content["checks"] if asked.get("rubric") else (),
         today=timezone.localdate(),
     )
+
+
+def _outlook(form: CampaignForm, plan: Plan | None) -> dict[str, Any] | None:
+    """What some of the pairs are like: which reasons to leave one out apply, and how many ties to expect."""
+    seen = pairs.outlook(form.sources()) if plan else None
+    if seen is None:
+        return None
+    used = form.sources().leaving
+    rows = [(worth.REASONS[why], count, why in used) for why, count in seen.reasons.items() if count]
+    ties = None if seen.tie_rate is None else round(100 * seen.tie_rate)
+    return {"looked": seen.looked, "rows": rows, "ties": ties, "judged": seen.judged}
 
 
 def _asked_for(request: UserRequest) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from jobs import claims, kinds
 from jobs.attempts import folder_of
 from jobs.errors import EngineFailed, Unprepared
 from jobs.models import Job
-from modelhub.models import ModelVersion
+from modelhub import aliases
+from modelhub.models import AliasName, ModelVersion
 from tests.annotation import build as annotating
 from tests.engine.test_served import Served, running
 from tests.training import build
@@ -281,3 +282,45 @@ def test_settings_that_are_wrong_stop_the_start(settings: Any, entry: dict[str, 
     with pytest.raises(ImproperlyConfigured, match=complaint) as wrong:
         endpoints.allowed()
     assert "sk-" not in str(wrong.value)
+
+
+def test_what_is_often_compared_is_one_press_away(as_dan: Client, tmp_path: Path, expert: ModelVersion) -> None:
+    """Only what there are models for: a merge and its expert first, then champion and challenger."""
+    merge = build.version(tmp_path, "merge", "merged", parents=[(expert, "expert")])
+    assert [preset.name for preset in generations.presets()] == ["expert-merged", "two-temperatures"]
+    aliases.move(name=AliasName.CHAMPION, to=expert, actor=None, expected=None, reason="the first")
+    aliases.move(name=AliasName.CHALLENGER, to=merge, actor=None, expected=None, reason="the next")
+    assert [preset.name for preset in generations.presets()] == ["expert-merged", "two-temperatures", "self-play", "challenger"]
+    annotating.stored_samples(3)
+    page = as_dan.get("/generate/?preset=challenger").content.decode()
+    assert 'href="?preset=self-play"' in page
+    assert f'<option value="{expert.public_id}" selected>' in page
+    assert f'<option value="{merge.public_id}" selected>' in page
+    assert page.count('value="0.7"') == 2
+
+
+def test_a_generation_that_was_stopped_and_kept_goes_on_with_the_rest(
+    as_dan: Client, dan: User, ward: Endpoint, server: Served, data_dir: Path
+) -> None:
+    """A pause: what was written by then can be compared, and the rest is asked for later, nothing twice."""
+    batch, job = asked_of(ward, dan, count=24)
+    assert kinds.get("generate").can_keep
+
+    def stop_early(body: dict[str, Any], nth: int) -> None:
+        if nth == 3:
+            (folder_of(job, 1) / rundir.STOP).write_text(rundir.KEEP, encoding="ascii")
+
+    server.behave = stop_early
+    done = carried_out(job)
+    written = batch.completions.count()
+    assert 1 <= written < 24
+    assert done.result is not None
+    assert done.result["unanswered"] == {"stopped": 24 - written}
+    page = as_dan.get(f"/generate/?batches={batch.public_id}").text
+    assert f"{24 - written} unanswered" in page
+    as_dan.post(f"/generate/{batch.public_id}/again/", {"batches": str(batch.public_id)})
+    batch.refresh_from_db()
+    again = generations.job_of(batch)
+    assert again is not None
+    carried_out(again)
+    assert batch.completions.count() == 24

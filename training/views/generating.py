@@ -15,8 +15,6 @@ from accounts.access import TRAINERS, UserRequest
 from accounts.models import User
 from annotation.models import GenerationBatch
 from jobs.models import Job, State
-from modelhub import aliases
-from modelhub.models import AliasName, ModelVersion
 from training import generations
 from training.forms import AskAgainForm, GenerateForm
 
@@ -24,8 +22,8 @@ from training.forms import AskAgainForm, GenerateForm
 @require_http_methods(["GET", "POST"])
 @access.allow(*TRAINERS)
 def generate(request: UserRequest) -> HttpResponse:
-    usual = aliases.current(AliasName.CHAMPION) or ModelVersion.objects.usable().first()
-    suggestion = {"first": usual.public_id, "second": usual.public_id} if usual else {}
+    presets = generations.presets()
+    suggestion = _suggestion(presets, request.GET.get("preset", ""))
     if request.htmx and "first" in request.GET:
         return render(request, "training/generate.html#preflight", _look_ahead(GenerateForm(request.GET)))
     form = GenerateForm(request.POST or None, initial=suggestion)
@@ -34,8 +32,26 @@ def generate(request: UserRequest) -> HttpResponse:
         made = _generate(form, request.user)
         return redirect(f"{reverse('training:generate')}?{urlencode({'batches': ','.join(str(batch.public_id) for batch in made)})}")
     page = "training/generate.html#progress" if request.htmx else "training/generate.html"
-    context = {"form": form, "batches": _batches(request.GET.get("batches", "")), "producers": form.has_producers, **ahead}
+    context = {
+        "form": form,
+        "batches": _batches(request.GET.get("batches", "")),
+        "producers": form.has_producers,
+        "presets": presets,
+        **ahead,
+    }
     return render(request, page, context, status=422 if request.method == "POST" else 200)
+
+
+def _suggestion(presets: list[generations.Preset], name: str) -> dict[str, Any]:
+    """What the form begins with: the preset asked for, else one model at two temperatures."""
+    by_name = {preset.name: preset for preset in presets}
+    preset = by_name.get(name) or by_name.get("two-temperatures")
+    if preset is None:
+        return {}
+    return {
+        "first": preset.first.public_id, "first_temperature": preset.temperatures[0],
+        "second": preset.second.public_id, "second_temperature": preset.temperatures[1],
+    }  # fmt: skip
 
 
 def _look_ahead(form: GenerateForm) -> dict[str, Any]:

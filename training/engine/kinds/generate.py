@@ -26,14 +26,19 @@ def run(attempt: Attempt) -> Outcome:
     try:
         for found in write(attempt, params, rows, frozenset(ledger.answers), pace, told):
             ledger.add(found)
+            if attempt.asked_to_keep:
+                break
     except served.Unanswered:
         ledger.checkpoint()  # another attempt asks only for the rest
         raise
     pace.say()
     answers = ledger.answers.values()
+    missing = Counter(answer.error for answer in answers if answer.error)
+    if stopped := len(rows) * params.n - len(answers):
+        missing["stopped"] = stopped
     metrics = {
         "completions": sum(not answer.error for answer in answers),
-        "unanswered": dict(Counter(answer.error for answer in answers if answer.error)),
+        "unanswered": dict(missing),
         "cut": sum(answer.finish_reason == "length" for answer in answers),
         "tokens": pace.tokens, "tokens_per_second": round(pace.tokens_per_second, 1), "resumed": ledger.resumed, **told,
     }  # fmt: skip

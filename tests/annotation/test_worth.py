@@ -13,7 +13,7 @@ from tests.annotation.build import stored_batches
 
 NOTE = (
     "The patient reports three days of cough with fever, no chest pain, and takes lisinopril 10 mg daily for hypertension. Lungs are clear "
-    "on both sides, the throat is red without coating, the abdomen soft; he was told to drink enough and to come back if breath gets short. "
+    "on both sides, the throat is red without coating, the abdomen soft; he was told to drink enough and to come back if short of breath. "
 )
 HOME = "Send her home with rest and fluids; call again if the fever stays above 39 degrees for two more days, please."
 EVERY = tuple(worth.REASONS)
@@ -85,8 +85,8 @@ def test_the_plan_tells_of_ties_and_of_what_is_left_out(as_dan: Client, alice: U
     batches = stored_batches(4)
     _rewrite(batches)
     asked = {
-        "name": "Notes", "guideline": "Judge.", "members": [alice.pk], "double_share": "0", "batches": [batch.pk for batch in batches], "splits": ["train", "validation", "evaluation"],
-        "pairing": "every", "overlap": 1, "leaving": [NEAR, CUT],
+        "name": "Notes", "guideline": "Judge.", "members": [alice.pk], "double_share": "0", "pairing": "every", "overlap": 1,
+        "batches": [batch.pk for batch in batches], "splits": ["train", "validation", "evaluation"], "leaving": [NEAR, CUT],
     }  # fmt: skip
     page = as_dan.post("/campaigns/plan/", asked).content.decode()
     assert "ties to expect" in page

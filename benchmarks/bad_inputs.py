@@ -3,7 +3,8 @@
 Prints `cases` (25), `refused_as_specified` (cases of which every input came out as the table says; the differences that were decided are
 named), `server_errors` (answers of 500 and exceptions, bombs and generated inputs included), `bombs` and `bombs_refused` (within two
 seconds of a processor's time and 64 MB beyond what the readers need at rest, each in a process of its own), `slowest_bomb_cpu_s`,
-`largest_bomb_mb`, and with --fuzz N the number of generated inputs by check.
+`largest_bomb_mb`, with --fuzz N the number of generated inputs by check, and with
+--schemathesis PROGRAM how many requests that program made of the import endpoints and how many of the answers were server errors.
 
 Needs a PostgreSQL (DATABASE_URL, else the embedded one) on which it may create and drop a database of its own, and two gigabytes of disk
 for files that unfold. Without --cases it does everything but the generated inputs.
@@ -33,6 +34,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--cases", type=int, nargs="*", metavar="N", help="only these of the table's cases, and no bombs")
     parser.add_argument("--no-cases", action="store_true", help="only bombs and generated inputs: no database is needed")
     parser.add_argument("--fuzz", type=int, default=0, metavar="N", help="feed so many generated inputs too (10000: some minutes)")
+    parser.add_argument("--schemathesis", metavar="PROGRAM", help="path of schemathesis (4.x, in an environment of its own): tries the API")
+    parser.add_argument("--examples", type=int, default=200, help="of each of its operations (default 200)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="end with one JSON line")
     return parser.parse_args()
@@ -130,6 +133,15 @@ def main() -> None:
 
         result["generated"] = fuzz.run(arguments.fuzz, start=arguments.seed)
         print(f"{sum(result['generated'].values())} generated inputs: no exception, nothing changed in silence")
+    if arguments.schemathesis:
+        from benchmarks.bad import endpoints
+
+        tried = with_a_database(lambda: endpoints.run(arguments.schemathesis, arguments.examples, arguments.seed))
+        result["endpoints"] = {name: tried[name] for name in ("requests", "server_errors", "exit")}
+        result["server_errors"] += tried["server_errors"]
+        print(
+            f"schemathesis: {tried['requests']} requests, {tried['server_errors']} server errors{tried['tail'] and chr(10) + tried['tail']}"
+        )
     if arguments.json:
         print(json.dumps(result))
     wrong = (

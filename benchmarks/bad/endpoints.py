@@ -36,9 +36,9 @@ def run(program: str, examples: int, seed: int) -> dict[str, Any]:
             done = subprocess.run(
                 [
                     program, "run", f"http://127.0.0.1:{server.server_address[1]}/api/v1/schema/?format=json",
-                    "--include-path-regex", "/imports/", "-H", f"Authorization: Bearer {secret}", "-c", "not_a_server_error", "-n", str(examples), "--seed", str(seed),
-                    "--phases", "examples,coverage,fuzzing", "--report-ndjson-path", str(report), "--continue-on-failure", "--no-color",
-                    "--generation-database", "none",
+                    "--include-path-regex", "/imports/", "-H", f"Authorization: Bearer {secret}", "-c", "not_a_server_error",
+                    "-n", str(examples), "--seed", str(seed), "--phases", "examples,coverage,fuzzing",
+                    "--report-ndjson-path", str(report), "--continue-on-failure", "--no-color", "--generation-database", "none",
                 ],
                 capture_output=True, text=True, timeout=1800, check=False, cwd=folder,
             )  # fmt: skip

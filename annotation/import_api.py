@@ -34,7 +34,7 @@ class TooLarge(APIException):
 class SentSerializer(serializers.Serializer[Any]):
     """What goes with the file. `shape`, `mapping` and `format` are found by a look at it where they are not said."""
 
-    file = serializers.FileField()
+    file = serializers.FileField(allow_empty_file=True)
     length = serializers.IntegerField(min_value=0, help_text="Bytes of the file: compared with what arrived.")
     sha256 = serializers.RegexField(r"^[0-9a-fA-F]{64}\Z", help_text="Of the file: compared with what arrived.")
     target = serializers.CharField(max_length=80, help_text="The source's name; for documents the corpus's.")
@@ -44,6 +44,9 @@ class SentSerializer(serializers.Serializer[Any]):
     on_conflict = serializers.ChoiceField(choices=sorted(CONFLICTS), default="refuse")
     synthetic = serializers.BooleanField(default=True)
     quarantine = serializers.BooleanField(default=True)
+    nul = serializers.ChoiceField(choices=["refuse", "replace"], default="refuse", help_text="NUL characters: or U+FFFD in their place.")
+    pairs = serializers.ChoiceField(choices=["refuse", "exclude"], default="refuse", help_text="That are identical or lack a side.")
+    leave_out_doubles = serializers.BooleanField(default=False, help_text="Rows that say the same twice are left out and counted.")
     group = serializers.ChoiceField(choices=Group.values, required=False, help_text="Of a corpus.")
     dry = serializers.BooleanField(default=False, help_text="Do everything but store.")
 
@@ -161,7 +164,8 @@ class ImportList(APIView):
 
 def _brought(made: Import, said: dict[str, Any], user: Any) -> Import:
     """Look at it where something is not said, and begin. What stands in the way before it begins is the import's refusal."""
-    options = {"synthetic": said["synthetic"], "quarantine": said["quarantine"], "on_conflict": said["on_conflict"]}
+    options = {name: said[name] for name in ("synthetic", "quarantine", "on_conflict", "nul", "pairs")}
+    options["doubles"] = "exclude" if said["leave_out_doubles"] else "refuse"
     if "group" in said:
         options["group"] = said["group"]
     try:

@@ -240,9 +240,11 @@ def _records(path: Path, spec: dict[str, Any], problems: Problems, digest: Count
     options = reading.Options(**spec.get("options", {}))
     limits = reading.Limits(**spec["limits"]) if spec.get("limits") else reading.LIMITS
     mapping = spec.get("mapping", {})
+    doubles = reading.Doubles(options)
     for place, row in reading.rows(path, format=spec["format"], problems=problems, digest=digest, limits=limits):
         for record in shape.convert(place, row, mapping, problems, options):
-            yield place, record
+            if not doubles.again(place, record, problems):
+                yield place, record
         if problems.enough:
             return
 

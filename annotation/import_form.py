@@ -72,6 +72,11 @@ class ImportForm(forms.Form):
             fields["on_conflict"] = forms.ChoiceField(
                 label="If an id is stored with another content", choices=list(imports.CONFLICTS.items()), initial="refuse"
             )
+            fields["doubles"] = forms.ChoiceField(
+                label="Rows that say the same twice",
+                choices=[("refuse", "Refuse the file"), ("exclude", "Keep the first, leave the others out, counted")],
+                initial="refuse",
+            )
         fields["nul"] = forms.ChoiceField(
             label="NUL characters", choices=[("refuse", "Refuse the file"), ("replace", "Replace them by U+FFFD")]
         )
@@ -93,7 +98,7 @@ class ImportForm(forms.Form):
         return {name.removeprefix("map-"): self.cleaned_data[name] for name in self.mapped if self.cleaned_data[name]}
 
     def options(self) -> dict[str, Any]:
-        names = ("synthetic", "quarantine", "on_conflict", "nul", "pairs", "group", "origin")
+        names = ("synthetic", "quarantine", "on_conflict", "nul", "pairs", "doubles", "group", "origin")
         return {name: self.cleaned_data[name] for name in names if name in self.cleaned_data}
 
     def targets(self) -> list[str]:

@@ -224,8 +224,8 @@ def configure(
 ) -> Import:
     """Say how the file is to be read and as what it is to be stored. `target` names the source, or for documents the corpus.
 
-    options: synthetic (bool), quarantine (bool), on_conflict (CONFLICTS), nul and pairs (annotation.reading.Options), and for documents
-    group and origin. Raises ImportRefused, and NotNow while a job works on it or when it is stored.
+    options: synthetic (bool), quarantine (bool), on_conflict (CONFLICTS), nul, pairs and doubles (annotation.reading.Options), and for
+    documents group and origin. Raises ImportRefused, and NotNow while a job works on it or when it is stored.
     """
     mine = Import.objects.select_for_update(of=("self",)).select_related("job").get(pk=imported.pk)
     if mine.state == ImportState.STORED or mine.working:
@@ -254,7 +254,7 @@ def configure(
     mine.format, mine.shape, mine.content, mine.mapping = format, shape, found.makes, {k: v for k, v in mapping.items() if v}
     mine.target, mine.licence, mine.options = target.strip(), licence.strip(), chosen
     # How conflicts are met is no part of what the file is: the same rows are the same import.
-    told = {"shape": shape, "mapping": mine.mapping, "options": {k: v for k, v in chosen.items() if k in {"nul", "pairs"}}}
+    told = {"shape": shape, "mapping": mine.mapping, "options": {k: v for k, v in chosen.items() if k in {"nul", "pairs", "doubles"}}}
     mine.recipe = records.digest_of(told)
     mine.state, mine.counts = ImportState.RECEIVED, {}
     mine.save()
@@ -359,7 +359,7 @@ def spec_of(imported: Import, *, dry: bool = False) -> dict[str, Any]:
 
 def _bounds(options: dict[str, Any]) -> dict[str, Any]:
     return {
-        "options": {name: options[name] for name in ("nul", "pairs") if name in options},
+        "options": {name: options[name] for name in ("nul", "pairs", "doubles") if name in options},
         "limits": {
             "file_bytes": settings.ROUNDS_IMPORT_MAX_BYTES, "bytes": settings.ROUNDS_IMPORT_MAX_UNPACKED,
             "rows": settings.ROUNDS_IMPORT_MAX_ROWS,

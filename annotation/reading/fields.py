@@ -33,10 +33,12 @@ class Options:
     """What the importer chose for what would stop a file; each use is counted and told of.
 
     nul: "refuse", or "replace" each NUL by U+FFFD. pairs: "refuse" pairs that are identical, empty or lack a side, or "exclude" them.
+    doubles: "refuse" a file that says the same twice, or "exclude" what was there before (`annotation.reading.doubles`).
     """
 
     nul: str = "refuse"
     pairs: str = "refuse"
+    doubles: str = "refuse"
 
 
 STRICT = Options()

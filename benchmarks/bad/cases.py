@@ -174,6 +174,10 @@ def ids_twice(house: House) -> Iterator[Seen]:
     )
     seen.ok = seen.ok and "1" in seen.told
     yield seen
+    twice_said = row(input="One") + row(input="Two") + row(input="One")
+    yield refused(house, "a record twice", twice_said, "import.duplicate", line=3)
+    status, state, _, said = house.bring(twice_said, leave_out_doubles="true")
+    yield Seen("left out on request, counted", state == "stored" and said["counts"].get("stored") == 2, status, str(said["counts"])[:160])
 
 
 @case(11)

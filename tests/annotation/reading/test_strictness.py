@@ -3,12 +3,14 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from annotation import reading
+from annotation.reading.shapes import SampleRow
 from annotation.records import MAX_PROBLEMS, Problems
 from tests.annotation.reading.build import INPUT, jsonl, mediflow, put, take
 
@@ -104,6 +106,20 @@ def test_a_nul_may_be_replaced_on_request_and_is_counted(tmp_path: Path) -> None
     taken = take(path, nul="replace")
     assert taken.records[0].input == "a\ufffdb\ufffd"  # type: ignore[union-attr]
     assert taken.problems.counts == {"text.nul_replaced": 1}
+
+
+def test_what_is_said_twice_is_left_out_on_request_and_counted() -> None:
+    first, other = (SampleRow("", "a", text, "", "other", "other", "plain_text", "", scores={"quality": 3.0}) for text in ("x", "y"))
+    problems = Problems()
+    doubles = reading.Doubles(reading.Options(doubles="exclude"))
+    again = [
+        doubles.again(place, record, problems) for place, record in enumerate((first, other, replace(first, external_id="z")), start=1)
+    ]
+    assert again == [False, False, True]
+    assert [(p.line, p.code) for p in problems.warnings] == [(3, "import.duplicate")]
+    assert problems.left_out == {"import.duplicate": 1}
+    strict = reading.Doubles(reading.Options())
+    assert not any(strict.again(1, first, problems) for _ in range(2))
 
 
 def test_fifty_problems_are_told_and_all_are_counted(tmp_path: Path) -> None:

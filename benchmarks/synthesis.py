@@ -92,11 +92,15 @@ def house() -> Iterator[Any]:
 
 def follow(run: Any, meanwhile: Callable[[], None] = lambda: None) -> float:
     """Seconds until the run is over."""
+    from training.synthesis import runs
+
     began = time.monotonic()
     while not run.over:
         time.sleep(0.25)
         meanwhile()
         run.refresh_from_db()
+        if job := runs.blocked(run):
+            raise SystemExit(f"A job failed: {job.error_code}.")
         if time.monotonic() - began > PATIENCE_SECONDS:
             raise SystemExit(f"Not over within {PATIENCE_SECONDS:.0f} s: {dict(run.items.values_list('pk', 'state')[:5])}")
     return time.monotonic() - began

@@ -31,7 +31,7 @@ from tests.annotation import build
 from tests.cast import person, signed_in
 from tests.modelhub.conftest import PHI3, safetensors
 from training import specs
-from training.models import Evaluation, MergePreview, MergeRecipe, Promotion, Run
+from training.models import Evaluation, MergePreview, MergeRecipe, Promotion, Run, SynthesisRun
 
 
 @dataclass
@@ -48,6 +48,7 @@ class House:
     run: Run
     evaluation: Evaluation
     preview: MergePreview
+    synthesis: SynthesisRun
     token: ApiToken
     invitation: Invitation
     qualification: Campaign
@@ -120,6 +121,8 @@ def furnish(folder: Path) -> House:
     )  # fmt: skip
     recipe.inputs.create(position=0, version=version)
     preview = MergePreview.objects.create(job=trying, recipe=recipe, beside=version)
+    rules = {"kind": "grammar", "name": "", "family": "grammar", "label": "Grammar"}
+    synthesis = SynthesisRun.objects.create(name="made-up-too", generator=rules, judge=rules, licence="CC0-1.0", state="done")
     promotion = Promotion.objects.create(
         decision="refused", alias="champion", version=version, evaluation=evaluation, reason="too few pairs"
     )
@@ -153,5 +156,5 @@ def furnish(folder: Path) -> House:
     assert RoleGrant.objects.count() == 8
     return House(
         people, clients, campaign, assignment, Sample.objects.earliest("pk"), snapshot, job, version, adapter, run, evaluation, preview,
-        token, invitation, qualification, sitting, dispute, defect, imported, grant, records,
+        synthesis, token, invitation, qualification, sitting, dispute, defect, imported, grant, records,
     )  # fmt: skip

@@ -62,7 +62,7 @@ def _ahead(form: SynthesisForm) -> dict[str, Any]:
     cells = len(chosen["tasks"]) * parts * len(chosen["difficulties"]) * len(chosen["formats"])
     same = said["generator"].family.casefold() == said["judge"].family.casefold()
     return {
-        "forecast": forecasts.forecast(wanted, said["generator"], said["judge"]), "cells": cells, "parts": parts, "chosen": chosen,
+        "forecast": forecasts.forecast(wanted, said["generator"], said["judge"]), "cells": f"{cells:,}", "parts": parts, "chosen": chosen,
         "same_family": said["judge"].family if same else "", "currency": settings.ROUNDS_CURRENCY,
     }  # fmt: skip
 
@@ -107,7 +107,8 @@ def synthesis(request: UserRequest, public_id: UUID) -> HttpResponse:
     return render(request, "training/synthesis.html", {
         **_progress(run, blocked), "covered": len(cells), "of": len(run.options.get("tasks", [])) * len(run.options.get("documents", [])),
         "chart": _coverage(cells) if cells else "", "agreement": golden.agreement_of(run) if run.judge else [],
-        "samples": stored.select_related("item", "sample").order_by("item__number", "number")[:PREVIEW],
+        # One of each of the first instructions.
+        "samples": stored.select_related("item").order_by("number", "item__number")[:PREVIEW],
         "stored": stored.count(), "rejected": stored.exclude(rejected_output="").count(),
     })  # fmt: skip
 
@@ -123,8 +124,9 @@ def _progress(run: SynthesisRun, blocked: Any) -> dict[str, Any]:
         pairs = sum(counted["pairs"].values())
         settled = sum(counted["pairs"].get(state, 0) for state in ("stored", "dropped"))
         stages.append(("Pairs stored or dropped", settled, pairs))
+    reasons = {where: {why.replace("_", " "): n for why, n in found.items()} for where, found in counted["reasons"].items()}
     return {
-        "run": run, "counts": counted, "stages": stages, "spent": spent, "price": sum(row["price"] for row in spent), "blocked": blocked,
+        "run": run, "reasons": reasons, "stages": stages, "spent": spent, "price": sum(row["price"] for row in spent), "blocked": blocked,
         "going": run.state == "running" and not blocked, "currency": settings.ROUNDS_CURRENCY,
     }  # fmt: skip
 
@@ -133,11 +135,15 @@ def _coverage(cells: dict[tuple[str, str], float]) -> Any:
     """Documents down, tasks across: tasks are numbered, as their names are longer than the squares are wide."""
     numbers = {task: str(at) for at, task in enumerate(grid.TASKS, start=1)}
     documents = [document for document in grid.DOCUMENTS if any(place[1] == document for place in cells)]
-    by_place = {(document[:22], numbers[task]): n for (task, document), n in cells.items()}
+    by_place = {(_clipped(document), numbers[task]): n for (task, document), n in cells.items()}
     return heat_map(
-        [document[:22] for document in documents], list(numbers.values()), by_place, title="Samples by document type and task",
+        [_clipped(document) for document in documents], list(numbers.values()), by_place, title="Samples by document type and task",
         row_label="document type", column_label="task, numbered as below", unit="samples",
     )  # fmt: skip
+
+
+def _clipped(name: str) -> str:
+    return name if len(name) <= 20 else f"{name[:19]}…"
 
 
 @require_POST

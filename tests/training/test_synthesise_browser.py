@@ -1,0 +1,47 @@
+"""Synthesis in a real browser: the cost changes as one chooses, a run draws what it covers; nothing refused, nothing foreign."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from accounts.models import Role, User
+from tests.cast import person
+from tests.training.synthesis import carry, start
+from tests.training.test_pages_browser import examine, picture
+from training.synthesis import golden, runs
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
+SCREENS = [("light", 1366), ("dark", 400)]
+
+
+def test_a_trainer_synthesises_and_sees_what_came_of_it(open_page: Callable[..., Any], dan: User) -> None:
+    page = open_page(dan, viewport={"width": 1366, "height": 768}, reduced_motion="reduce")
+    page.goto("/synthesis/new/")
+    page.wait_for_selector("#ahead dl")
+    assert "16,464 cells" in page.inner_text("#ahead")
+    page.get_by_text("Tasks, formats and difficulties").click()
+    page.get_by_label("classification", exact=True).check()
+    page.locator("#ahead").get_by_text("1 task,").wait_for()
+    pages = {"synthesise": "/synthesis/new/"}
+    run = start(name="spring", count=60, spoilt=0.3)
+    carry(run)
+    for number in range(12):
+        lead = person(f"lead-{number}", Role.ADJUDICATOR)
+        for _ in range(3):
+            item = golden.next_for(lead)
+            assert item is not None
+            golden.score(item=item, rater=lead, scores=dict.fromkeys(item.scores, 3 + item.number % 2))
+    going = start(name="summer", count=50)
+    runs.pause(run=going, actor=None)
+    pages |= {"synthesis": f"/synthesis/{run.public_id}/", "synthesis-paused": f"/synthesis/{going.public_id}/", "syntheses": "/synthesis/"}
+    pages["synthesise-outputs"] = "/synthesis/outputs/"
+    for scheme, width in SCREENS:
+        page.emulate_media(color_scheme=scheme)
+        page.set_viewport_size({"width": width, "height": 768})
+        for name, address in pages.items():
+            page.goto(address)
+            if name == "synthesise":
+                page.wait_for_selector("#ahead dl")
+            examine(page, width)
+            picture(page, f"{name}-{scheme}-{width}")

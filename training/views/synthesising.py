@@ -143,7 +143,7 @@ def _coverage(cells: dict[tuple[str, str], float]) -> Any:
 
 
 def _clipped(name: str) -> str:
-    return name if len(name) <= 20 else f"{name[:19]}…"
+    return name if len(name) <= 18 else f"{name[:17]}…"
 
 
 @require_POST

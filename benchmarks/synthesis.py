@@ -82,7 +82,6 @@ def house() -> Iterator[Any]:
     with tempfile.TemporaryDirectory(prefix="rounds-synthesis-") as folder:
         settings.DATA_DIR = Path(folder)
         workers = Processes(Path(folder))
-        workers.environment |= {"ROUNDS_BACK_OFF": "0.5,0.5,0.5", "ROUNDS_LEASE_SECONDS": "5", "ROUNDS_HEARTBEAT_SECONDS": "1"}
         try:
             yield workers
         finally:
@@ -304,6 +303,8 @@ def served(options: argparse.Namespace, workers: Any) -> dict[str, Any]:
         "price_out": 4,
     }
     settings.ROUNDS_GENERATION_ENDPOINTS = {"writer": entry, "critic": entry | {"family": "another"}}
+    # So that a killed worker's job is taken up again in seconds.
+    workers.environment |= {"ROUNDS_BACK_OFF": "0.5,0.5,0.5", "ROUNDS_LEASE_SECONDS": "10", "ROUNDS_HEARTBEAT_SECONDS": "1"}
     workers.environment["ROUNDS_GENERATION_ENDPOINTS"] = json.dumps(settings.ROUNDS_GENERATION_ENDPOINTS)
     workers.start_worker(slots=2)
     workers.start_sweeper()

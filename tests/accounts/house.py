@@ -122,7 +122,10 @@ def furnish(folder: Path) -> House:
     recipe.inputs.create(position=0, version=version)
     preview = MergePreview.objects.create(job=trying, recipe=recipe, beside=version)
     rules = {"kind": "grammar", "name": "", "family": "grammar", "label": "Grammar"}
-    synthesis = SynthesisRun.objects.create(name="made-up-too", generator=rules, judge=rules, licence="CC0-1.0", state="done")
+    asked = {"count": 1, "spoilt": 0.0, "least": 1.0, "tasks": [], "documents": []}
+    synthesis = SynthesisRun.objects.create(
+        name="made-up-too", generator=rules, judge=rules, options=asked, licence="CC0-1.0", state="done"
+    )
     promotion = Promotion.objects.create(
         decision="refused", alias="champion", version=version, evaluation=evaluation, reason="too few pairs"
     )

@@ -145,7 +145,7 @@ def _keep(notes: list[SynthesisAnswer]) -> None:
 
 def _move(rows: list[Any], fields: list[str]) -> None:
     if rows:
-        type(rows[0]).objects.bulk_update(rows, [*fields, "step", "tries"], batch_size=1000)
+        type(rows[0]).objects.bulk_update(rows, [*fields, "step", "tries"], batch_size=runs.AT_ONCE)
 
 
 def _unanswered(row: Any, refused: str, dropped: str) -> None:

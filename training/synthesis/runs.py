@@ -43,8 +43,10 @@ from training.synthesis.models import (
 )  # fmt: skip
 
 MOST_SAMPLES = 50_000
+# Rows of one UPDATE: a worker's transaction may not idle for ten seconds (jobs/patience.py), and building a long one takes a while.
+AT_ONCE = 100
 # Rows a job holds: few enough that one which fails for good costs little.
-CHUNKS = {backends.GRAMMAR: 2000, backends.ENDPOINT: 100, backends.MODEL: 100}
+CHUNKS = {backends.GRAMMAR: 500, backends.ENDPOINT: 100, backends.MODEL: 100}
 # Instructions drawn for each that will be needed, as some will be refused or dropped.
 SPARE = {backends.GRAMMAR: 1.05, backends.ENDPOINT: 1.4, backends.MODEL: 1.4}
 PAIRS = 3.5  # of an instruction, on average
@@ -299,7 +301,7 @@ def _store(run: SynthesisRun) -> None:
     for pair in ready:
         # Some may be in quarantine, where they are no samples yet.
         pair.sample_id, pair.state = stored.get(_name(pair)), PairState.STORED
-    SynthesisPair.objects.bulk_update(ready, ["sample", "state"], batch_size=1000)
+    SynthesisPair.objects.bulk_update(ready, ["sample", "state"], batch_size=AT_ONCE)
 
 
 def _name(pair: SynthesisPair) -> str:
@@ -323,7 +325,7 @@ def choose_spoilt(run: SynthesisRun, kept: Sequence[int]) -> None:
     spoil = list(SynthesisPair.objects.filter(pk__in=kept).order_by("-item__mean", "item__number", "number")[:wanted])
     for pair in spoil:
         pair.error_type, pair.state = chance.choice(ERRORS), PairState.TO_SPOIL
-    SynthesisPair.objects.bulk_update(spoil, ["error_type", "state"], batch_size=1000)
+    SynthesisPair.objects.bulk_update(spoil, ["error_type", "state"], batch_size=AT_ONCE)
 
 
 # --- by hand ---------------------------------------------------------------------------------------------------------------------------

@@ -291,10 +291,10 @@ def table(found: dict[str, Any], seeds: list[dict[str, Any]], options: argparse.
     rates = ", ".join(f"{rate:g}" for rate in sorted({seed["rate"] for seed in seeds}))
     steps, shared = seeds[0]["steps"], "shared by all experts" if options.together else "for each expert"
     frozen = digest([row for domain in DOMAINS for row in QUESTIONS[domain]])[:12]
+    searched = f" Searches of {options.evaluations} merges, with numbers {shared}." if options.search else ""
     lines += [
         "",
-        f"{len(seeds)} seeds; experts of {steps} steps, mixtures at learning rate {rates}; searches of {options.evaluations} merges, with "
-        f"numbers {shared}. Evaluation questions {frozen}.",
+        f"{len(seeds)} seeds; experts of {steps} steps, mixtures at learning rate {rates}.{searched} Evaluation questions {frozen}.",
     ]
     return "\n".join(lines)
 

@@ -72,10 +72,14 @@ def sources(snapshot: Snapshot) -> list[dict[str, Any]]:
 
 def _votes(snapshot: Snapshot) -> "QuerySet[Judgement]":
     """The votes among what was heard, on pairs that chance chose."""
-    heard = _heard(snapshot).filter(assignment__pair__selected_by__in=figures.BY_CHANCE)
+    by_chance = {"assignment__pair__selected_by__in": figures.BY_CHANCE}
     if snapshot_raters.votes_listed(snapshot):
-        return heard.filter(pk__in=snapshot_raters.votes(snapshot))
-    return heard.filter(surplus=False, assignment__repeat=0, assignment__slot__kind__in=[SlotKind.VOTE, SlotKind.REVIEW])
+        return Judgement.objects.filter(pk__in=snapshot_raters.votes(snapshot), **by_chance)
+    return (
+        _heard(snapshot)
+        .filter(**by_chance)
+        .filter(surplus=False, assignment__repeat=0, assignment__slot__kind__in=[SlotKind.VOTE, SlotKind.REVIEW])
+    )
 
 
 def _heard(snapshot: Snapshot) -> "QuerySet[Judgement]":

@@ -130,12 +130,18 @@ def _copy(query: str, said: dict[str, Any], place: Path) -> None:
                 out.write(block)
 
 
-_HEARD = "(SELECT unnest(judgements) AS id FROM annotation_snapshotevidence WHERE snapshot_id = %(snapshot)s)"
+# Every answer once, and whether it is listed as a vote. Grouped and not joined: of an array's length the planner knows nothing, and of two
+# of them it made a loop in a loop.
+_HEARD = """
+(SELECT id, bool_or(voted) AS voted FROM (
+    SELECT unnest(judgements) AS id, false AS voted FROM annotation_snapshotevidence WHERE snapshot_id = %(snapshot)s
+    UNION ALL SELECT unnest(votes), true FROM annotation_snapshotevidence WHERE snapshot_id = %(snapshot)s
+) AS told GROUP BY id)
+""".strip()
 _BY_CONTENT = 'pr.digest COLLATE "C", f.digest COLLATE "C", s.digest COLLATE "C", p.id'
 # What was frozen since its votes are listed says which they are; of older ones it follows from the answers.
-_VOTES = "(SELECT unnest(votes) AS id FROM annotation_snapshotevidence WHERE snapshot_id = %(snapshot)s)"
 _COUNTED = """
-CASE WHEN %(voted)s THEN vote.id IS NOT NULL ELSE (NOT j.surplus AND a.repeat = 0 AND sl.kind = ANY(%(votes)s::text[])) END
+CASE WHEN %(voted)s THEN heard.voted ELSE (NOT j.surplus AND a.repeat = 0 AND sl.kind = ANY(%(votes)s::text[])) END
 """.strip()
 _LOST = """
 (SELECT pair::bigint AS pair, reason.key AS reason FROM annotation_snapshotevidence e, jsonb_each(e.dropped) reason,
@@ -165,7 +171,6 @@ WITH told AS MATERIALIZED (
     JOIN annotation_judgement j ON j.id = heard.id
     JOIN annotation_assignment a ON a.id = j.assignment_id
     JOIN annotation_slot sl ON sl.id = a.slot_id
-    LEFT JOIN {_VOTES} AS vote ON vote.id = j.id
     GROUP BY a.pair_id
 ), producers AS MATERIALIZED (
     SELECT b.id, dense_rank() OVER (ORDER BY md5(%(snapshot)s::text || ':' || coalesce('v' || b.version_id, 's' || b.system))) AS number
@@ -227,7 +232,6 @@ JOIN annotation_sample sa ON sa.id = pr.sample_id
 JOIN annotation_completion f ON f.id = p.first_id
 JOIN annotation_completion s ON s.id = p.second_id
 JOIN unnest(%(users)s::bigint[], %(names)s::text[], %(fields)s::text[]) AS r (id, name, field) ON r.id = a.annotator_id
-LEFT JOIN {_VOTES} AS vote ON vote.id = j.id
 LEFT JOIN annotation_edit e ON e.judgement_id = j.id
 LEFT JOIN (
     SELECT sp.judgement_id, json_agg(json_build_object(

@@ -35,7 +35,10 @@ class AskedForm(forms.Form):
         label="Count tokens for", queryset=ModelVersion.objects.none(), to_field_name="public_id", required=False,
         empty_label="no model: estimate", help_text="Its tokenizer counts, and a pair must fit in its context.",
     )  # fmt: skip
-    context = forms.IntegerField(label="Tokens a pair must fit in", min_value=16, max_value=10_000_000, required=False)
+    context = forms.IntegerField(
+        label="Tokens a pair must fit in", min_value=16, max_value=10_000_000, required=False,
+        help_text="When empty, the model’s context; 4,096 for no model.",
+    )  # fmt: skip
 
     NARROWING = ("since", "until", "task_types", "document_types", "fields_of_raters")
 

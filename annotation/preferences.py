@@ -108,7 +108,7 @@ def store(*, source: Source, rows: Iterable[PreferenceRow], actor: User | None, 
 
     A rater is known by a pseudonym made of the campaign and the tool's name for them, so that two imports cannot be joined by it; rows
     that name nobody are each somebody else's. The same rater's second answer to a pair is kept as a repeat and counts for nothing. A
-    harm flag (`extra` harm_first, harm_second: a severity) is kept; where there is none, harm is unknown, not absent.
+    harm flag (`extra` harm_first and harm_second, or harm_a and harm_b: a severity) is kept; where there is none, harm is unknown.
 
     Raises ImportRefused with every row's number and field (unknown verdict, a text that cannot be stored, an id that another record has),
     or where there is no row at all; then nothing is stored.
@@ -178,7 +178,7 @@ class _Work:
         for column, system in (("first_system", row.first_system), ("second_system", row.second_system)):
             if len(system) > 80:
                 self.problems.add(place, column, f"The name has {len(system)} characters; 80 are allowed.")
-        harm = (self._harm(place, row, "harm_first"), self._harm(place, row, "harm_second"))
+        harm = (self._harm(place, row, "harm_first", "harm_a"), self._harm(place, row, "harm_second", "harm_b"))
         if self.problems.total > before:
             return None
         reason = str(row.extra.get("cannot_reason") or "")
@@ -190,11 +190,16 @@ class _Work:
             return None
         return self._given(place, row, reason if row.verdict == Verdict.CANNOT_JUDGE else "", harm)
 
-    def _harm(self, place: int, row: PreferenceRow, name: str) -> str:
-        said = str(row.extra.get(name) or "")
-        if said and said not in Severity.values:
-            self.problems.add(place, name, f"“{records.label(said)}” is no severity of a harm.")
-        return said
+    def _harm(self, place: int, row: PreferenceRow, *names: str) -> str:
+        """The severity flagged under one of the names that tools use for a side: a word, or the one choice made."""
+        said = next((row.extra[name] for name in names if row.extra.get(name)), "")
+        if isinstance(said, list):
+            said = said[0] if len(said) == 1 else " ".join(map(str, said))
+        if said in ("", "none") or said in Severity.values:
+            return "" if said == "none" else str(said)
+        words = ", ".join(Severity.values)
+        self.problems.add(place, names[0], f"“{records.label(str(said))}” is no severity of a harm: {words} or none.")
+        return ""
 
     def _given(self, place: int, row: PreferenceRow, reason: str, harm: tuple[str, str]) -> _Given:
         first, second = records.text_digest(row.first_text), records.text_digest(row.second_text)

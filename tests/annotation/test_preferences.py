@@ -169,7 +169,7 @@ def test_a_sample_that_was_imported_before_is_the_same_sample() -> None:
 
 
 def test_harm_that_was_flagged_elsewhere_is_never_favoured_there() -> None:
-    flagged = row(1, verdict="first_much", extra={"harm_first": "major"})
+    flagged = row(1, verdict="first_much", extra={"harm_a": ["major"], "harm_b": "none"})
     frozen = snapshots.freeze(campaign=store(flagged, row(2)).campaign, name="S", actor=None)
     told = {
         one.prompt.sample.external_id: (one.chosen.text, one.votes["basis"])

@@ -56,7 +56,8 @@ def unacceptable_rows(snapshot: Snapshot, split: str) -> Iterator[dict[str, Any]
     unfit = _unfit(snapshot, split)
     while chunk := list(islice(unfit, CHUNK)):
         kept = set(SnapshotRow.objects.filter(snapshot=snapshot, pair__in=chunk).values_list("pair_id", flat=True))
-        findings = safety.of_prompts(Prompt.objects.filter(pairs__in=chunk), simulated=snapshot.simulated)
+        held = Prompt.objects.filter(pairs__in=chunk)
+        findings = safety.of_prompts(held, simulated=snapshot.simulated, external=snapshot.external)
         pairs = Pair.objects.filter(pk__in=chunk).select_related("prompt__sample", "first", "second", "gold").order_by("pk")
         for pair in pairs:
             if pair.pk not in kept and not snapshots.kept_out(pair, findings, snapshot.filters["task_types"]):

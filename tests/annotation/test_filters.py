@@ -1,14 +1,17 @@
 """What freezing asks for: every pair is used or left out for one reason; what was frozen can be rebuilt and never changed."""
 
 import csv
+import json
 import random
 import threading
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from io import StringIO
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection, transaction
 from django.test import Client
 from hypothesis import HealthCheck, given, settings
@@ -270,6 +273,17 @@ def test_something_changed_behind_the_triggers_is_found(world: Campaign) -> None
         cursor.execute("UPDATE annotation_judgement SET verdict = 'second_much' WHERE id = %s", [voted.pk])
         cursor.execute("SET LOCAL session_replication_role = origin")
     assert snapshots.rebuild(frozen) != frozen.digest
+    with pytest.raises(CommandError, match="something it rests on was changed"):
+        call_command("rebuild_snapshot", frozen.digest)
+
+
+def test_the_command_line_says_whether_a_snapshot_is_the_same(world: Campaign) -> None:
+    frozen = freeze(world)
+    said = StringIO()
+    call_command("rebuild_snapshot", frozen.digest[:12], "--json", stdout=said)
+    assert json.loads(said.getvalue()) == {"snapshot": frozen.digest, "rebuilt": frozen.digest, "same": True}
+    with pytest.raises(CommandError, match="No snapshot begins"):
+        call_command("rebuild_snapshot", "none")
 
 
 SETTINGS = [

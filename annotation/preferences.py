@@ -30,6 +30,7 @@ from annotation.models import (
     Harm,
     Judgement,
     Pair,
+    Privacy,
     Prompt,
     Sample,
     Severity,
@@ -45,10 +46,11 @@ from annotation.records import ImportRefused, Problem, Problems
 CHUNK = 1000
 GUIDELINE = "Rated elsewhere and imported: what its raters were told is not known here."
 LAYOUT = "external"
-IDENTICAL, NO_REASON = "identical", "cannot_judge"
+IDENTICAL, NO_REASON, QUARANTINED = "identical", "cannot_judge", "quarantined"
 LEFT_OUT = {
     IDENTICAL: "both texts are the same: nothing to prefer",
     NO_REASON: "nobody could judge it, and the file does not say why",
+    QUARANTINED: "its sample is in quarantine",
 }
 _SWAPPED = {
     Verdict.FIRST_MUCH: Verdict.SECOND_MUCH,
@@ -73,9 +75,8 @@ class Stored:
 
     def as_dict(self) -> dict[str, Any]:
         """Counts alone, for a report and for the audit trail."""
-        return {
-            "rows": self.rows, "stored": self.stored, "already": self.already, "repeats": self.repeats, "left_out": dict(self.left_out),
-        }  # fmt: skip
+        left_out = {reason: count for reason, count in self.left_out.items() if count}
+        return {"rows": self.rows, "stored": self.stored, "already": self.already, "repeats": self.repeats, "left_out": left_out}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +143,8 @@ class _Work:
         given = self._fresh([one for place, row in chunk if (one := self._read(place, row)) is not None])
         # Once refused, always refused: reading on only finds more to report.
         if given and not self.problems.total:
-            prompts_of = self._prompts(given)
-            if not self.problems.total:
+            given, prompts_of = self._prompts(given)
+            if given:
                 self._judge(given, prompts_of)
 
     def finish(self) -> Stored:
@@ -154,7 +155,7 @@ class _Work:
         if campaign is None:
             campaign = Campaign.objects.filter(pk=self.known_in or 0).first()
             if campaign is None:
-                told = ", ".join(f"{count} ({LEFT_OUT[reason]})" for reason, count in self.left_out.most_common())
+                told = ", ".join(f"{count} ({LEFT_OUT[reason]})" for reason, count in self.left_out.most_common() if count)
                 raise ImportRefused([Problem(0, "", f"No row tells a preference: {told}.")])
         else:
             held = campaign.pairs.aggregate(pairs=Count("pk"), prompts=Count("prompt", distinct=True))
@@ -236,8 +237,8 @@ class _Work:
 
     # --- samples and prompts -------------------------------------------------------------------------------------------------------------
 
-    def _prompts(self, given: list[_Given]) -> list[Prompt]:
-        """The prompt of each row; samples that are missing are made."""
+    def _prompts(self, given: list[_Given]) -> tuple[list[_Given], list[Prompt]]:
+        """The rows that a prompt can be made of, and it for each; samples that are missing are made."""
         wanted = [_sample(one.sample, self.source) for one in given]
         mine = Sample.objects.filter(source=self.source)
         by_id = {known.external_id: known for known in mine.filter(external_id__in={one.external_id for one in wanted})}
@@ -253,9 +254,11 @@ class _Work:
                 self.problems.add(one.place, "id", "A different record is stored under this id. Give it a new id, or another source.")
             samples.append(known)
         if self.problems.total:
-            return []
+            return [], []
         Sample.objects.bulk_create(fresh)
-        return prompts.render(samples=samples)
+        shown = [(one, sample) for one, sample in zip(given, samples, strict=True) if sample.privacy != Privacy.QUARANTINED]
+        self.left_out[QUARANTINED] += len(given) - len(shown)
+        return [one for one, _ in shown], prompts.render(samples=[sample for _, sample in shown])
 
     # --- completions and judgements ------------------------------------------------------------------------------------------------------
 

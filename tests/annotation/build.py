@@ -6,9 +6,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import uuid4
 
+from django.db import connection, transaction
+from django.db.models import QuerySet
+
 from accounts.models import Role, User
 from annotation import assignments, campaigns, completions, export_rights, golds, judgements, samples
-from annotation.models import Assignment, Campaign, GenerationBatch, Judgement, Verdict
+from annotation.models import Assignment, Campaign, GenerationBatch, Judgement, Sample, Verdict
 from tests.cast import person
 
 GUIDELINE = "Read the input first. Judge what is correct and safe before what is complete, and both before style."
@@ -66,6 +69,14 @@ def may_export(user: User, level: str = "untagged") -> User:
     admin = User.objects.filter(grants__role=Role.ADMIN).first() or person("granting-admin", Role.ADMIN)
     export_rights.grant(user=user, level=level, actor=admin)
     return user
+
+
+def rewrite(found: QuerySet[Sample], **values: Any) -> None:
+    """Other values in columns that never change, for a world that no import would make as cheaply."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL session_replication_role = replica")
+        found.update(**values)
+        cursor.execute("SET LOCAL session_replication_role = origin")
 
 
 def lease(campaign: Campaign, annotator: User) -> Assignment:

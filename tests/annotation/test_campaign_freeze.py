@@ -9,7 +9,7 @@ from django.test import Client
 from accounts.models import Role, RoleGrant, User
 from annotation import campaigns
 from annotation.models import Campaign, Sample, Snapshot, Verdict
-from tests.annotation.build import campaign, judge, qualification
+from tests.annotation.build import campaign, judge, qualification, rewrite
 from tests.annotation.test_preferences import row, store
 
 pytestmark = pytest.mark.django_db
@@ -26,7 +26,7 @@ def made(alice: User) -> Campaign:
     for number in range(9):
         judge(built, alice, Verdict.FIRST_MUCH if number % 3 else Verdict.FIRST_SLIGHTLY)
     for number, sample in enumerate(Sample.objects.order_by("pk")):
-        Sample.objects.filter(pk=sample.pk).update(task_type=("summarization", "text expansion")[number % 2])
+        rewrite(Sample.objects.filter(pk=sample.pk), task_type=("summarization", "text expansion")[number % 2])
     return built
 
 

@@ -34,7 +34,7 @@ from annotation.models import (
     Verdict,
 )
 from annotation.snapshots import FreezeRefused
-from tests.annotation.build import campaign, judge, lease
+from tests.annotation.build import campaign, judge, lease, rewrite
 from tests.annotation.test_preferences import row, store
 from tests.cast import person
 
@@ -54,7 +54,7 @@ def world(alice: User, bob: User) -> Campaign:
     made = campaign([alice, bob], pairs=12, overlap=2)
     for number, sample in enumerate(Sample.objects.order_by("pk")):
         kind = ("summarization", "reasoning & diagnosis", "text expansion")[number % 3]
-        Sample.objects.filter(pk=sample.pk).update(task_type=kind, input_data=("Letter", "Note")[number % 2])
+        rewrite(Sample.objects.filter(pk=sample.pk), task_type=kind, input_data=("Letter", "Note")[number % 2])
     draw = random.Random(4)
     for rater, many in ((alice, 12), (bob, 6)):
         for _ in range(many):

@@ -10,7 +10,7 @@ from accounts.models import User
 from annotation import leaks, near, snapshots
 from annotation.filters import Filters
 from annotation.models import Campaign, Sample, Source, Split, Verdict
-from tests.annotation.build import campaign, judge
+from tests.annotation.build import campaign, judge, rewrite
 
 pytestmark = pytest.mark.django_db
 
@@ -89,6 +89,6 @@ def _leaky(alice: User) -> Campaign:
     evaluation = Sample.objects.filter(split="evaluation").first()
     assert train is not None
     assert evaluation is not None
-    Sample.objects.filter(pk=train.pk).update(input=LONG[0])
-    Sample.objects.filter(pk=evaluation.pk).update(input=LONG[0].replace("left", "right"))
+    rewrite(Sample.objects.filter(pk=train.pk), input=LONG[0])
+    rewrite(Sample.objects.filter(pk=evaluation.pk), input=LONG[0].replace("left", "right"))
     return made

@@ -1,6 +1,7 @@
 """Preferences given elsewhere: stored once by their content, marked external by the database, never mixed with what our raters said."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -123,7 +124,7 @@ def test_what_cannot_be_a_preference_is_left_out_and_counted() -> None:
         row(3, verdict="cannot_judge"),
         row(4, verdict="cannot_judge", extra={"cannot_reason": "outside_field"}),
     )
-    assert (done.stored, dict(done.left_out)) == (2, {"identical": 1, "cannot_judge": 1})
+    assert (done.stored, done.as_dict()["left_out"]) == (2, {"identical": 1, "cannot_judge": 1})
     with pytest.raises(ImportRefused, match="No row tells a preference"):
         store(row(5, first_text="Same.", second_text="Same."), name="Nothing")
 
@@ -166,6 +167,19 @@ def test_a_sample_that_was_imported_before_is_the_same_sample() -> None:
     store(PreferenceRow(sample=same, first_text="One.", first_system="", second_text="Two.", second_system="", verdict="first_much"))
     assert Sample.objects.get().pk == there.pk
     assert Completion.objects.values_list("batch__system", flat=True).distinct().get() == "Elsewhere", "writers it does not name"
+
+
+def test_a_sample_in_quarantine_is_asked_about_by_nobody() -> None:
+    store(row(1))
+    known = Sample.objects.get()
+    held = {"input": "Seen by Dr. Miller.", "external_id": "case-2", "digest": "0" * 64, "privacy": "quarantined", "pk": None}
+    for name, value in held.items():
+        setattr(known, name, value)
+    known.save(force_insert=True)
+    shown = row(2, id="case-2")
+    same = replace(shown, sample=replace(shown.sample, instruction=known.instruction, input=known.input))
+    done = store(same, row(3))
+    assert (done.stored, done.as_dict()["left_out"]) == (1, {"quarantined": 1})
 
 
 def test_harm_that_was_flagged_elsewhere_is_never_favoured_there() -> None:

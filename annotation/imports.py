@@ -182,7 +182,12 @@ def from_server(*, name: str, actor: User | None) -> Import:
 
 
 def clear_abandoned() -> int:
-    """Remove received files whose rows nobody asked for in three days; returns how many. They hold clinical text."""
+    """Remove received files whose rows nobody asked for in three days, and staged tables that no job works on: both hold clinical text.
+    Returns how many files."""
+    for key in staging.leftovers():
+        held = Import.objects.filter(public_id=key).select_related("job").first()
+        if held is None or not held.working:
+            staging.drop(key)
     old = timezone.now() - timedelta(hours=settings.ROUNDS_KEEP_ATTEMPT_HOURS)
     count = 0
     for one in Import.objects.filter(created_at__lt=old, on_server=False).exclude(state=ImportState.STORED).select_related("job")[:100]:

@@ -76,6 +76,16 @@ def drop(key: str) -> None:
         cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(name_of(key))))
 
 
+def leftovers() -> list[str]:
+    """The keys of the tables that are there, whoever made them and whatever became of him."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT relname FROM pg_class WHERE relname LIKE %s AND relkind = 'r' AND relpersistence = 'u' ORDER BY relname",
+            [name_of("%")],
+        )
+        return [name.removeprefix(name_of("")) for (name,) in cursor.fetchall()]
+
+
 def load(staged: Staged, lines: Iterable[bytes]) -> int:
     """Copy lines in `sample_rows.COLUMNS`' order, as `sample_rows.copy_lines` writes them, in one statement; returns how many."""
     names = sql.SQL(", ").join(map(sql.Identifier, sample_rows.COLUMNS))

@@ -61,6 +61,15 @@ def test_a_job_stores_all_of_a_file_and_leaves_no_table(data: Path) -> None:
     assert Sample.objects.count() == 300
 
 
+def test_a_table_that_a_killed_import_left_goes_with_the_next_file(data: Path) -> None:
+    waiting = asked(data, jsonl([row(1)]).read())
+    for key in ("0" * 32, waiting.public_id.hex):
+        staging.make(key)
+    imports.clear_abandoned()
+    assert staging.leftovers() == [waiting.public_id.hex]
+    staging.drop(waiting.public_id.hex)
+
+
 def test_a_refused_file_fails_its_job_and_says_why_on_its_own_page(data: Path) -> None:
     made = run(asked(data, jsonl([row(1), row(2, task_type=None), row(1)]).read()))
     assert made.job is not None

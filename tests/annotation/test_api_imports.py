@@ -1,0 +1,73 @@
+"""A program brings a file in: what it declares is compared, what came of it is told, and a second time adds nothing."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+
+from annotation.models import Import, Sample
+from tests.annotation.build import jsonl, row
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def data(tmp_path: Path, settings: Any) -> Path:
+    settings.DATA_DIR = tmp_path
+    return tmp_path
+
+
+def send(client: Client, content: bytes, key: object = None, **changes: Any) -> Any:
+    said = {
+        "file": SimpleUploadedFile("m.jsonl", content), "length": len(content), "sha256": hashlib.sha256(content).hexdigest(),
+        "target": "mediflow", "licence": "CC0-1.0", **changes,
+    }  # fmt: skip
+    return client.post("/api/v1/imports/", said, headers={"Idempotency-Key": str(key or uuid4())})
+
+
+def test_a_file_comes_in_and_a_repeated_request_adds_nothing(as_dan: Client) -> None:
+    content, key = jsonl([row(1, id="a"), row(2, id="b")]).read(), uuid4()
+    answer = send(as_dan, content, key)
+    said = answer.json()
+    assert (answer.status_code, said["state"], said["counts"]["stored"], said["problems"]) == (201, "stored", 2, [])
+    again = send(as_dan, content, key)
+    assert (again.status_code, again.json()["id"]) == (200, said["id"])
+    assert send(as_dan, jsonl([row(3)]).read(), key).status_code == 409
+    assert Sample.objects.count() == 2
+    assert as_dan.get(f"/api/v1/imports/{said['id']}/").json()["counts"]["stored"] == 2
+
+
+def test_a_refusal_names_place_column_and_code_and_the_report_is_to_be_had(as_dan: Client) -> None:
+    said = send(as_dan, jsonl([row(1), row(2, input="Mrs Canary\x00")]).read()).json()
+    assert said["state"] == "refused"
+    assert [(one["line"], one["field"], one["code"]) for one in said["problems"]] == [(2, "input", "text.nul")]
+    report = b"".join(as_dan.get(said["report"]).streaming_content)  # type: ignore[attr-defined]
+    assert b"text.nul" in report
+    assert b"Canary" not in report
+    assert not Sample.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"), [({"length": 5}, "upload.incomplete"), ({"sha256": "0" * 64}, "upload.digest")], ids=["length", "digest"]
+)
+def test_what_is_not_what_was_declared_is_not_received(as_dan: Client, data: Path, changes: dict[str, Any], code: str) -> None:
+    answer = send(as_dan, jsonl([row(1)]).read(), **changes)
+    assert (answer.status_code, answer.json()["errors"][0]["code"]) == (400, code)
+    assert not Import.objects.exists()
+    assert list((data / "imports").glob("*")) == []
+
+
+def test_too_large_is_413_and_nothing_is_kept(as_dan: Client, settings: Any, data: Path) -> None:
+    settings.ROUNDS_IMPORT_MAX_BYTES = 500
+    assert send(as_dan, b"x" * 5000).status_code == 413
+    assert not list((data / "imports").glob("*"))
+
+
+def test_without_a_key_or_a_file_it_says_so(as_dan: Client) -> None:
+    assert as_dan.post("/api/v1/imports/", {"target": "x"}).status_code == 400
+    answer = as_dan.post("/api/v1/imports/", {"target": "x"}, headers={"Idempotency-Key": str(uuid4())})
+    assert {"file", "length", "sha256", "licence"} <= {one["field"] for one in answer.json()["errors"]}

@@ -86,21 +86,23 @@ def test_one_that_does_not_fit_is_refused_before_anything_is_queued(
     assert not Job.objects.exists()
 
 
-def test_a_preview_beside_an_adapter_is_measured_from_a_whole_model(as_dan: Client, base: ModelVersion, lora: ModelVersion) -> None:
+def test_a_preview_beside_an_adapter_is_measured_from_a_whole_model(
+    as_dan: Client, base: ModelVersion, lora: ModelVersion, tmp_path: Path
+) -> None:
     samples.import_jsonl(file=toys.corpus(10), source="toy", licence="CC0-1.0", actor=None)
     sent = {"base": base.name, "expert": [lora.name], "method": "task_arithmetic", "do": "preview"}
     assert as_dan.post("/merge/", sent).status_code == 302
     preview = MergePreview.objects.get()
     assert preview.beside == lora
     assert preview.job.spec["params"]["beside"] == ["phi", "lora"]
-    # A method that knows no base takes the first whole model for it, wherever that stands.
-    sent |= {"expert": [lora.name, adapted_expert(as_dan, base).name], "method": "linear"}
+    # A method that knows no base is shown beside another whole model, never beside an adapter that happens to stand first.
+    ward = adapted.expert(tmp_path)
+    grown = versions.register(name="grown", kind=Kind.EXPERT, artifact=base.artifact, actor=None)
+    sent |= {"expert": [lora.name, grown.name, ward.name], "method": "linear", f"weight-{grown.pk}": "2"}
     assert as_dan.post("/merge/", sent).status_code == 302
-    assert MergePreview.objects.first().job.spec["params"]["beside"] == ["grown", "lora"]  # type: ignore[union-attr]
-
-
-def adapted_expert(client: Client, base: ModelVersion) -> ModelVersion:
-    return versions.register(name="grown", kind=Kind.EXPERT, artifact=base.artifact, actor=None)
+    newest = MergePreview.objects.first()
+    assert newest is not None
+    assert newest.job.spec["params"]["beside"] == ["ward", "grown"]
 
 
 def test_adapters_alone_are_no_merge(base: ModelVersion, lora: ModelVersion) -> None:

@@ -102,7 +102,6 @@ def lay_out(snapshot: Snapshot, folder: Path) -> None:
     raters = snapshot_raters.of(snapshot)
     said = {
         "snapshot": snapshot.pk,
-        "campaign": snapshot.campaign_id,
         "frozen_at": snapshot.frozen_at,
         "task_types": list(snapshot.filters.get("task_types", [])),
         "barred": sorted(safety.barred_by(rulings)),
@@ -234,15 +233,11 @@ JOIN annotation_completion f ON f.id = p.first_id
 JOIN annotation_completion s ON s.id = p.second_id
 JOIN unnest(%(users)s::bigint[], %(names)s::text[], %(fields)s::text[]) AS r (id, name, field) ON r.id = a.annotator_id
 LEFT JOIN annotation_edit e ON e.judgement_id = j.id
-LEFT JOIN (
-    SELECT sp.judgement_id, json_agg(json_build_object(
+LEFT JOIN LATERAL (
+    SELECT json_agg(json_build_object(
         'of', CASE WHEN sp.completion_id = p.first_id THEN 'first' ELSE 'second' END, 'start', sp.start, 'end', sp."end",
         'kind', sp.kind, 'severity', sp.severity) ORDER BY sp.completion_id, sp.start, sp.id) AS found
-    FROM annotation_errorspan sp
-    JOIN annotation_judgement j ON j.id = sp.judgement_id
-    JOIN annotation_assignment a ON a.id = j.assignment_id
-    JOIN annotation_pair p ON p.id = a.pair_id
-    WHERE a.campaign_id = %(campaign)s GROUP BY sp.judgement_id
-) AS marks ON marks.judgement_id = j.id
+    FROM annotation_errorspan sp WHERE sp.judgement_id = j.id
+) AS marks ON true
 ORDER BY {_BY_CONTENT}, j.verdict, j.harm_first, j.harm_second, md5(j.rationale), j.id
 """  # noqa: S608

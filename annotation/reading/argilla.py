@@ -13,7 +13,8 @@ DEFAULT = {
     "id": "id", "instruction": "instruction", "input": "input", "first": "response_a", "second": "response_b", "verdict": "verdict",
     "rationale": "rationale", "strength": "=slightly", "first_rating": "", "second_rating": "", "first_system": "", "second_system": "",
 }  # fmt: skip
-SUBMITTED = {"submitted", "", None}
+# A tuple: what a file says here may be anything, also what has no hash.
+SUBMITTED = ("submitted", "", None)
 
 
 def convert(place: int, row: Row, mapping: Mapped, problems: Problems, options: Options = STRICT) -> Iterator[PreferenceRow]:
@@ -47,7 +48,7 @@ def convert(place: int, row: Row, mapping: Mapped, problems: Problems, options: 
     said = 0
     for rater, status in _raters(answers):
         if status not in SUBMITTED:
-            problems.leave_out(place, "", f"A response is {status}, not submitted.", "pair.not_submitted")
+            problems.leave_out(place, "", "A response is a draft or was discarded.", "pair.not_submitted")
             continue
         verdict = _verdict(answers, rater, given, problems, place)
         if verdict is MISSING:
@@ -143,7 +144,9 @@ def _verdict(answers: Answers, rater: str, given: Mapped, problems: Problems, pl
 
 
 def _ranked(value: list[Any], given: Mapped, problems: Problems, place: int) -> str | None:
-    ranks = {one.get("value"): fields.whole(one.get("rank")) for one in value if isinstance(one, dict)}
+    ranks = {
+        one.get("value"): fields.whole(one.get("rank")) for one in value if isinstance(one, dict) and isinstance(one.get("value"), str)
+    }
     first, second = ranks.get(given["first"]), ranks.get(given["second"])
     if first is None or second is None:
         problems.add(place, given["verdict"], "The ranking does not hold both fields.", "pair.verdict")

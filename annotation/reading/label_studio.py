@@ -78,7 +78,7 @@ def _value(regions: list[dict[str, Any]], name: str, key: str) -> Any:
 
 def _verdict(regions: list[dict[str, Any]], given: Mapped, problems: Problems, place: int) -> Any:
     side = _value(regions, given["pairwise"], "selected")
-    if side is not MISSING and side not in SELECTED:
+    if side is not MISSING and side not in tuple(SELECTED):
         verdicts.unknown(side, problems, place, given["pairwise"])
         return None
     choices = _value(regions, given["verdict"], "choices")

@@ -198,6 +198,19 @@ def test_argilla_flattened_rankings_and_ratings(tmp_path: Path) -> None:
     assert made.verdict == "first_much"
 
 
+@pytest.mark.parametrize("odd", [[], {}, [[]], 7, True, None])
+def test_values_of_any_kind_where_a_word_belongs_are_a_problem_or_left_out(odd: Any, tmp_path: Path) -> None:
+    for row, shape in (
+        ({"fields": DATA, "responses": {"verdict": [{"value": odd, "user_id": odd, "status": odd}]}}, "argilla"),
+        ({"fields": DATA, "responses": {"verdict": [{"value": [{"value": odd, "rank": odd}], "user_id": "u"}]}}, "argilla"),
+        (task([region("preference", "pairwise", selected=odd)]), "label_studio"),
+        (task([region("verdict", "choices", choices=odd)]), "label_studio"),
+    ):
+        taken = take(put(tmp_path, "a.jsonl", jsonl([row])), shape=shape, mapping={})
+        assert not taken.records
+        assert taken.problems.total or taken.problems.left_out
+
+
 def test_potato_with_its_items_beside_it(tmp_path: Path) -> None:
     folder = tmp_path / "export"
     put(folder, "items.jsonl", jsonl([{"id": "i1", "prompt": INPUT, "responses": [GOOD, POOR]}]))

@@ -91,10 +91,14 @@ def _first(request: HtmxRequest, form: StartForm, *, refused: Any = None, status
 def one_import(request: UserRequest, pk: UUID) -> HttpResponse:
     """What the file is, what it is to be, how far it is, what came of it: whichever of these is next."""
     made = get_object_or_404(Import.objects.select_related("job", "actor"), public_id=pk)
-    if request.method == "POST":
+    decided = made.working or made.state == "stored" or "already_as" in made.counts
+    if request.method == "POST" and not decided:
         return _asked(request, made)
+    if request.method == "POST":
+        messages.warning(request, "This was begun already, perhaps in another tab: here is what came of it.")
+        return redirect("annotation:import", pk)
     page: dict[str, Any] = {"import": made}
-    if made.working or made.state == "stored" or "already_as" in made.counts:
+    if decided:
         return _standing(request, page)
     if made.counts.get("first") or made.counts.get("dry") or (made.job and made.job.ended):
         page |= _report(made)

@@ -136,7 +136,10 @@ def furnish(folder: Path) -> House:
     )
     imported = Import.objects.create(
         label="m.jsonl", bytes=1, sha256="d" * 64, content="samples", target="made-up", licence="CC0-1.0", state="stored",
-        counts={"rows": 1, "stored": 1, "seconds": 1}, actor=dan,
+        counts={
+            "rows": 1, "stored": 1, "already": 0, "problems": 0, "warnings": 0, "quarantined": 0, "held_back": 0, "replaced": 0,
+            "skipped": 0, "seconds": 1.0,
+        }, actor=dan,
     )  # fmt: skip
     report = imports.folder_of(imported) / "problems.csv"
     report.parent.mkdir(parents=True)

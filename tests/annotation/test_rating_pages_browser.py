@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
+import pgtrigger
 import pytest
 
 from accounts.models import User
@@ -30,7 +31,8 @@ def made(alice: User) -> Campaign:
         judge(made, alice, verdict)
     judge(made, alice, Verdict.CANNOT_JUDGE, "needs_information")
     held = lease(made, alice)
-    Sample.objects.filter(prompts=held.pair.prompt).update(output_format="json", task_type="named_entity_recognition")
+    with pgtrigger.ignore("annotation.Sample:split_never_changes"):
+        Sample.objects.filter(prompts=held.pair.prompt).update(output_format="json", task_type="named_entity_recognition")
     for pk, dose in ((held.pair.first_id, '"75 mg"'), (held.pair.second_id, "750")):
         drugs = f'"drugs": [{{"name": "aspirin", "dose": {dose}}}]'
         text = f'{{\n  "patient": {{"age": 71, "sex": "f"}},\n  {drugs},\n  "follow_up": "{"4" if dose == "750" else "in four"} weeks"\n}}'

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Literal
 
-from annotation import agreement, bias, figures, snapshots
+from annotation import agreement, bias, figures, snapshots, worth
 from annotation.estimates import Estimate
 from annotation.filters import Filters
 from annotation.models import Campaign, Completion, Edit, Prompt, Source, Split
@@ -125,7 +125,7 @@ def _look_at(seen: _Seen, prompt: list[str], chosen: tuple[str, str], rejected: 
     seen.empty += any(not text.strip() for text in written)
     seen.truncated += "length" in reasons
     seen.unknown_end += bool(reasons & {"", "external"})
-    seen.alike += snapshots.alike(*written)
+    seen.alike += worth.alike(*written)
     seen.special += any(_SPECIAL_TOKEN.search(text) for text in (*prompt, *written))
     seen.identity += any(_IDENTITY.search(text) for text in written)
     sizes = [counter.count(text) + tokens.A_TURN for text in written]

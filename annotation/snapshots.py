@@ -11,7 +11,7 @@ from django.db import transaction
 
 from accounts import audit
 from accounts.models import Profile, User
-from annotation import filters, leaks, near, records, resolution, safety
+from annotation import filters, leaks, records, resolution, safety, worth
 from annotation.filters import Asked, Filters, Vote
 from annotation.models import (
     MAJOR,
@@ -48,8 +48,6 @@ DROP_REASONS = {
     WITHDRAWN: "its sample was withdrawn as defective",
     GOLD: "its answer was known: it asks about raters, not about texts",
 }
-# Two texts that share nine tenths of their runs of five characters: what is left to prefer is a word.
-ALIKE = near.THRESHOLD
 # Votes that hold a slot; the rest of what raters said is kept as evidence and in the raw export.
 _VOTES = {SlotKind.VOTE, SlotKind.REVIEW}
 CHUNK = 2000
@@ -205,15 +203,8 @@ def near_identical(rows: Sequence[Row]) -> set[int]:
     for start in range(0, len(rows), 500):
         chunk = rows[start : start + 500]
         texts = dict(Completion.objects.filter(pk__in={pk for row in chunk for pk in (row.chosen, row.rejected)}).values_list("pk", "text"))
-        found |= {row.pair for row in chunk if alike(texts[row.chosen], texts[row.rejected])}
+        found |= {row.pair for row in chunk if worth.alike(texts[row.chosen], texts[row.rejected])}
     return found
-
-
-def alike(one: str, other: str) -> bool:
-    """Whether two texts are nearly the same (ALIKE)."""
-    shorter, longer = sorted((len(one), len(other)))
-    # The share of runs in common is at most the share of lengths, but for white space.
-    return (longer == 0 or 2 * shorter >= longer) and near.jaccard(one, other) >= ALIKE
 
 
 def _evidence(campaign: Campaign, asked: Filters) -> Evidence:

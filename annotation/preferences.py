@@ -129,6 +129,13 @@ def store(*, source: Source, rows: Iterable[PreferenceRow], actor: User | None, 
     return work.finish()
 
 
+def _tell_the_planner() -> None:
+    """Freezing may follow at once: until its own round the planner would believe that these tables hold nothing, and join in loops."""
+    with connection.cursor() as cursor:
+        for model in (Sample, Prompt, Completion, Pair, Slot, Assignment, Judgement, User):
+            cursor.execute(f"ANALYZE {connection.ops.quote_name(model._meta.db_table)}")
+
+
 class _Work:
     """One import under way: what of it outlives a chunk is counts and the systems' batches."""
 
@@ -165,6 +172,8 @@ class _Work:
             held = campaign.pairs.aggregate(pairs=Count("pk"), prompts=Count("prompt", distinct=True))
             campaign.counts = {**held, "identical": campaign.counts.get("identical", 0) + self.left_out[IDENTICAL], "single": 0}
             campaign.save(update_fields=["counts"])
+            if self.counts["stored"] >= CHUNK:
+                _tell_the_planner()
         done = Stored(campaign, self.counts["rows"], self.counts["stored"], self.counts["already"], self.counts["repeats"], self.left_out)
         audit.record(self.actor, "preferences.imported", campaign, source=self.source.pk, **done.as_dict())
         return done

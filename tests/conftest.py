@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.cache import cache
 from django.core.signals import request_finished, request_started
 from django.dispatch import receiver
 
@@ -66,6 +67,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return len(LONGEST) + (name.parts[0] not in {"journeys", "engine"})
 
     items.sort(key=turn)
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> None:
+    """What one test left in the cache (limits that count by address among it) is nothing to the next."""
+    cache.clear()
 
 
 @pytest.fixture(scope="session")

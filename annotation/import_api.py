@@ -47,6 +47,9 @@ class SentSerializer(serializers.Serializer[Any]):
     nul = serializers.ChoiceField(choices=["refuse", "replace"], default="refuse", help_text="NUL characters: or U+FFFD in their place.")
     pairs = serializers.ChoiceField(choices=["refuse", "exclude"], default="refuse", help_text="That are identical or lack a side.")
     leave_out_doubles = serializers.BooleanField(default=False, help_text="Rows that say the same twice are left out and counted.")
+    skip_bad_rows = serializers.BooleanField(
+        default=False, help_text="Rows that cannot be stored are left out, counted and listed in the report; else they refuse the file."
+    )
     group = serializers.ChoiceField(choices=Group.values, required=False, help_text="Of a corpus.")
     dry = serializers.BooleanField(default=False, help_text="Do everything but store.")
 
@@ -166,6 +169,7 @@ def _brought(made: Import, said: dict[str, Any], user: Any) -> Import:
     """Look at it where something is not said, and begin. What stands in the way before it begins is the import's refusal."""
     options = {name: said[name] for name in ("synthetic", "quarantine", "on_conflict", "nul", "pairs")}
     options["doubles"] = "exclude" if said["leave_out_doubles"] else "refuse"
+    options["bad"] = "skip" if said["skip_bad_rows"] else "refuse"
     if "group" in said:
         options["group"] = said["group"]
     try:

@@ -18,14 +18,16 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from annotation import privacy, reading, sample_rows
-from annotation.reading.shapes import CompletionRow, DocumentRow, PreferenceRow, Record, SampleRow
+from annotation import import_batches, reading, sample_rows
+from annotation.reading.shapes import PreferenceRow, Record, SampleRow
 from annotation.records import Problems
 from modelhub.child import hold
 
 OUTPUT, REPORT, RESULT = "output", "problems.csv", "result.json"
 # A part is copied by one statement of a second or so.
 PART_BYTES = 16 * 2**20
+# What a reader may say of a row and then goes on to the next; all else that readers say ends the reading.
+ONE_ROWS = frozenset({"import.cells"})
 # Lines a report holds; the counts are of all.
 MOST_REPORTED = 10_000
 PAUSE = 0.5
@@ -36,10 +38,16 @@ SHOWN, SHOWN_ROWS = 400, 20
 
 
 class Reported(Problems):
-    """Problems that are also written down, line by line, for a file that can be downloaded: places and reasons, never text."""
+    """Problems that are also written down, line by line, for a file that can be downloaded: places and reasons, never text.
 
-    def __init__(self, file: IO[str]) -> None:
+    With `skip`, a row that would be refused for its own sake is left out instead, told of and counted: `bad_rows`. What is wrong with
+    the file as a whole, or stops the reading, still refuses all of it.
+    """
+
+    def __init__(self, file: IO[str], *, skip: bool = False) -> None:
         super().__init__()
+        self._skip, self._last = skip, 0
+        self.bad_rows = 0
         self._write = csv.writer(file)
         self._write.writerow(["place", "number", "column", "kind", "code", "message"])
         self._written = 0
@@ -49,6 +57,20 @@ class Reported(Problems):
             self._written += 1
             self._write.writerow([self.unit, line, column, kind, code, message])
 
+    def hear(self, done: import_batches.Outcome) -> None:
+        """Tell what a batch had to tell, in the order of the file; stops where there is too much to be of use."""
+        self.unit = done.unit
+        told = [(one, one[1][3] in ONE_ROWS) for one in done.read] + [(one, not done.ended) for one in done.rows]
+        # What is told of the file as a whole ended it.
+        for (what, given), of_a_row in sorted(told, key=lambda one: one[0][1][0] or sys.maxsize):
+            if what == "add" and self._skip and of_a_row and given[0]:
+                what = "leave_out"
+                self.bad_rows += given[0] != self._last
+                self._last = given[0]
+            getattr(self, what)(*given)
+            if self.enough:
+                return
+
     def add(self, line: int, column: str, message: str, code: str = "import.invalid") -> None:
         super().add(line, column, message, code)
         self._note("problem", line, column, message, code)
@@ -56,6 +78,11 @@ class Reported(Problems):
     def warn(self, line: int, column: str, message: str, code: str = "import.unusual") -> None:
         super().warn(line, column, message, code)
         self._note("warning", line, column, message, code)
+
+    def leave_out(self, line: int, column: str, message: str, code: str) -> None:
+        self.left_out[code] += 1
+        super().warn(line, column, message, code)
+        self._note("left out", line, column, message, code)
 
 
 class Counted:
@@ -164,7 +191,8 @@ def _try(path: Path, spec: dict[str, Any]) -> dict[str, Any]:
         for _ in sample_rows.copy_lines(samples, problems, tally):
             pass
     else:
-        _scan_others((record for _, record in records), tally)
+        for _, record in records:
+            import_batches.scan_others(record, tally)
     return {
         "makes": makes, "read": read, "whole": whole, "shown": shown, "problems": _told(problems.found), "total": problems.total,
         "warnings": problems.warning_count, "counts": dict(problems.counts), "tally": tally.as_dict(),
@@ -192,46 +220,50 @@ def _told(problems: Any) -> list[dict[str, Any]]:
 def bring(folder: Path, spec: dict[str, Any]) -> dict[str, Any]:
     """Read all of it: check, name, split and scan every row, and write what is to be stored. With problems nothing is left to store.
 
-    `spec`: path, bytes, format, shape, mapping, options, quarantine, dry (write nothing).
+    `spec`: path, bytes, format, shape, mapping, options, quarantine, dry (write nothing), and hands (processes, else as many as pay).
     """
     path = Path(spec["path"])
-    digest, tally = Counted(), sample_rows.Tally()
+    digest, tally, seen = Counted(), sample_rows.Tally(), sample_rows.Seen()
     began = time.monotonic()
     makes = reading.SHAPES[spec["shape"]].makes
+    work = import_batches.Work(spec)
+    hands = import_batches.hands(spec, work)
     with (
         (folder / REPORT).open("w", encoding="utf-8", newline="") as report,
         (folder / "events.jsonl").open("a", encoding="utf-8") as events,
     ):
-        problems = Reported(report)
+        problems = Reported(report, skip=spec.get("options", {}).get("bad") == "skip")
         # Whoever watches copies a part as soon as it is whole, while the next is written.
         parts = Parts(folder / OUTPUT, "copy" if makes == "samples" else "jsonl", lambda name: _say(events, {"type": "part", "name": name}))
         tell = _teller(events, spec.get("bytes", 0), began)
-        records = _records(path, spec, problems, digest)
-        if makes == "samples":
-            samples = ((place, row) for place, row in records if isinstance(row, SampleRow))
-            lines = sample_rows.copy_lines(samples, problems, tally, quarantine=spec.get("quarantine", True))
-        else:
-            lines = _record_lines(records, tally)
         keep = not spec.get("dry")
-        for number, line in enumerate(lines, start=1):
-            if keep:
-                parts.write(line)
-                if problems.total:
-                    keep = False
-                    parts.remove()
-            if not number & 255:
-                tell(digest.bytes, number)
+        for done in import_batches.through(work, import_batches.batches(path, spec, digest), hands):
+            problems.hear(done)
+            tally.add(done.tally)
+            seen.extend(done.seen)
+            if keep and done.data:
+                parts.write(done.data)
+            if keep and problems.total:
+                keep = False
+                parts.remove()
+            tell(digest.bytes, tally.rows)
+            if problems.enough or done.ended:
+                break
+        if makes == "samples":
+            sample_rows.conclude(seen, problems, tally)
         if not tally.rows and not problems.total:
-            problems.add(0, "", "The file holds no records.", "import.empty")
+            problems.add(0, "", "The file holds no records that can be stored." if problems.bad_rows else "The file holds no records.",
+                         "import.empty")  # fmt: skip
         if problems.total:
             parts.remove()
         parts.close()
         tell(digest.bytes, tally.rows, last=True)
+    peaks = [resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return {
         "makes": makes, "sha256": digest.hexdigest(), "bytes": digest.bytes, "parts": parts.names, "problems": problems.total,
         "first": _told(problems.found), "warnings": problems.warning_count, "told": _told(problems.warnings),
-        "counts": dict(problems.counts), "left_out": dict(problems.left_out), "tally": tally.as_dict(), "unit": problems.unit,
-        "seconds": round(time.monotonic() - began, 3), "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        "counts": dict(problems.counts), "left_out": dict(problems.left_out), "bad_rows": problems.bad_rows, "tally": tally.as_dict(),
+        "unit": problems.unit, "seconds": round(time.monotonic() - began, 3), "hands": hands, "peak_rss_mb": round(max(peaks), 1),
     }  # fmt: skip
 
 
@@ -247,35 +279,6 @@ def _records(path: Path, spec: dict[str, Any], problems: Problems, digest: Count
                 yield place, record
         if problems.enough:
             return
-
-
-def _record_lines(records: Iterator[tuple[int, Record]], tally: sample_rows.Tally) -> Iterator[bytes]:
-    for place, record in records:
-        _scan_others(iter([record]), tally)
-        yield (json.dumps({"place": place, "record": asdict(record)}, ensure_ascii=False, separators=(",", ":")) + "\n").encode()
-
-
-def _scan_others(records: Iterator[Record], tally: sample_rows.Tally) -> None:
-    """Counts of what is no sample: only samples have a quarantine, but whoever imports hears of what is found."""
-    for record in records:
-        tally.rows += 1
-        texts: tuple[str, ...]
-        match record:
-            case DocumentRow():
-                texts = (record.title, record.text)
-                tally.lengths["output"][sample_rows.bar(len(record.text))] += 1
-            case CompletionRow():
-                texts = (record.text,)
-                tally.lengths["output"][sample_rows.bar(len(record.text))] += 1
-            case PreferenceRow():
-                texts = (record.sample.instruction, record.sample.input, record.first_text, record.second_text)
-                tally.lengths["prompt"][sample_rows.bar(len(texts[0]) + len(texts[1]))] += 1
-                tally.lengths["output"][sample_rows.bar(max(len(texts[2]), len(texts[3])))] += 1
-            case _:
-                texts = ()
-        rules = {hit.rule for text in texts for hit in privacy.scan(text)}
-        tally.rules.update(rules)
-        tally.suspicious += bool(rules) and privacy.suspicious(rules)
 
 
 def read_back(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

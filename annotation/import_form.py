@@ -77,6 +77,11 @@ class ImportForm(forms.Form):
                 choices=[("refuse", "Refuse the file"), ("exclude", "Keep the first, leave the others out, counted")],
                 initial="refuse",
             )
+        fields["bad"] = forms.ChoiceField(
+            label="Rows that cannot be stored",
+            choices=[("refuse", "Refuse the file"), ("skip", "Leave them out, counted and listed in the report")],
+            help_text="A file that is damaged, or is not what it says, is refused either way.",
+        )
         fields["nul"] = forms.ChoiceField(
             label="NUL characters", choices=[("refuse", "Refuse the file"), ("replace", "Replace them by U+FFFD")]
         )
@@ -98,7 +103,7 @@ class ImportForm(forms.Form):
         return {name.removeprefix("map-"): self.cleaned_data[name] for name in self.mapped if self.cleaned_data[name]}
 
     def options(self) -> dict[str, Any]:
-        names = ("synthetic", "quarantine", "on_conflict", "nul", "pairs", "doubles", "group", "origin")
+        names = ("synthetic", "quarantine", "on_conflict", "nul", "pairs", "doubles", "bad", "group", "origin")
         return {name: self.cleaned_data[name] for name in names if name in self.cleaned_data}
 
     def targets(self) -> list[str]:

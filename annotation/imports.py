@@ -43,6 +43,8 @@ MOST_LISTED = 200
 LOOK_SECONDS, AT_ONCE_SECONDS = 20.0, 60.0
 # What a child sees of our environment beside a folder for what it makes.
 PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
+# Options of the reading: `annotation.reading.Options`.
+READING = ("nul", "pairs", "doubles", "bad")
 # What a conflict with stored rows comes to.
 CONFLICTS = {
     "refuse": "Stop, and say which",
@@ -229,8 +231,8 @@ def configure(
 ) -> Import:
     """Say how the file is to be read and as what it is to be stored. `target` names the source, or for documents the corpus.
 
-    options: synthetic (bool), quarantine (bool), on_conflict (CONFLICTS), nul, pairs and doubles (annotation.reading.Options), and for
-    documents group and origin. Raises ImportRefused, and NotNow while a job works on it or when it is stored.
+    options: synthetic (bool), quarantine (bool), on_conflict (CONFLICTS), nul, pairs, doubles and bad (annotation.reading.Options), and
+    for documents group and origin. Raises ImportRefused, and NotNow while a job works on it or when it is stored.
     """
     mine = Import.objects.select_for_update(of=("self",)).select_related("job").get(pk=imported.pk)
     if mine.state == ImportState.STORED or mine.working:
@@ -259,7 +261,7 @@ def configure(
     mine.format, mine.shape, mine.content, mine.mapping = format, shape, found.makes, {k: v for k, v in mapping.items() if v}
     mine.target, mine.licence, mine.options = target.strip(), licence.strip(), chosen
     # How conflicts are met is no part of what the file is: the same rows are the same import.
-    told = {"shape": shape, "mapping": mine.mapping, "options": {k: v for k, v in chosen.items() if k in {"nul", "pairs", "doubles"}}}
+    told = {"shape": shape, "mapping": mine.mapping, "options": {k: v for k, v in chosen.items() if k in READING}}
     mine.recipe = records.digest_of(told)
     mine.state, mine.counts = ImportState.RECEIVED, {}
     mine.save()
@@ -364,7 +366,7 @@ def spec_of(imported: Import, *, dry: bool = False) -> dict[str, Any]:
 
 def _bounds(options: dict[str, Any]) -> dict[str, Any]:
     return {
-        "options": {name: options[name] for name in ("nul", "pairs", "doubles") if name in options},
+        "options": {name: options[name] for name in READING if name in options},
         "limits": {
             "file_bytes": settings.ROUNDS_IMPORT_MAX_BYTES, "bytes": settings.ROUNDS_IMPORT_MAX_UNPACKED,
             "rows": settings.ROUNDS_IMPORT_MAX_ROWS,
@@ -548,7 +550,7 @@ def _counts(read: dict[str, Any]) -> dict[str, Any]:
     tally = read["tally"]
     return {
         "rows": tally["rows"], "problems": read["problems"], "warnings": read["warnings"], "told": read["told"], "codes": read["counts"],
-        "left_out": read["left_out"], "quarantined": tally["quarantined"], "suspicious": tally["suspicious"], "rules": tally["rules"],
+        "left_out": read["left_out"], "bad_rows": read["bad_rows"], "quarantined": tally["quarantined"], "suspicious": tally["suspicious"], "rules": tally["rules"],
         "lengths": tally["lengths"], "splits": tally["splits"], "seconds": read["seconds"], "unit": read["unit"],
     }  # fmt: skip
 

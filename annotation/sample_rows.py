@@ -50,6 +50,16 @@ class Tally:
         self.lengths["output"][bar(len(row.output))] += 1
         self.task_types[row.task_type] += 1
 
+    def add(self, other: "Tally") -> None:
+        """What another part of the file is like."""
+        for name, bars in other.lengths.items():
+            self.lengths[name] = [one + more for one, more in zip(self.lengths[name], bars, strict=True)]
+        for mine, theirs in ((self.splits, other.splits), (self.task_types, other.task_types), (self.rules, other.rules)):
+            mine.update(theirs)
+        self.quarantined += other.quarantined
+        self.suspicious += other.suspicious
+        self.rows += other.rows
+
     def as_dict(self) -> dict[str, Any]:
         return {
             "lengths": self.lengths, "splits": dict(self.splits), "task_types": dict(self.task_types.most_common(20)),
@@ -72,6 +82,13 @@ class Seen:
         if external_id:
             self._ids.frombytes(sha256(external_id.encode()).digest()[:16])
             self._id_lines.append(line)
+
+    def extend(self, other: "Seen") -> None:
+        """Those of the part of the file that comes after."""
+        self._contents += other._contents
+        self._content_lines += other._content_lines
+        self._ids += other._ids
+        self._id_lines += other._id_lines
 
     def complain(self, problems: Problems) -> int:
         """Name every content and id that was there before, with the line where; returns how many lines are named."""
@@ -108,6 +125,12 @@ def copy_lines(rows: Iterable[tuple[int, SampleRow]], problems: Problems, tally:
     are added when all is read. With `quarantine`, rows in which the privacy scan finds enough are marked so.
     """
     seen = Seen()
+    yield from written(rows, seen, tally, quarantine=quarantine)
+    conclude(seen, problems, tally)
+
+
+def written(rows: Iterable[tuple[int, SampleRow]], seen: Seen, tally: Tally, *, quarantine: bool = True) -> Iterator[bytes]:
+    """The same lines of a part of a file; what only shows at the end is asked with `conclude`, of all parts together."""
     for line, row in rows:
         tally.note(row)
         digest = digest_of(row)
@@ -122,6 +145,10 @@ def copy_lines(rows: Iterable[tuple[int, SampleRow]], problems: Problems, tally:
         held = quarantine and bool(hits) and privacy.suspicious({hit[0] for hit in hits})
         tally.quarantined += held
         yield _line(line, row, hexed, key, split, "quarantined" if held else "clear", hits)
+
+
+def conclude(seen: Seen, problems: Problems, tally: Tally) -> None:
+    """What is wrong with a file as a whole: more labels than tasks there are, a content or an id twice."""
     if len(tally.task_types) > MOST_LABELS:
         problems.add(
             0, "task_type", f"It holds {len(tally.task_types)} different labels; {MOST_LABELS} are allowed. Choose another column.",

@@ -6,8 +6,8 @@ Pure: no Django, no database; a confined child imports it. `docs/imports.md` has
 from annotation.reading.detection import Detected, detect
 from annotation.reading.doubles import Doubles
 from annotation.reading.fields import Options
-from annotation.reading.formats import FORMATS, UNITS, rows
+from annotation.reading.formats import FORMATS, UNITS, lines, rows
 from annotation.reading.kinds import SHAPES, Shape, Target
 from annotation.reading.limits import LIMITS, Limits
 
-__all__ = ["FORMATS", "LIMITS", "SHAPES", "UNITS", "Detected", "Doubles", "Limits", "Options", "Shape", "Target", "detect", "rows"]
+__all__ = ["FORMATS", "LIMITS", "SHAPES", "UNITS", "Detected", "Doubles", "Limits", "Options", "Shape", "Target", "detect", "lines", "rows"]

@@ -34,11 +34,13 @@ class Options:
 
     nul: "refuse", or "replace" each NUL by U+FFFD. pairs: "refuse" pairs that are identical, empty or lack a side, or "exclude" them.
     doubles: "refuse" a file that says the same twice, or "exclude" what was there before (`annotation.reading.doubles`).
+    bad: "refuse" a file that holds a row which cannot be stored, or "skip" such rows (`annotation.import_child.Reported`).
     """
 
     nul: str = "refuse"
     pairs: str = "refuse"
     doubles: str = "refuse"
+    bad: str = "refuse"
 
 
 STRICT = Options()

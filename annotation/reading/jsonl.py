@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from annotation.reading import strict_json
-from annotation.reading.limits import LIMITS, MAX_BLANK, MAX_LINE_BYTES, MAX_VALUES, MIB, Limits
-from annotation.records import Problems, Row, kind
+from annotation.reading.limits import LIMITS, MAX_BLANK, MAX_LINE_BYTES, MIB, Limits
+from annotation.records import Problems, Row
 
 BOM = b"\xef\xbb\xbf"
 # What a JSON text may have around its values; str.strip() would also swallow U+2028 and its like.
@@ -121,21 +121,4 @@ def not_utf8(raw: bytes, error: UnicodeDecodeError, number: int, problems: Probl
 
 def rows(file: IO[bytes], problems: Problems, digest: Any = None, limits: Limits = LIMITS) -> Iterator[tuple[int, Row]]:
     """One JSON object a line, strictly: no NaN, no infinite number, no key twice, nothing after the object."""
-    for number, text in lines(file, problems, digest, limits):
-        if len(text) > MAX_VALUES and (full := strict_json.too_full(text)):
-            problems.add(number, "", full[1], full[0])
-            continue
-        value = strict_json.parse(text, problems, number)
-        if isinstance(value, dict):
-            yield number, value
-        elif value is not ...:
-            problems.add(number, "", f"The line holds {kind(value)}; one object a line is expected.", "import.not_jsonl")
-            if number == 1 and isinstance(value, list):
-                return
-        elif number == 1 and text.strip() in {"[", "{"}:
-            problems.found.clear()
-            problems.counts.clear()
-            problems.total = 0
-            what = "an array" if text.strip() == "[" else "an object that goes on below"
-            problems.add(1, "", f"The line starts {what}; write one object a line.", "import.not_jsonl")
-            return
+    return strict_json.objects(lines(file, problems, digest, limits), problems)

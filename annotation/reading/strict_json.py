@@ -8,10 +8,11 @@ and only where the text has brackets enough to be suspicious.
 import json
 import math
 import re
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from annotation.reading.limits import MAX_DEPTH, MAX_VALUES
-from annotation.records import Problems, label
+from annotation.records import Problems, Row, kind, label
 
 _MASKED = 40
 _NO_BRACKET = bytes(byte for byte in range(256) if byte not in b"[]{}")
@@ -62,6 +63,25 @@ def parse(text: str, problems: Problems, place: int) -> Any:
         problems.add(place, "", f"Nested too deeply: the depth limit is {MAX_DEPTH}.", "import.depth")
         return ...
     return value if bounded(value, text, problems, place) else ...
+
+
+def objects(lines: Iterable[tuple[int, str]], problems: Problems) -> Iterator[tuple[int, Row]]:
+    """The object on each numbered line; what is none is a problem. Stops where the first line shows that the file is one document."""
+    for number, text in lines:
+        if number == 1 and text.strip() in {"[", "{"}:
+            what = "an array" if text.strip() == "[" else "an object that goes on below"
+            problems.add(1, "", f"The line starts {what}; write one object a line.", "import.not_jsonl")
+            return
+        if len(text) > MAX_VALUES and (full := too_full(text)):
+            problems.add(number, "", full[1], full[0])
+            continue
+        value = parse(text, problems, number)
+        if isinstance(value, dict):
+            yield number, value
+        elif value is not ...:
+            problems.add(number, "", f"The line holds {kind(value)}; one object a line is expected.", "import.not_jsonl")
+            if number == 1 and isinstance(value, list):
+                return
 
 
 def bounded(value: Any, text: str, problems: Problems, place: int) -> bool:

@@ -36,7 +36,7 @@ def rows(
             if not any(cells):
                 problems.warn(place, "", "All cells of the row are empty; it was skipped.", "import.empty_row")
             elif len(cells) != len(names):
-                problems.add(place, "", f"The row has {len(cells)} cells, the header {len(names)}.", "import.columns")
+                problems.add(place, "", f"The row has {len(cells)} cells, the header {len(names)}.", "import.cells")
                 if problems.enough:
                     return
             else:

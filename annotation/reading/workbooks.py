@@ -91,7 +91,7 @@ def _cells(sheet: Any, problems: Problems, limits: Limits) -> Iterator[tuple[int
                 return
             continue
         if len(cells) > len(names):
-            problems.add(place, "", f"The row has {len(cells)} cells, the header {len(names)}.", "import.columns")
+            problems.add(place, "", f"The row has {len(cells)} cells, the header {len(names)}.", "import.cells")
             if problems.enough:
                 return
             continue

@@ -1,5 +1,6 @@
 """An import as a job: a child reads, staging takes its parts while it does, one transaction stores all; what goes wrong stores nothing."""
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from annotation import imports, staging
+from annotation import import_batches, import_child, imports, staging
 from annotation.models import Import, Sample
 from jobs import attempts, claims
 from jobs.errors import Cancelled
@@ -123,3 +124,95 @@ def test_heartbeats_go_on_while_it_is_being_stored(data: Path, settings: Any, mo
     ((before, after, state),) = beats
     assert after > before
     assert state == "publishing"
+
+
+# --- many hands --------------------------------------------------------------------------------------------------------------------------
+
+MIXED = (
+    b"\xef\xbb\xbf" + jsonl([row(n) for n in range(40)]).read()
+    + jsonl([row(40, task_type="a task of our own"), row(41, output="a\x07b"), row(3), row(42, id="twice"), row(43, id="twice")]).read()
+    + b"\n\n" + jsonl([row(44, quality=9)]).read() + b'{"instruction": NaN}\n' + jsonl([row(n) for n in range(45, 90)]).read()
+)  # fmt: skip
+
+
+def brought(folder: Path, content: bytes, **more: Any) -> tuple[dict[str, Any], bytes, str]:
+    """What the child makes of a file: its answer, all it wrote, its report."""
+    folder.mkdir()
+    (folder / "f.jsonl").write_bytes(content)
+    spec = {"path": str(folder / "f.jsonl"), "bytes": len(content), "format": "jsonl", "shape": "mediflow", "mapping": {}, **more}
+    said = import_child.bring(folder, spec)
+    written = b"".join((folder / "output" / name).read_bytes() for name in said["parts"])
+    return said, written, (folder / "problems.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"bad": "skip"}, {"doubles": "exclude", "bad": "skip"}], ids=["strict", "skipping", "without doubles"]
+)
+def test_many_hands_make_the_same_of_a_file_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, str]) -> None:
+    monkeypatch.setattr(import_batches, "BATCH_ROWS", 7)
+    for name, content in {
+        "mixed": MIXED,
+        "clean": jsonl([row(n) for n in range(50)]).read(),
+        "cut": MIXED + b"\xff{}\n",
+        "none": b"",
+    }.items():
+        one, by_one, report = brought(tmp_path / f"{name}1", content, hands=1, options=options)
+        three, by_three, the_same = brought(tmp_path / f"{name}3", content, hands=3, options=options)
+        assert by_three == by_one
+        assert the_same == report
+        for said in (one, three):
+            for varies in ("seconds", "peak_rss_mb", "hands"):
+                del said[varies]
+        assert three == one
+        assert bool(by_one) == (not one["problems"])
+
+
+def test_a_hand_that_ends_early_ends_the_import_and_leaves_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_batches, "BATCH_ROWS", 7)
+    monkeypatch.setattr(import_batches, "scan_others", lambda *_: os._exit(3))
+    spec = {"shape": "documents", "mapping": {}, "hands": 2}
+    with pytest.raises(RuntimeError, match="ended early"):
+        brought(tmp_path / "d", b'{"id": "1", "title": "t", "text": "x"}\n' * 30, **spec)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+# --- rows that cannot be stored ----------------------------------------------------------------------------------------------------------
+
+
+def test_bad_rows_are_left_out_where_that_was_asked_and_named(data: Path) -> None:
+    content = jsonl([row(1), row(2, task_type=None), row(3, quality=9), row(4, output=5, difficulty_level=7)]).read() + b"{no}\n"
+    made = run(asked(data, content, bad="skip"))
+    assert (made.state, made.counts["stored"], made.counts["bad_rows"], made.counts["problems"]) == ("stored", 1, 4, 0)
+    assert [(one["line"], one["field"]) for one in made.counts["told"]] == [
+        (2, "task_type"), (3, "quality"), (4, "output"), (4, "difficulty_level"), (5, ""),
+    ]  # fmt: skip
+    report = imports.report_of(made)
+    assert report is not None
+    assert report.read_text().count("left out,") == 5
+    assert Sample.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (jsonl([row(1, task_type=None)]).read(), "import.empty"),
+        (jsonl([row(1)]).read() + b"\xff\n" + jsonl([row(2)]).read(), "import.encoding"),
+        (jsonl([row(1), row(2, id="x"), row(3, id="x")]).read(), "import.duplicate_id"),
+    ],
+    ids=["nothing is left", "not text", "an id twice"],
+)
+def test_what_is_wrong_with_a_file_as_a_whole_refuses_it_all_the_same(data: Path, content: bytes, code: str) -> None:
+    made = run(asked(data, content, bad="skip"))
+    assert (made.state, Sample.objects.count()) == ("refused", 0)
+    assert code in {one["code"] for one in made.counts["first"]}
+
+
+def test_cells_too_many_are_a_row_s_own_matter(tmp_path: Path) -> None:
+    columns = ",".join(row(1))
+    lines = [",".join(str(value) for value in row(n).values()) for n in (1, 2)]
+    content = "\n".join([columns, lines[0], "a,b,c", lines[1], ""]).encode()
+    said, written, _ = brought(tmp_path / "c", content, format="csv", options={"bad": "skip"})
+    assert (said["problems"], said["bad_rows"], written.count(b"\n")) == (0, 1, 2)
+    strict, nothing, _ = brought(tmp_path / "s", content, format="csv")
+    assert (strict["problems"], strict["first"][0]["code"], nothing) == (1, "import.cells", b"")

@@ -60,6 +60,7 @@ class Command(BaseCommand):
         parser.add_argument("--map", action="append", default=[], metavar="FIELD=COLUMN", help="FIELD==TEXT is the same in every row")
         parser.add_argument("--group", default="other", help="of a corpus")
         parser.add_argument("--on-conflict", choices=sorted(imports.CONFLICTS), default="refuse", help="an id is stored with other content")
+        parser.add_argument("--skip-bad-rows", action="store_true", help="leave out rows that cannot be stored, and say how many")
         parser.add_argument("--real", action="store_true", help="the texts are not synthetic")
         parser.add_argument("--no-quarantine", action="store_true", help="what the privacy scan finds is only counted")
         parser.add_argument("--dry-run", action="store_true", help="read and check all of it, store nothing")
@@ -84,9 +85,10 @@ class Command(BaseCommand):
 
     def _configured(self, made: Import, options: dict[str, Any]) -> Import:
         said = {"synthetic": not options["real"], "quarantine": not options["no_quarantine"], "on_conflict": options["on_conflict"]}
+        said |= {"bad": "skip" if options["skip_bad_rows"] else "refuse", "group": options["group"]}
         return imports.recognise(
             imported=made, target=options["source"], licence=options["licence"], shape=options["shape"],
-            mapping=dict(one.split("=", 1) for one in options["map"] if "=" in one), options=said | {"group": options["group"]},
+            mapping=dict(one.split("=", 1) for one in options["map"] if "=" in one), options=said,
         )  # fmt: skip
 
     def _say(self, made: Import, as_json: bool) -> None:
@@ -103,13 +105,15 @@ class Command(BaseCommand):
             self.stdout.write(f"Already imported as {counts['already_as']}: 0 rows were added.")
         elif made.state == "stored":
             held = f", {counts['quarantined']} of them in quarantine" if counts["quarantined"] else ""
+            held += f", {counts['bad_rows']} more left out" if counts["bad_rows"] else ""
             self.stdout.write(
                 f"{counts['rows']} rows: {counts['stored']} stored{held}, {counts['already']} were there already, "
                 f"{counts['warnings']} warnings."
             )
         elif counts.get("dry"):
             self.stdout.write(
-                f"{counts['rows']} rows, {counts['warnings']} warnings, {counts['quarantined']} for the quarantine: not stored."
+                f"{counts['rows']} rows, {counts['warnings']} warnings, {counts['quarantined']} for the quarantine, {counts['bad_rows']} more "
+                "that would be left out: not stored."
             )
         if made.state == "refused":
             raise CommandError(f"{counts['problems']} problem(s); nothing was stored.", returncode=1)

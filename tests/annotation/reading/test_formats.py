@@ -110,7 +110,7 @@ def test_csv_rows_are_named_by_the_line_on_which_they_begin(tmp_path: Path) -> N
         ('a,b\n1,"x"y\n', "import.csv", 2),
         ("a,a\n1,2\n", "import.duplicate_key", 1),
         ("a,,b\n1,2,3\n", "import.columns", 1),
-        ("a,b\n1\n", "import.columns", 2),
+        ("a,b\n1\n", "import.cells", 2),
         ("a,b\r1,2\r", "import.csv", 1),
     ],
 )

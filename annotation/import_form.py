@@ -80,6 +80,7 @@ class ImportForm(forms.Form):
         fields["bad"] = forms.ChoiceField(
             label="Rows that cannot be stored",
             choices=[("refuse", "Refuse the file"), ("skip", "Leave them out, counted and listed in the report")],
+            initial="refuse",
             help_text="A file that is damaged, or is not what it says, is refused either way.",
         )
         fields["nul"] = forms.ChoiceField(

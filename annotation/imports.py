@@ -550,7 +550,8 @@ def _counts(read: dict[str, Any]) -> dict[str, Any]:
     tally = read["tally"]
     return {
         "rows": tally["rows"], "problems": read["problems"], "warnings": read["warnings"], "told": read["told"], "codes": read["counts"],
-        "left_out": read["left_out"], "bad_rows": read["bad_rows"], "quarantined": tally["quarantined"], "suspicious": tally["suspicious"], "rules": tally["rules"],
+        "left_out": read["left_out"], "bad_rows": read["bad_rows"],
+        "quarantined": tally["quarantined"], "suspicious": tally["suspicious"], "rules": tally["rules"],
         "lengths": tally["lengths"], "splits": tally["splits"], "seconds": read["seconds"], "unit": read["unit"],
     }  # fmt: skip
 

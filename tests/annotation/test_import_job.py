@@ -145,9 +145,7 @@ def brought(folder: Path, content: bytes, **more: Any) -> tuple[dict[str, Any], 
     return said, written, (folder / "problems.csv").read_text()
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"bad": "skip"}, {"doubles": "exclude", "bad": "skip"}], ids=["strict", "skipping", "without doubles"]
-)
+@pytest.mark.parametrize("options", [{}, {"bad": "skip"}, {"doubles": "exclude", "bad": "skip"}], ids=["strict", "skipping", "no doubles"])
 def test_many_hands_make_the_same_of_a_file_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, str]) -> None:
     monkeypatch.setattr(import_batches, "BATCH_ROWS", 7)
     for name, content in {
@@ -210,7 +208,7 @@ def test_what_is_wrong_with_a_file_as_a_whole_refuses_it_all_the_same(data: Path
 
 def test_cells_too_many_are_a_row_s_own_matter(tmp_path: Path) -> None:
     columns = ",".join(row(1))
-    lines = [",".join(str(value) for value in row(n).values()) for n in (1, 2)]
+    lines = [",".join(f'"{value}"' for value in row(n).values()) for n in (1, 2)]
     content = "\n".join([columns, lines[0], "a,b,c", lines[1], ""]).encode()
     said, written, _ = brought(tmp_path / "c", content, format="csv", options={"bad": "skip"})
     assert (said["problems"], said["bad_rows"], written.count(b"\n")) == (0, 1, 2)

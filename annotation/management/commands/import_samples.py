@@ -112,8 +112,8 @@ class Command(BaseCommand):
             )
         elif counts.get("dry"):
             self.stdout.write(
-                f"{counts['rows']} rows, {counts['warnings']} warnings, {counts['quarantined']} for the quarantine, {counts['bad_rows']} more "
-                "that would be left out: not stored."
+                f"{counts['rows']} rows, {counts['warnings']} warnings, {counts['quarantined']} for the quarantine, "
+                f"{counts['bad_rows']} more that would be left out: not stored."
             )
         if made.state == "refused":
             raise CommandError(f"{counts['problems']} problem(s); nothing was stored.", returncode=1)

@@ -13,20 +13,16 @@ from annotation.models import Judgement, Snapshot, SnapshotEvidence
 # A field shared by fewer raters of a data set could name one of them.
 SHARED_BY = 3
 
+# Where each rater's first answer stands: most are told by its pair alone, the others by what was said of that pair.
 _IN_ORDER = """
 SELECT annotator FROM (
-    SELECT a.annotator_id AS annotator, row_number() OVER (
-        ORDER BY pr.digest COLLATE "C", f.digest COLLATE "C", s.digest COLLATE "C", p.id, j.verdict, j.harm_first, j.harm_second,
-            md5(j.rationale), j.id
-    ) AS place
-    FROM (SELECT unnest(judgements) AS id FROM annotation_snapshotevidence WHERE snapshot_id = %s) AS heard
+    SELECT DISTINCT ON (heard.annotator_id) heard.annotator_id AS annotator, heard.place, j.verdict, j.harm_first, j.harm_second,
+        md5(j.rationale) AS rationale, j.id
+    FROM (SELECT annotator_id, min(place) AS place FROM snapshot_heard GROUP BY annotator_id) AS first
+    JOIN snapshot_heard heard ON heard.annotator_id = first.annotator_id AND heard.place = first.place
     JOIN annotation_judgement j ON j.id = heard.id
-    JOIN annotation_assignment a ON a.id = j.assignment_id
-    JOIN annotation_pair p ON p.id = a.pair_id
-    JOIN annotation_prompt pr ON pr.id = p.prompt_id
-    JOIN annotation_completion f ON f.id = p.first_id
-    JOIN annotation_completion s ON s.id = p.second_id
-) AS told GROUP BY annotator ORDER BY min(place)
+    ORDER BY heard.annotator_id, j.verdict, j.harm_first, j.harm_second, md5(j.rationale), j.id
+) AS told ORDER BY place, verdict, harm_first, harm_second, rationale, id
 """
 
 
@@ -55,13 +51,13 @@ def votes(snapshot: Snapshot) -> "QuerySet[SnapshotEvidence, int]":
     return evidence.annotate(one=Func(F("votes"), function="unnest")).values_list("one", flat=True)
 
 
-def of(snapshot: Snapshot) -> list[Rater]:
-    """Every rater that was heard, numbered in the order in which the data set's content names them.
+def of_gathered() -> list[Rater]:
+    """Every rater of a snapshot that is gathered (`annotation.snapshot_heard`), numbered in the order in which its content names them.
 
     A number so says nothing of who joined first, and nothing outside this data set.
     """
     with connection.cursor() as cursor:
-        cursor.execute(_IN_ORDER, [snapshot.pk])
+        cursor.execute(_IN_ORDER)
         users = [user for (user,) in cursor.fetchall()]
     width, fields = len(str(len(users))), _fields(users)
     return [Rater(user, f"r{place:0{width}}", fields.get(user)) for place, user in enumerate(users, start=1)]

@@ -9,7 +9,7 @@ from django.contrib.postgres.aggregates import ArrayAgg
 from django.db import connection
 from django.db.models import Count, Q
 
-from annotation import resolution, safety, snapshot_raters, snapshots
+from annotation import resolution, safety, snapshot_heard, snapshot_raters, snapshots
 from annotation.models import (
     MAJOR,
     Adjudication,
@@ -98,9 +98,17 @@ def lay_out(snapshot: Snapshot, folder: Path) -> None:
     every answer, in the order of their pairs. All of it as it was when it was frozen: a text that was ruled out of training by then, or
     whose sample was withdrawn by then, is null. Accounts and producers are numbered; no name is in it.
     """
+    with snapshot_heard.gathered(snapshot):
+        said = _said(snapshot)
+        for name, query in ((ROWS, _ROWS), (PAIRS, _PAIRS), (ANSWERS, _ANSWERS)):
+            _copy(query, said, folder / name)
+
+
+def _said(snapshot: Snapshot) -> dict[str, Any]:
+    """What the queries are told."""
     rulings = Adjudication.objects.filter(pk__in=snapshot.evidence.rulings).select_related("dispute__pair")
-    raters = snapshot_raters.of(snapshot)
-    said = {
+    raters = snapshot_raters.of_gathered()
+    return {
         "snapshot": snapshot.pk,
         "frozen_at": snapshot.frozen_at,
         "task_types": list(snapshot.filters.get("task_types", [])),
@@ -114,8 +122,6 @@ def lay_out(snapshot: Snapshot, folder: Path) -> None:
         "voted": snapshot_raters.votes_listed(snapshot),
         "listed": SnapshotEvidence.objects.filter(snapshot=snapshot).exclude(dropped={}).exists(),
     }
-    for name, query in ((ROWS, _ROWS), (PAIRS, _PAIRS), (ANSWERS, _ANSWERS)):
-        _copy(query, said, folder / name)
 
 
 def _copy(query: str, said: dict[str, Any], place: Path) -> None:
@@ -130,15 +136,6 @@ def _copy(query: str, said: dict[str, Any], place: Path) -> None:
                 out.write(block)
 
 
-# Every answer once, and whether it is listed as a vote. Grouped and not joined: of an array's length the planner knows nothing, and of two
-# of them it made a loop in a loop.
-_HEARD = """
-(SELECT id, bool_or(voted) AS voted FROM (
-    SELECT unnest(judgements) AS id, false AS voted FROM annotation_snapshotevidence WHERE snapshot_id = %(snapshot)s
-    UNION ALL SELECT unnest(votes), true FROM annotation_snapshotevidence WHERE snapshot_id = %(snapshot)s
-) AS told GROUP BY id)
-""".strip()
-_BY_CONTENT = 'pr.digest COLLATE "C", f.digest COLLATE "C", s.digest COLLATE "C", p.id'
 # What was frozen since its votes are listed says which they are; of older ones it follows from the answers.
 _COUNTED = """
 CASE WHEN %(voted)s THEN heard.voted ELSE (NOT j.surplus AND a.repeat = 0 AND sl.kind = ANY(%(votes)s::text[])) END
@@ -167,9 +164,9 @@ WITH told AS MATERIALIZED (
     SELECT a.pair_id, count(*) AS answers, count(*) FILTER (WHERE {_COUNTED}) AS judgements,
         {", ".join(f"count(*) FILTER (WHERE {_COUNTED} AND j.verdict = '{verdict}') AS {verdict}" for verdict in Verdict.values)},
         bool_or(j.harm_first = ANY(%(major)s::text[])) AS harm_first, bool_or(j.harm_second = ANY(%(major)s::text[])) AS harm_second
-    FROM {_HEARD} AS heard
+    FROM snapshot_heard heard
     JOIN annotation_judgement j ON j.id = heard.id
-    JOIN annotation_assignment a ON a.id = j.assignment_id
+    JOIN annotation_assignment a ON a.id = heard.assignment_id
     JOIN annotation_slot sl ON sl.id = a.slot_id
     GROUP BY a.pair_id
 ), producers AS MATERIALIZED (
@@ -195,6 +192,7 @@ SELECT sa.split, p.id AS pair_id, sa.external_id AS sample_id, sa.task_type, sa.
             AND (cardinality(%(task_types)s::text[]) = 0 OR sa.task_type = ANY(%(task_types)s::text[]))
         END AS unfit
 FROM told
+JOIN snapshot_pairs pairs ON pairs.id = told.pair_id
 JOIN annotation_pair p ON p.id = told.pair_id
 JOIN annotation_prompt pr ON pr.id = p.prompt_id
 JOIN annotation_sample sa ON sa.id = pr.sample_id
@@ -205,7 +203,7 @@ JOIN producers second_by ON second_by.id = s.batch_id
 LEFT JOIN annotation_snapshotrow r ON r.snapshot_id = %(snapshot)s AND r.pair_id = p.id
 LEFT JOIN annotation_gold g ON g.pair_id = p.id
 LEFT JOIN {_LOST} AS lost ON lost.pair = p.id
-ORDER BY {_BY_CONTENT}
+ORDER BY pairs.place
 """  # noqa: S608
 
 
@@ -222,15 +220,13 @@ SELECT sa.split, j.id AS judgment_id, j.revision, p.id AS pair_id, sa.external_i
     CASE WHEN e.id IS NULL THEN '' WHEN e.completion_id = p.first_id THEN 'first' ELSE 'second' END AS edited,
     CASE WHEN {_GONE} OR e.completion_id {_BARRED} THEN NULL ELSE e.text END AS edited_text, p.selected_by AS selection_policy,
     {_moment("coalesce(a.shown_at, a.leased_at)")} AS served_at, {_moment("j.submitted_at")} AS submitted_at, j.active_ms, j.layout
-FROM {_HEARD} AS heard
+FROM snapshot_heard heard
 JOIN annotation_judgement j ON j.id = heard.id
-JOIN annotation_assignment a ON a.id = j.assignment_id
+JOIN annotation_assignment a ON a.id = heard.assignment_id
 JOIN annotation_slot sl ON sl.id = a.slot_id
 JOIN annotation_pair p ON p.id = a.pair_id
 JOIN annotation_prompt pr ON pr.id = p.prompt_id
 JOIN annotation_sample sa ON sa.id = pr.sample_id
-JOIN annotation_completion f ON f.id = p.first_id
-JOIN annotation_completion s ON s.id = p.second_id
 JOIN unnest(%(users)s::bigint[], %(names)s::text[], %(fields)s::text[]) AS r (id, name, field) ON r.id = a.annotator_id
 LEFT JOIN annotation_edit e ON e.judgement_id = j.id
 LEFT JOIN LATERAL (
@@ -239,5 +235,5 @@ LEFT JOIN LATERAL (
         'kind', sp.kind, 'severity', sp.severity) ORDER BY sp.completion_id, sp.start, sp.id) AS found
     FROM annotation_errorspan sp WHERE sp.judgement_id = j.id
 ) AS marks ON true
-ORDER BY {_BY_CONTENT}, j.verdict, j.harm_first, j.harm_second, md5(j.rationale), j.id
+ORDER BY heard.place, j.verdict, j.harm_first, j.harm_second, md5(j.rationale), j.id
 """  # noqa: S608

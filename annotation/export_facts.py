@@ -8,17 +8,18 @@ import numpy as np
 from django.db import connection
 from django.db.models import Count, Q, QuerySet
 
-from annotation import agreement, bias, figures, prompts, snapshot_raters, snapshots
+from annotation import agreement, bias, figures, prompts, snapshot_heard, snapshot_raters, snapshots
 from annotation.estimates import Estimate, share
 from annotation.models import Judgement, SlotKind, Snapshot, SnapshotRow, Source
 
 AGGREGATION = "mean-1 (annotation/resolution.py)"
 
 
-def of(snapshot: Snapshot, level: str) -> dict[str, Any]:
-    """Everything a card and a manifest need, as JSON. A dozen queries; of pairs only counts are held."""
+def of_gathered(snapshot: Snapshot, level: str) -> dict[str, Any]:
+    """Everything a card and a manifest need, as JSON, of a snapshot that is gathered (`annotation.snapshot_heard`). A dozen queries; of
+    pairs only counts are held."""
     votes = _votes(snapshot)
-    fields, others = snapshot_raters.cohorts(snapshot)
+    fields, others = snapshot_raters.cohorts(snapshot_heard.raters())
     return {
         "level": level,
         "layout": prompts.LAYOUT,
@@ -33,9 +34,9 @@ def of(snapshot: Snapshot, level: str) -> dict[str, Any]:
         "sources": sources(snapshot),
         "raters": {"fields": fields, "others": others, "shared_by": snapshot_raters.SHARED_BY},
         "figures": {**_agreement(votes), **_sides(votes), **_lengths(snapshot)},
-        "answers": (answers := _heard(snapshot).count()),
+        "answers": (answers := snapshot_heard.answers().count()),
         # What a writer has to go through, for its progress.
-        "total": SnapshotRow.objects.filter(snapshot=snapshot).count() + answers + _pairs(snapshot),
+        "total": SnapshotRow.objects.filter(snapshot=snapshot).count() + answers + snapshot_heard.pairs(),
     }  # fmt: skip
 
 
@@ -74,20 +75,12 @@ def _votes(snapshot: Snapshot) -> "QuerySet[Judgement]":
     """The votes among what was heard, on pairs that chance chose."""
     by_chance = {"assignment__pair__selected_by__in": figures.BY_CHANCE}
     if snapshot_raters.votes_listed(snapshot):
-        return Judgement.objects.filter(pk__in=snapshot_raters.votes(snapshot), **by_chance)
+        return snapshot_heard.votes().filter(**by_chance)
     return (
-        _heard(snapshot)
+        snapshot_heard.answers()
         .filter(**by_chance)
         .filter(surplus=False, assignment__repeat=0, assignment__slot__kind__in=[SlotKind.VOTE, SlotKind.REVIEW])
     )
-
-
-def _heard(snapshot: Snapshot) -> "QuerySet[Judgement]":
-    return Judgement.objects.filter(pk__in=snapshot_raters.heard(snapshot))
-
-
-def _pairs(snapshot: Snapshot) -> int:
-    return int(_heard(snapshot).aggregate(n=Count("assignment__pair", distinct=True))["n"])
 
 
 def _told(estimate: Estimate) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.conf import settings
 
-from annotation import export_facts, snapshot_rows
+from annotation import export_facts, snapshot_heard, snapshot_rows
 from annotation.exports import card, laid, levels, sealing
 from annotation.exports.forms import FORMS
 from annotation.models import Snapshot
@@ -49,8 +49,9 @@ def folder(*, snapshot: Snapshot, form: str = "dataset", level: str = levels.FUL
 
 def lay_out(snapshot: Snapshot, level: str, place: Path) -> None:
     """What a writer needs, from the database: rows, pairs, answers and facts."""
-    snapshot_rows.lay_out(snapshot, place)
-    text = json.dumps(export_facts.of(snapshot, level), ensure_ascii=False, default=str)
+    with snapshot_heard.gathered(snapshot):
+        snapshot_rows.lay_out_gathered(snapshot, place)
+        text = json.dumps(export_facts.of_gathered(snapshot, level), ensure_ascii=False, default=str)
     (place / laid.FACTS).write_text(text, encoding="utf-8")
 
 

@@ -6,17 +6,15 @@ of one process or of many. No Django, no database.
 """
 
 import json
-import os
-import signal
 from collections import deque
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from multiprocessing.connection import Connection, Pipe
+from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from annotation import privacy, reading, sample_rows
+from annotation import forks, privacy, reading, sample_rows
 from annotation.reading import strict_json
 from annotation.reading.shapes import CompletionRow, DocumentRow, PreferenceRow, Record, SampleRow
 from annotation.records import Problems, Row
@@ -25,7 +23,6 @@ from annotation.records import Problems, Row
 BATCH_TEXT, BATCH_ROWS = 2 * 2**20, 2000
 # A file this small is read before other processes would have begun.
 WORTH_BYTES = 16 * 2**20
-MOST_HANDS = 4
 Told = tuple[str, tuple[Any, ...]]
 
 
@@ -171,90 +168,34 @@ def hands(spec: dict[str, Any], work: Work) -> int:
         return 1
     if "hands" in spec:
         return int(spec["hands"])
-    return min(len(os.sched_getaffinity(0)), MOST_HANDS) if spec.get("bytes", 0) >= WORTH_BYTES else 1
+    return forks.processors() if spec.get("bytes", 0) >= WORTH_BYTES else 1
 
 
 def through(work: Work, given: Iterator[Batch], many: int) -> Iterator[Outcome]:
-    """What becomes of each batch, in their order, worked on by `many` processes: forks of this one, which end with it.
-
-    Raises MemoryError when one of them had too little, RuntimeError when it ended for another reason.
-    """
+    """What becomes of each batch, in their order, worked on by `many` processes. Raises MemoryError, OSError, forks.Failed."""
     if many < 2:
         yield from map(work, given)
         return
-    started: list[_Hand] = []
+
+    def serve(pipe: "Connection[Any, Any]") -> None:
+        while True:
+            forks.answer(pipe, partial(work, pipe.recv()))
+
+    started: list[forks.Fork] = []
     try:
         for _ in range(many):
-            started.append(_Hand(work, started))
-        free, busy = deque(started), deque[_Hand]()
+            started.append(forks.Fork(serve, started))
+        free, busy = deque(started), deque[forks.Fork]()
         for batch in given:
-            hand = free.popleft() if free else busy.popleft()
-            done = hand.receive()
+            # Nobody is sent anything before it has answered, so neither side can wait for the other's pipe.
+            hand, done = (free.popleft(), None) if free else (busy[0], busy.popleft().receive())
             # It goes on while we write down what it did.
-            hand.send(batch)
+            hand.pipe.send(batch)
             busy.append(hand)
             if done is not None:
                 yield done
         for hand in busy:
-            if (done := hand.receive()) is not None:
-                yield done
+            yield hand.receive()
     finally:
         for hand in started:
             hand.end()
-
-
-class _Hand:
-    """A fork that does one batch at a time. It is asked only while it waits, so neither side can wait for the other's pipe."""
-
-    def __init__(self, work: Work, others: "list[_Hand]") -> None:
-        self._asked = False
-        self._pipe, theirs = Pipe()
-        self._pid = os.fork()
-        if not self._pid:
-            # Nothing of the parent's is flushed or unwound here, and it never returns. Its ends of the pipes are closed: only then does
-            # a hand that waits hear that the parent is gone.
-            try:
-                for other in others:
-                    other._pipe.close()
-                self._pipe.close()
-                _serve(theirs, work)
-            finally:
-                os._exit(0)
-        theirs.close()
-
-    def send(self, batch: Batch) -> None:
-        self._pipe.send(batch)
-        self._asked = True
-
-    def receive(self) -> Outcome | None:
-        """What became of the batch that it was given, None when it was given none yet."""
-        if not self._asked:
-            return None
-        self._asked = False
-        try:
-            said = self._pipe.recv()
-        except EOFError:
-            raise RuntimeError("A reading process ended early.") from None
-        if said == "MemoryError":
-            raise MemoryError
-        if not isinstance(said, Outcome):
-            raise RuntimeError(f"A reading process failed: {said}.")  # noqa: TRY004 - it says the name of what it raised
-        return said
-
-    def end(self) -> None:
-        self._pipe.close()
-        with suppress(ProcessLookupError):
-            os.kill(self._pid, signal.SIGKILL)
-        os.waitpid(self._pid, 0)
-
-
-def _serve(pipe: "Connection[Any, Any]", work: Work) -> None:
-    with suppress(EOFError, OSError):
-        while True:
-            batch = pipe.recv()
-            try:
-                done: Outcome | str = work(batch)
-            except Exception as error:
-                # Its words may hold text of the file.
-                done = type(error).__name__
-            pipe.send(done)

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from django.db import connection, transaction
+from django.db.models import QuerySet
+from django.db.models.expressions import RawSQL
 
-from annotation.models import Snapshot
+from annotation.models import Judgement, Snapshot
 
 # Reading alone: nobody waits for a row of ours, so one statement may take longer than the runner gives those that hold some.
 _PATIENCE = "30min"
@@ -59,3 +61,29 @@ def gathered(snapshot: Snapshot) -> Iterator[None]:
                 cursor.execute(made, {"snapshot": snapshot.pk})
                 cursor.execute(f"ANALYZE {table}")
         yield
+        with connection.cursor() as cursor:
+            # The caller's own transaction may go on, and gather another.
+            cursor.execute(f"DROP TABLE {', '.join(table for table, _ in _STEPS)}")
+
+
+def answers() -> "QuerySet[Judgement]":
+    return Judgement.objects.filter(pk__in=RawSQL("SELECT id FROM snapshot_heard", []))
+
+
+def votes() -> "QuerySet[Judgement]":
+    """The answers that are listed as votes."""
+    return Judgement.objects.filter(pk__in=RawSQL("SELECT id FROM snapshot_heard WHERE voted", []))
+
+
+def pairs() -> int:
+    """How many pairs an answer was heard on."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM snapshot_pairs")
+        return int(cursor.fetchone()[0])
+
+
+def raters() -> list[int]:
+    """The accounts of those who were heard."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT DISTINCT annotator_id FROM snapshot_heard")
+        return [account for (account,) in cursor.fetchall()]

@@ -45,12 +45,6 @@ def votes_listed(snapshot: Snapshot) -> bool:
     return SnapshotEvidence.objects.filter(snapshot=snapshot).exclude(votes=[]).exists()
 
 
-def votes(snapshot: Snapshot) -> "QuerySet[SnapshotEvidence, int]":
-    """The ids of the answers that counted as votes, as a subquery."""
-    evidence = SnapshotEvidence.objects.filter(snapshot=snapshot)
-    return evidence.annotate(one=Func(F("votes"), function="unnest")).values_list("one", flat=True)
-
-
 def of_gathered() -> list[Rater]:
     """Every rater of a snapshot that is gathered (`annotation.snapshot_heard`), numbered in the order in which its content names them.
 
@@ -71,9 +65,13 @@ def _fields(users: Iterable[int]) -> dict[int, str]:
     return {user: field for user, field in main.items() if shared[field] >= SHARED_BY}
 
 
-def cohorts(snapshot: Snapshot) -> tuple[dict[str, int], int]:
+def spoke(snapshot: Snapshot) -> list[int]:
+    """The accounts of those who were heard."""
+    told = Judgement.objects.filter(pk__in=heard(snapshot)).values_list("assignment__annotator", flat=True)
+    return list(told.distinct().order_by())
+
+
+def cohorts(raters: list[int]) -> tuple[dict[str, int], int]:
     """(raters by main field, as its label, where enough share it; the rest). Who they are cannot be told from it."""
-    spoke = Judgement.objects.filter(pk__in=heard(snapshot)).values_list("assignment__annotator", flat=True).distinct().order_by()
-    raters = list(spoke)
     shared = Counter(Specialty(field).label for field in _fields(raters).values())
     return dict(sorted(shared.items())), len(raters) - shared.total()

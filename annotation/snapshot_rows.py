@@ -9,7 +9,7 @@ from django.contrib.postgres.aggregates import ArrayAgg
 from django.db import connection
 from django.db.models import Count, Q
 
-from annotation import resolution, safety, snapshot_heard, snapshot_raters, snapshots
+from annotation import resolution, safety, snapshot_raters, snapshots
 from annotation.models import (
     MAJOR,
     Adjudication,
@@ -90,18 +90,17 @@ def _unfit(snapshot: Snapshot, split: str) -> Iterator[int]:
 # --- laid out for the writers of exports -----------------------------------------------------------------------------------------------
 
 
-def lay_out(snapshot: Snapshot, folder: Path) -> None:
+def lay_out_gathered(snapshot: Snapshot, folder: Path) -> None:
     """Write what exports are made of into `folder`, one JSON object a line: ROWS, PAIRS and ANSWERS. The database writes them; no row
-    passes through Python.
+    passes through Python. The snapshot is gathered (`annotation.snapshot_heard`).
 
     ROWS: what was frozen, in its order, with texts. PAIRS: every pair that an answer was heard on, in the order of its content. ANSWERS:
     every answer, in the order of their pairs. All of it as it was when it was frozen: a text that was ruled out of training by then, or
     whose sample was withdrawn by then, is null. Accounts and producers are numbered; no name is in it.
     """
-    with snapshot_heard.gathered(snapshot):
-        said = _said(snapshot)
-        for name, query in ((ROWS, _ROWS), (PAIRS, _PAIRS), (ANSWERS, _ANSWERS)):
-            _copy(query, said, folder / name)
+    said = _said(snapshot)
+    for name, query in ((ROWS, _ROWS), (PAIRS, _PAIRS), (ANSWERS, _ANSWERS)):
+        _copy(query, said, folder / name)
 
 
 def _said(snapshot: Snapshot) -> dict[str, Any]:

@@ -211,7 +211,7 @@ class Facts:
         return Section("Training data", "\n\n".join(blocks) or "Nothing is known here of what it was trained on.")
 
     def _preferences(self, snapshot: Snapshot) -> str:
-        counts, (fields, others) = snapshot.counts, snapshot_raters.cohorts(snapshot)
+        counts, (fields, others) = snapshot.counts, snapshot_raters.cohorts(snapshot_raters.spoke(snapshot))
         rows = "\n".join(f"| {plain(split)} | {rows} |" for split, rows in counts.get("used", {}).items())
         cohort = [f"{count} in {plain(name.lower())}" for name, count in fields.items()]
         cohort += [f"{others} whose field is not told, because fewer than {snapshot_raters.SHARED_BY} share it"] if others else []

@@ -16,7 +16,7 @@ import pytest
 
 from accounts.models import Profile, User
 from annotation import export_files, export_jobs, judgements, reading, snapshots
-from annotation.exports import levels, shards, spreadsheet, tables
+from annotation.exports import dataset, levels, shards, spreadsheet, tables
 from annotation.exports.forms import FORMS
 from annotation.judgements import Answer, Span
 from annotation.models import Judgement, Snapshot, Verdict
@@ -250,3 +250,22 @@ def test_rows_that_are_not_those_that_were_frozen_are_refused(frozen: Snapshot, 
     (tmp_path / "made").mkdir()
     with pytest.raises(ValueError, match="not those that were frozen"):
         FORMS["dataset"].write(tmp_path, tmp_path / "made", None)
+
+
+def test_two_processes_write_the_same_bytes_as_one(frozen: Snapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    export_files.lay_out(frozen, "full", tmp_path)
+    for name, worth in (("one", 10**9), ("two", 0)):
+        monkeypatch.setattr(dataset, "WORTH_ROWS", worth)
+        (tmp_path / name).mkdir()
+        said: list[int] = []
+        dataset.write(tmp_path, tmp_path / name, lambda done, _: said.append(done))
+        assert said == sorted(said)
+    written = [path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*") if path.is_file()]
+    assert len(written) > 10
+    for path in written:
+        assert (tmp_path / "two" / path).read_bytes() == (tmp_path / "one" / path).read_bytes(), path
+    answers = (tmp_path / "answers.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "answers.jsonl").write_bytes(b"".join(answers[1:]))
+    (tmp_path / "three").mkdir()
+    with pytest.raises(ValueError, match="were laid out"):
+        dataset.write(tmp_path, tmp_path / "three")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from annotation import import_batches, import_child, imports, staging
+from annotation import forks, import_batches, import_child, imports, staging
 from annotation.models import Import, Sample
 from jobs import attempts, claims
 from jobs.errors import Cancelled
@@ -169,7 +169,7 @@ def test_a_hand_that_ends_early_ends_the_import_and_leaves_no_process(tmp_path: 
     monkeypatch.setattr(import_batches, "BATCH_ROWS", 7)
     monkeypatch.setattr(import_batches, "scan_others", lambda *_: os._exit(3))
     spec = {"shape": "documents", "mapping": {}, "hands": 2}
-    with pytest.raises(RuntimeError, match="ended early"):
+    with pytest.raises(forks.Failed, match="ended early"):
         brought(tmp_path / "d", b'{"id": "1", "title": "t", "text": "x"}\n' * 30, **spec)
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)

@@ -36,8 +36,11 @@ def main(folder: Path) -> int:
         # Our own words: counts and ids, never a text.
         return finish(folder, error("not_what_was_frozen", f"{failed}.", retryable=False), 1)
     size = sum(told["bytes"] for told in manifest["files"].values())
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    cost = {"peak_rss_mb": round(used.ru_maxrss / 1024, 1), "cpu_seconds": round(used.ru_utime + used.ru_stime, 3)}
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    cost = {
+        "peak_rss_mb": round(max(one.ru_maxrss for one in used) / 1024, 1),
+        "cpu_seconds": round(sum(one.ru_utime + one.ru_stime for one in used), 3),
+    }
     seconds = round(time.monotonic() - began, 3)
     rows = {name: sum(told["rows"].values()) for name, told in manifest["configs"].items()}
     return finish(folder, {"ok": True, "bytes": size, "rows": rows, "seconds": seconds, **cost}, 0)

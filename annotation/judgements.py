@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.db import IntegrityError, connection, models, transaction
 from django.db.models.functions import Now
+from django.dispatch import Signal
 
 from accounts import audit
 from accounts.models import User
@@ -47,6 +48,9 @@ ANSWERED = (AssignmentState.SUBMITTED, AssignmentState.SURPLUS)
 # A pause stops handing out; what people have before them still counts.
 TAKING = (CampaignState.OPEN, CampaignState.PAUSED)
 UNDO_DEPTH = 10
+
+# Sent inside the transaction that changed an answer of a study: sender is Judgement, `campaign` whose. Who reads verdicts listens.
+study_heard = Signal()
 
 
 class AlreadyAnswered(Exception):
@@ -235,6 +239,8 @@ def _consider(held: Assignment) -> None:
     disputes.consider(pair=held.pair)
     if held.campaign.purpose == "qualify":
         qualifications.consider(campaign=held.campaign, user=held.annotator)
+    if held.campaign.purpose == "study":
+        study_heard.send(sender=Judgement, campaign=held.campaign)
 
 
 def amend(*, judgement: Judgement, key: UUID, answer: Answer | None = None, **said: Any) -> Judgement:

@@ -7,9 +7,10 @@ class TrainingConfig(AppConfig):
     def ready(self) -> None:
         from jobs import sweeper
         from modelhub import cards as modelcards
-        from training import cards, endpoints, kinds, specs
+        from training import cards, endpoints, kinds, specs, studies
 
         kinds.register()
+        studies.listen()
         modelcards.register(cards.write)
         sweeper.also_forget("stored log-probabilities' files", specs.forget_references)
         endpoints.allowed()  # settings that are wrong stop the start

@@ -17,7 +17,7 @@ from modelhub import artifacts, versions
 from modelhub.errors import NameTaken, Refused
 from modelhub.imports import ROLE
 from modelhub.models import Kind
-from training import endpoints, evaluations, ingest, launch, merges, specs
+from training import endpoints, evaluations, ingest, launch, merges, specs, studies
 from training.engine import checkpoints, references, rundir
 from training.engine.checkpoints import Torn
 from training.engine.merging import journal
@@ -203,6 +203,7 @@ def _publish_completions(job: Job, result: dict[str, Any], staged: list[dict[str
     if foreign := {item["prompt"] for item in items} - asked:
         raise EngineFailed("bad_items", f"{len(foreign)} completions are for prompts that were not asked.")
     completions.record(batch=batch, items=items)
+    studies.answered(batch=batch)
     told = result["metrics"]
     batch.origin = str(job.public_id)
     batch.pace = {

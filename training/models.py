@@ -242,6 +242,71 @@ class EvaluationItem(models.Model):
         return f"item {self.position} of evaluation {self.evaluation_id}"
 
 
+class StudyState(models.TextChoices):
+    GENERATING = "generating", "Both models are answering"
+    RUNNING = "running", "Being judged"
+    DECIDED = "decided", "Ended"
+    FAILED = "failed", "Came to nothing"
+
+
+class Study(models.Model):
+    """Champion against challenger, judged blinded by clinicians: one campaign, one question, its protocol locked before a vote."""
+
+    public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    evaluation = models.ForeignKey(Evaluation, on_delete=models.PROTECT, related_name="studies")
+    champion = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="+")
+    challenger = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="studies")
+    champion_texts = models.OneToOneField("annotation.GenerationBatch", on_delete=models.PROTECT, related_name="+")
+    challenger_texts = models.OneToOneField("annotation.GenerationBatch", on_delete=models.PROTECT, related_name="+")
+    campaign = models.OneToOneField("annotation.Campaign", null=True, on_delete=models.PROTECT, related_name="study")
+    raters = models.ManyToManyField(settings.AUTH_USER_MODEL, related_name="+")
+    seed = models.BigIntegerField()
+    state = models.CharField(max_length=10, choices=StudyState.choices, default=StudyState.GENERATING)
+    protocol = models.JSONField(default=dict, help_text="What was decided before the first vote: both models, the prompts, the test.")
+    protocol_digest = models.CharField(max_length=64, blank=True)
+    verdict = models.CharField(max_length=12, blank=True, help_text="As training/evidence/verdict.py says it, or empty while open.")
+    counted = models.PositiveIntegerField(null=True, help_text="How many votes the verdict stands on; later ones are kept beside it.")
+    why_failed = models.CharField(max_length=300, blank=True)
+    started_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(db_default=Now())
+    decided_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name_plural = "studies"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["evaluation"], condition=models.Q(state__in=["generating", "running"]), name="one_study_at_a_time_per_evaluation"
+            ),
+            models.CheckConstraint(condition=~models.Q(champion=models.F("challenger")), name="a_study_compares_two_models"),
+            models.CheckConstraint(
+                condition=~models.Q(state__in=["running", "decided"]) | (models.Q(campaign__isnull=False) & ~models.Q(protocol_digest="")),
+                name="a_study_is_judged_under_its_protocol",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(state="decided", counted__isnull=False, decided_at__isnull=False) & ~models.Q(verdict="")
+                | ~models.Q(state="decided") & models.Q(verdict="", counted__isnull=True, decided_at__isnull=True),
+                name="a_study_that_ended_has_a_verdict",
+            ),
+        ]
+        triggers = [
+            pgtrigger.Protect(name="never_deleted", operation=pgtrigger.Delete),
+            pgtrigger.Trigger(
+                name="protocol_is_locked",
+                when=pgtrigger.Before,
+                operation=pgtrigger.Update,
+                condition=pgtrigger.AnyChange(
+                    "evaluation", "champion", "challenger", "champion_texts", "challenger_texts", "campaign", "seed", "protocol",
+                    "protocol_digest",
+                ),
+                func="IF OLD.protocol_digest <> '' THEN RAISE EXCEPTION 'a study keeps its protocol'; END IF; RETURN NEW;",
+            ),
+        ]  # fmt: skip
+
+    def __str__(self) -> str:
+        return f"study {self.pk}: {self.challenger} against {self.champion}"
+
+
 class Promotion(models.Model):
     """A decision about an alias, with the evidence it stood on. Append-only."""
 

@@ -384,11 +384,17 @@ def check(imported: Import, read: dict[str, Any]) -> None:
 
 @dataclass
 class Held:
-    """What is ready to be stored: for samples a staged table, for everything else the files that the child wrote."""
+    """What is ready to be stored: the files that the child wrote, or for samples of a source that holds some a staged table."""
 
     parts: list[Path]
     staged: Staged | None = None
     told: dict[str, Any] = field(default_factory=dict)
+
+
+def compares(imported: Import) -> bool:
+    """Whether samples have to be held against what is stored of their source. An empty source takes them as they were read."""
+    source = Source.objects.filter(name=imported.target).first()
+    return source is not None and not staging.empty(source)
 
 
 def stage(imported: Import, read: dict[str, Any], folder: Path, *, temporary: bool = False, tell: Tell = quiet) -> Held:
@@ -401,7 +407,10 @@ def stage(imported: Import, read: dict[str, Any], folder: Path, *, temporary: bo
         staging.drop(key)
         return Held(parts)
     # A job's table was made before its child began, and holds what was taken of it meanwhile.
-    staged = staging.make(key, temporary=True) if temporary else Staged(staging.name_of(key))
+    there = not temporary and staging.exists(key)
+    if not there and not compares(imported):
+        return Held(parts)
+    staged = Staged(staging.name_of(key)) if there else staging.make(key, temporary=temporary)
     for part in parts:
         staging.take(staged, part)
     staging.measure(staged)
@@ -436,15 +445,19 @@ def store(imported: Import, read: dict[str, Any], held: Held, folder: Path, acto
 
 def _store_samples(imported: Import, read: dict[str, Any], held: Held, actor: User | None, tell: Tell) -> dict[str, Any]:
     source = samples.open_source(name=imported.target, licence=imported.licence, synthetic=bool(imported.options.get("synthetic", True)))
-    assert held.staged is not None
     how = imported.options.get("on_conflict", "refuse")
-    staging.move(held.staged, source, on_conflict=staging.VERSION if how == staging.VERSION else staging.SKIP, tell=tell)
-    if held.staged.skipped and how == "refuse":
+    if done := held.staged:
+        staging.move(done, source, on_conflict=staging.VERSION if how == staging.VERSION else staging.SKIP, tell=tell)
+    elif staging.empty(source):
+        done = staging.copy(held.parts, source, rows=read["tally"]["rows"], tell=tell)
+        if done.rows != read["tally"]["rows"]:
+            raise EngineFailed("import.staging", "Not every row that was read could be stored. It is tried again.", retryable=True)
+    if done is None or (done.skipped and how == "refuse"):
         # Somebody else's import came between our look and now: the next try finds it.
         raise EngineFailed("import.conflict", "Rows of this source were stored meanwhile. It is tried again.", retryable=True)
     replaced = samples.withdraw_older(source=source) if how == staging.VERSION else 0
     staging.drop(imported.public_id.hex)
-    done = held.staged
+    transaction.on_commit(lambda: _remove(held.parts))
     audit.record(
         actor, "samples.imported", source, rows=done.rows, stored=done.stored, file=read["sha256"], replaced=replaced,
         quarantined=read["tally"]["quarantined"],
@@ -453,6 +466,11 @@ def _store_samples(imported: Import, read: dict[str, Any], held: Held, actor: Us
         "stored": done.stored, "already": done.already, "skipped": done.skipped, "replaced": replaced, "by_group": done.splits,
         "held_back": 0,
     }  # fmt: skip
+
+
+def _remove(parts: list[Path]) -> None:
+    for part in parts:
+        part.unlink(missing_ok=True)
 
 
 def _store_documents(imported: Import, held: Held, actor: User | None) -> ImportReport:

@@ -45,7 +45,7 @@ def _prepare(job: Job, folder: Path) -> None:
     if not imports.path_of(imported).exists():
         raise Unprepared("import.gone", "The file is not there any more. Send it again.")
     staging.drop(imported.public_id.hex)  # what an attempt that was killed has left
-    if imported.content == Content.SAMPLES and not job.spec["dry"]:
+    if imported.content == Content.SAMPLES and not job.spec["dry"] and imports.compares(imported):
         staging.make(imported.public_id.hex)
     aside = folder / ".spec.json.tmp"
     aside.write_text(json.dumps(imports.spec_of(imported, dry=job.spec["dry"])), encoding="utf-8")
@@ -53,10 +53,13 @@ def _prepare(job: Job, folder: Path) -> None:
 
 
 def _ingest(job: Job, events: list[dict[str, Any]]) -> None:
-    """Parts are copied while the child goes on reading; and how fast it goes, for the page: the runner itself keeps how far it is."""
+    """Parts that have to be compared are staged while the child goes on reading; and how fast it goes, for the page: the runner itself
+    keeps how far it is."""
     for event in events:
         if event.get("type") == "part" and str(event["name"]).endswith(".copy"):
             made = imports.of_job(job)
+            if not staging.exists(made.public_id.hex):
+                break
             part = attempts.folder_of(job, job.attempts) / import_child.OUTPUT / Path(event["name"]).name
             staging.take(staging.Staged(staging.name_of(made.public_id.hex)), part)
     told = [event for event in events if event.get("type") == "progress" and event.get("seconds")]

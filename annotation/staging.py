@@ -1,11 +1,14 @@
-"""Samples between file and table: copied into a table of one import's own, then moved in one transaction, portion by portion.
+"""Samples between file and table. Where a source holds nothing yet there is nothing to compare with: what the child wrote is copied, part
+by part, in the one transaction that stores it. Where it holds samples, the parts are first copied into a table of the import's own, held
+against what is stored, and moved in one transaction, portion by portion.
 
-The table is not logged: after a crash of the server it is empty, and the import that made it begins anew. Whatever PostgreSQL promises of
-samples (one content and one id a source, splits, counts) it checks while they are moved. No statement takes longer than a second or so, so
-that the runner's limits (jobs/patience.py) hold, and whoever watches is told after each.
+That table is not logged: after a crash of the server it is empty, and the import that made it begins anew. Whatever PostgreSQL promises of
+samples (one content and one id a source, splits, counts) it checks either way. No statement takes longer than a second or so, so that the
+runner's limits (jobs/patience.py) hold, and whoever watches is told after each.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,8 @@ from annotation.records import Problem
 PORTION = 10_000
 BLOCK = 2**20
 MOST_CONFLICTS = 50
+# Of the transaction that stores: the triggers that count are given all rows of a statement, which would else go by way of the disk.
+MEMORY = "32MB"
 SKIP, VERSION = "skip", "version"
 Tell = Callable[[str, int, int], None]
 
@@ -79,6 +84,17 @@ def drop(key: str) -> None:
         cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(name_of(key))))
 
 
+def exists(key: str) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [name_of(key)])
+        return bool(cursor.fetchone()[0])
+
+
+def empty(source: Source) -> bool:
+    """Whether nothing is stored of it, by counts that triggers keep."""
+    return not SampleCount.objects.filter(source=source, rows__gt=0).exists()
+
+
 def leftovers() -> list[str]:
     """The keys of the tables that are there, whoever made them and whatever became of him."""
     with connection.cursor() as cursor:
@@ -129,7 +145,7 @@ def conflicts(staged: Staged, source: Source, *, tell: Tell = quiet, unit: str =
     """Rows that are stored otherwise under the same id, or alike under another: the first 50, and how many in all."""
     found: list[Problem] = []
     total = 0
-    if not SampleCount.objects.filter(source=source, rows__gt=0).exists():
+    if empty(source):
         return found, total
     for first, last in _portions(staged):
         rows = _query(
@@ -168,7 +184,7 @@ def move(staged: Staged, source: Source, *, on_conflict: str = SKIP, tell: Tell 
     """
     moved = sql.SQL(", ").join(map(sql.Identifier, _MOVED))
     taken = sql.SQL(", ").join(sql.SQL("s.{}").format(sql.Identifier(name)) for name in _MOVED)
-    anything = SampleCount.objects.filter(source=source, rows__gt=0).exists()
+    anything = not empty(source)
     version = sql.SQL(
         "coalesce((SELECT max(v.version) FROM annotation_sample v WHERE v.source_id = %(source)s AND v.external_id = s.external_id), 0) + 1"
         if anything and on_conflict == VERSION
@@ -186,9 +202,8 @@ def move(staged: Staged, source: Source, *, on_conflict: str = SKIP, tell: Tell 
         other=other if anything and on_conflict == SKIP else sql.SQL(""),
     )  # fmt: skip
     before = _counts(source)
-    with connection.cursor() as cursor:
-        # Checked with each portion, not all of them at once in the commit, which the runner's patience would cut off.
-        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    staged.stored = staged.already = 0  # a transaction whose answer was lost is tried again
+    with _storing() as cursor:
         for first, last in _portions(staged):
             given = {"source": source.pk, "first": first, "last": last}
             if anything:
@@ -199,10 +214,42 @@ def move(staged: Staged, source: Source, *, on_conflict: str = SKIP, tell: Tell 
             cursor.execute(insert, given)
             staged.stored += cursor.rowcount
             tell("storing", min(last, staged.last), staged.last)
-        cursor.execute("SET CONSTRAINTS ALL DEFERRED")
     staged.skipped = staged.rows - staged.stored - staged.already
     after = _counts(source)
     staged.splits = {split: count - before.get(split, 0) for split, count in after.items() if count > before.get(split, 0)}
+
+
+def copy(parts: Iterable[Path], source: Source, *, rows: int, tell: Tell = quiet) -> Staged:
+    """Make samples of `source`, which holds none and which the caller's transaction holds, of the `rows` rows that the child wrote.
+
+    The parts stay: this may be tried again. A content or an id twice is an IntegrityError, as everywhere.
+    """
+    done = Staged("")
+    names = sql.SQL(", ").join(map(sql.Identifier, _MOVED))
+    statement = sql.SQL("COPY annotation_sample (source_id, {}) FROM STDIN").format(names)
+    owner = f"{source.pk}\t".encode()
+    with _storing() as cursor:
+        for part in parts:
+            with part.open("rb", buffering=BLOCK) as lines, cursor.copy(statement) as copied:
+                while block := lines.readlines(BLOCK):
+                    # The source stands where the line's number did: COPY takes every column there is, and cannot add one.
+                    copied.write(b"".join([owner + line[line.index(b"\t") + 1 :] for line in block]))
+            done.stored += cursor.rowcount
+            tell("storing", done.stored, rows)
+    done.rows = done.stored
+    done.splits = _counts(source)
+    return done
+
+
+@contextmanager
+def _storing() -> Iterator[Any]:
+    """A cursor for statements of many rows each. They are checked with each statement, not all of them at once in the commit, which the
+    runner's patience would cut off."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('work_mem', %s, true)", [MEMORY])
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        yield cursor
+        cursor.execute("SET CONSTRAINTS ALL DEFERRED")
 
 
 def superseded(source: Source) -> list[int]:

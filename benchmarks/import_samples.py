@@ -4,6 +4,8 @@ Makes a file of its own, has the job kind `import` bring it in as a worker does 
 writes; staging by COPY; one transaction), and prints
 
 - `rows_per_s`: rows of the file over the seconds from claim to commit; `read_s`, `store_s` are its parts;
+- `child_cpu_s`, `worker_cpu_s`, `postgres_cpu_s` (all of the server's processes; null where it is not on this machine), `cpu_s`, and
+  `rows_per_cpu_s`: what a machine that is busy with other things still tells. `load` is its load average before and after;
 - `peak_rss_mb`: the larger of the child's and the worker's peaks (both are given);
 - `copy_rows_per_s`: a bare COPY of the same stored columns into a table without indexes, in the same run, and `ratio_to_copy`;
 - `filter_p95_ms`: the Samples page, filtered and paged at random, through the whole of Django, 200 requests.
@@ -99,8 +101,45 @@ def work(job: int) -> None:
     held = claims.claim(job_id=job, worker=attempts.worker_name())
     if held is None:
         raise SystemExit("The job is not to be had.")
+    before, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     attempts.supervise(held)
-    print(json.dumps({"worker_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)}))
+    mine, theirs = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    said = {
+        "worker_rss_mb": round(mine.ru_maxrss / 1024, 1), "worker_cpu_s": round(cpu_of(mine) - cpu_of(before), 1),
+        "child_cpu_s": round(cpu_of(theirs) - cpu_of(children), 1),
+    }  # fmt: skip
+    print(json.dumps(said))
+
+
+def cpu_of(usage: resource.struct_rusage) -> float:
+    return usage.ru_utime + usage.ru_stime
+
+
+def postgres_cpu() -> float | None:
+    """CPU-seconds of the server since it began: of its main process, of those that it has waited for, and of those that live.
+
+    None where its processes are not to be seen from here.
+    """
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        backend = cursor.fetchone()[0]
+    try:
+        main = int(stat_of(backend)[1])
+        lives = [stat_of(int(one.name)) for one in Path("/proc").iterdir() if one.name.isdigit() and one.name != str(main)]
+        ticks = sum(map(int, stat_of(main)[11:15])) + sum(int(one[11]) + int(one[12]) for one in lives if one and int(one[1]) == main)
+    except (OSError, IndexError):
+        return None
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def stat_of(pid: int) -> list[str]:
+    """Fields of /proc/PID/stat from the third on (proc_pid_stat(5)); none of a process that has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def worker(job: Any, database: str) -> subprocess.Popen[bytes]:
@@ -127,19 +166,26 @@ def measure(path: Path, rows: int, database: str) -> dict[str, Any]:
     from annotation.models import Sample
 
     made = asked(path)
+    load, used = os.getloadavg()[0], postgres_cpu()
     began = time.perf_counter()
     process = worker(made.job, database)
-    said, _ = process.communicate()
+    output, _ = process.communicate()
     seconds = time.perf_counter() - began
+    used_now = postgres_cpu()
     made.job.refresh_from_db()
     if made.job.state != "succeeded" or Sample.objects.count() != rows:
         raise SystemExit(f"The job ended as {made.job.state} ({made.job.error_code}: {made.job.error_detail}).")
-    result, rss = made.job.result, json.loads(said)["worker_rss_mb"]
+    result, said = made.job.result, json.loads(output)
+    rss = said["worker_rss_mb"]
+    postgres = None if used is None or used_now is None else round(used_now - used, 1)
+    cpu = said["child_cpu_s"] + said["worker_cpu_s"] + (postgres or 0)
     copied = bare_copy(path.parent / "stored.copy")
     pages = page_times()
     return {
         "rows": rows, "mb": round(path.stat().st_size / 1e6), "rows_per_s": round(rows / seconds), "seconds": round(seconds, 1),
         "read_s": result["seconds"], "store_s": round(seconds - result["seconds"], 1), "child_rss_mb": result["peak_rss_mb"],
+        "child_cpu_s": said["child_cpu_s"], "worker_cpu_s": said["worker_cpu_s"], "postgres_cpu_s": postgres, "cpu_s": round(cpu, 1),
+        "rows_per_cpu_s": round(rows / cpu), "load": [round(load, 1), round(os.getloadavg()[0], 1)],
         "worker_rss_mb": rss, "peak_rss_mb": max(rss, result["peak_rss_mb"]), "copy_rows_per_s": round(rows / copied),
         "ratio_to_copy": round(copied / seconds, 3), "filter_p95_ms": round(pages[int(0.95 * len(pages))], 1),
         "filter_p50_ms": round(statistics.median(pages), 1), "quarantined": Sample.objects.in_quarantine().count(),

@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
+from psycopg import sql
 
-from annotation import forks, import_batches, import_child, imports, staging
-from annotation.models import Import, Sample
+from annotation import forks, import_batches, import_child, imports, sample_rows, samples, staging
+from annotation.models import Import, Sample, SampleCount, Source
+from annotation.reading.shapes import SampleRow
+from annotation.records import Problems
 from jobs import attempts, claims
 from jobs.errors import Cancelled
 from jobs.models import Job
@@ -85,6 +88,7 @@ def test_a_refused_file_fails_its_job_and_says_why_on_its_own_page(data: Path) -
 
 def test_a_cancel_while_it_is_being_stored_leaves_nothing(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(staging, "PORTION", 10)
+    run(asked(data, jsonl([row(1000)]).read()))  # with something to compare with it goes by way of a staged table
     made = asked(data, jsonl([row(n) for n in range(100)]).read())
     portions = []
     tell = attempts._Watch.tell
@@ -98,17 +102,96 @@ def test_a_cancel_while_it_is_being_stored_leaves_nothing(data: Path, monkeypatc
     monkeypatch.setattr(attempts._Watch, "tell", cancelled)
     made = run(made)
     assert portions == [9, 19, 29]
-    assert not Sample.objects.exists()
+    assert Sample.objects.count() == 1
     assert made.state == "received"
+
+
+def test_a_cancel_while_an_empty_source_is_filled_leaves_nothing_and_the_next_try_stores_all(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = jsonl([row(n) for n in range(100)]).read()
+
+    def cancelled(watch: Any, phase: str, done: int, total: int) -> None:
+        assert (phase, done, total) == ("storing", 100, 100)
+        raise Cancelled("job")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(attempts._Watch, "tell", cancelled)
+        made = run(asked(data, content))
+    assert (made.state, Sample.objects.count(), SampleCount.objects.filter(rows__gt=0).count()) == ("received", 0, 0)
+    assert run(asked(data, content)).counts["stored"] == 100
+
+
+def test_what_another_import_stores_meanwhile_is_compared_by_the_next_try(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = asked(data, jsonl([row(n) for n in range(30)]).read())
+    stage = imports.stage
+
+    def late(*args: Any, **more: Any) -> Any:
+        held = stage(*args, **more)
+        samples.import_jsonl(file=jsonl([row(3)]), source="mediflow", licence="CC0-1.0", actor=None)
+        return held
+
+    with monkeypatch.context() as patched:
+        patched.setattr(imports, "stage", late)
+        made = run(made)
+    assert made.job is not None
+    assert (made.state, Sample.objects.count(), made.job.error_code) == ("received", 1, "import.conflict")
+    Job.objects.update(state="queued", run_after=made.job.created_at)
+    made = run(made)
+    assert (made.state, made.counts["stored"], made.counts["already"]) == ("stored", 29, 1)
+    assert not list((data / "jobs").rglob("*.copy"))
+
+
+def scans(plan: dict[str, Any]) -> set[tuple[str, str, str]]:
+    """(table, kind of scan, index) of each scan in a plan."""
+    mine = (
+        {(plan["Relation Name"], plan["Node Type"], plan.get("Index Name", ""))}
+        if "Scan" in plan["Node Type"] and "Relation Name" in plan
+        else set()
+    )
+    return mine.union(*map(scans, plan.get("Plans", [])))
+
+
+@pytest.mark.parametrize("on_conflict", [staging.SKIP, staging.VERSION])
+def test_stored_rows_are_looked_up_by_index_without_any_statistics(on_conflict: str) -> None:
+    """As a join every row of a portion would be held against every row of the source."""
+    rows = [row(n, id=f"s{n}") for n in range(1500)]
+    samples.import_jsonl(file=jsonl(rows[:1000]), source="mediflow", licence="CC0-1.0", actor=None)
+    source = Source.objects.get()
+    asked_for = []
+
+    def noted(execute: Any, statement: Any, params: Any, many: bool, context: Any) -> Any:
+        asked_for.append((statement, params))
+        return execute(statement, params, many, context)
+
+    with transaction.atomic():
+        staged = staging.make(temporary=True)
+        read = ((n, SampleRow(one.pop("id"), **one)) for n, one in enumerate(rows, start=1))
+        staging.load(staged, sample_rows.copy_lines(read, Problems(), sample_rows.Tally()))
+        staging.measure(staged)
+        with connection.execute_wrapper(noted):
+            assert staging.conflicts(staged, source) == ([], 0)
+            staging.move(staged, source, on_conflict=on_conflict)
+        assert (staged.stored, staged.already) == (500, 1000)
+        looked: set[tuple[str, str, str]] = set()
+        with connection.cursor() as cursor:
+            for statement, params in asked_for:
+                if isinstance(statement, sql.Composed) and "annotation_sample " in statement.as_string(None):
+                    cursor.execute(sql.SQL("EXPLAIN (FORMAT JSON) ") + statement, params)
+                    looked |= scans(cursor.fetchone()[0][0]["Plan"])
+    digests, versions = "sample_digest_once_per_source", "sample_version_once_per_source"
+    assert {one for one in looked if one[0] == "annotation_sample" and one[2] not in (digests, versions)} == set()
+    assert {one[2] for one in looked} >= {digests, versions}
+    assert not any(kind == "Seq Scan" for _, kind, _ in looked)
 
 
 def test_heartbeats_go_on_while_it_is_being_stored(data: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.ROUNDS_HEARTBEAT_SECONDS = 0.1
     beats: list[Any] = []
-    move = staging.move
+    copy = staging.copy
 
-    def slow(*args: Any, **more: Any) -> None:
-        move(*args, **more)
+    def slow(*args: Any, **more: Any) -> Any:
+        done = copy(*args, **more)
         job = Job.objects.get()
         before = job.heartbeat_at
         for _ in range(100):
@@ -117,8 +200,9 @@ def test_heartbeats_go_on_while_it_is_being_stored(data: Path, settings: Any, mo
                 break
             time.sleep(0.05)
         beats.append((before, job.heartbeat_at, job.state))
+        return done
 
-    monkeypatch.setattr(staging, "move", slow)
+    monkeypatch.setattr(staging, "copy", slow)
     made = run(asked(data, jsonl([row(1)]).read()))
     assert made.state == "stored"
     ((before, after, state),) = beats

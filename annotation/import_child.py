@@ -171,8 +171,21 @@ def look(spec: dict[str, Any]) -> dict[str, Any]:
     return done
 
 
+class _Placed(Problems):
+    """Problems, and on which rows they were."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places: set[int] = set()
+
+    def add(self, line: int, column: str, message: str, code: str = "import.invalid") -> None:
+        super().add(line, column, message, code)
+        if line:
+            self.places.add(line)
+
+
 def _try(path: Path, spec: dict[str, Any]) -> dict[str, Any]:
-    problems, digest, tally = Problems(), Counted(), sample_rows.Tally()
+    problems, digest, tally = _Placed(), Counted(), sample_rows.Tally()
     until = time.monotonic() + LOOKED_SECONDS
     read, whole = 0, True
     shown: list[dict[str, Any]] = []
@@ -185,6 +198,7 @@ def _try(path: Path, spec: dict[str, Any]) -> dict[str, Any]:
         if read >= LOOKED_ROWS or (read % 50 == 0 and time.monotonic() > until):
             whole = False
             break
+    bad = len(problems.places)  # doubles, found below, are the file's matter
     makes = reading.SHAPES[spec["shape"]].makes
     if makes == "samples":
         samples = ((place, row) for place, row in records if isinstance(row, SampleRow))
@@ -195,7 +209,7 @@ def _try(path: Path, spec: dict[str, Any]) -> dict[str, Any]:
             import_batches.scan_others(record, tally)
     return {
         "makes": makes, "read": read, "whole": whole, "shown": shown, "problems": _told(problems.found), "total": problems.total,
-        "warnings": problems.warning_count, "counts": dict(problems.counts), "tally": tally.as_dict(),
+        "bad_rows": bad, "warnings": problems.warning_count, "counts": dict(problems.counts), "tally": tally.as_dict(),
     }  # fmt: skip
 
 

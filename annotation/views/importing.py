@@ -140,7 +140,7 @@ def _form(request: UserRequest, page: dict[str, Any], seen: imports.Look, form: 
         "rules": [(privacy.RULES[rule][1], count) for rule, count in sorted(tally.get("rules", {}).items())],
         "duplicates": sum(count for code, count in said.get("counts", {}).items() if code.startswith("import.duplicate")),
         "raw": [(first["place"], [first["row"].get(name, "") for name in said["columns"]]) for first in said.get("first", [])],
-        "skips": page["import"].options.get("bad") == "skip",
+        "skips": "bad" in form.fields and form["bad"].value() == "skip",
         "small": page["import"].bytes <= settings.ROUNDS_IMPORT_AT_ONCE_BYTES,
         "shape_title": reading.SHAPES[said["proposed"]].title if said.get("proposed") in reading.SHAPES else "",
     }  # fmt: skip

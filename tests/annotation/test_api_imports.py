@@ -51,6 +51,19 @@ def test_a_refusal_names_place_column_and_code_and_the_report_is_to_be_had(as_da
     assert not Sample.objects.exists()
 
 
+def test_bad_rows_are_left_out_where_the_program_says_so(as_dan: Client) -> None:
+    content = jsonl([row(1), row(2, task_type=None), row(3)]).read()
+    strict = send(as_dan, content).json()
+    assert (strict["state"], Sample.objects.count()) == ("refused", 0)
+    tried = send(as_dan, content, skip_bad_rows=True, dry=True).json()
+    assert (tried["counts"]["rows"], tried["counts"]["bad_rows"], Sample.objects.count()) == (2, 1, 0)
+    said = send(as_dan, content, skip_bad_rows=True).json()
+    assert (said["state"], said["counts"]["stored"], said["counts"]["bad_rows"], said["problems"]) == ("stored", 2, 1, [])
+    assert b"Line,2,task_type,left out,import.column" in b"".join(as_dan.get(said["report"]).streaming_content)  # type: ignore[attr-defined]
+    cut = send(as_dan, content + b"\xff\n", skip_bad_rows=True, target="other").json()
+    assert (cut["state"], cut["problems"][0]["code"], Sample.objects.count()) == ("refused", "import.encoding", 2)
+
+
 @pytest.mark.parametrize(
     ("changes", "code"), [({"length": 5}, "upload.incomplete"), ({"sha256": "0" * 64}, "upload.digest")], ids=["length", "digest"]
 )

@@ -200,6 +200,32 @@ def test_a_dry_run_reads_all_and_stores_nothing(as_dan: Client) -> None:
     assert not Sample.objects.exists()
 
 
+def test_rows_that_cannot_be_stored_are_counted_before_and_left_out_on_request(as_dan: Client) -> None:
+    content = jsonl([row(1), row(2, task_type=None), row(3, output=5, quality=9), row(4)]).read()
+    url = send(as_dan, content).url
+    page = as_dan.get(url).content.decode()
+    assert "2 of the rows looked at cannot be stored: the file would be refused." in page
+    again = as_dan.post(url, FIELDS | {"bad": "skip", "do": "look"}).content.decode()
+    assert "2 of the rows looked at cannot be stored: they would be left out." in again
+    tried = as_dan.post(url, FIELDS | {"bad": "skip", "do": "try"}, follow=True).content.decode()
+    assert "The dry run found nothing in the way: 2 rows, 3 warnings, 2 more that would be left out" in tried
+    assert not Sample.objects.exists()
+    done = as_dan.post(url, FIELDS | {"bad": "skip"}, follow=True).content.decode()
+    assert "2 of 2 rows stored" in done
+    assert "2 rows of the file could not be stored and were left out: the report names them." in done
+    report = b"".join(as_dan.get(f"{url}report/").streaming_content).decode()  # type: ignore[attr-defined]
+    assert [line.split(",")[:5] for line in report.splitlines()[1:]] == [
+        ["Line", "2", "task_type", "left out", "import.column"],
+        ["Line", "3", "output", "left out", "import.type"],
+        ["Line", "3", "quality", "left out", "import.type"],
+    ]
+
+
+def test_unless_that_is_asked_one_bad_row_refuses_the_file(as_dan: Client) -> None:
+    made = bring(as_dan, jsonl([row(1), row(2, task_type=None)]).read())
+    assert (made.state, Sample.objects.count()) == ("refused", 0)
+
+
 def test_what_other_systems_wrote_comes_in_by_the_same_door(as_dan: Client) -> None:
     bring(as_dan, jsonl([row(1, id="s1")]).read())
     fields = {"shape": "completions", "seen-shape": "completions", "map-id": "case", "map-system": "who", "map-text": "note"}

@@ -17,7 +17,7 @@ from modelhub import artifacts, versions
 from modelhub.errors import NameTaken, Refused
 from modelhub.imports import ROLE
 from modelhub.models import Kind
-from training import endpoints, evaluations, ingest, launch, merges, specs, studies
+from training import clue_runs, endpoints, evaluations, ingest, launch, merges, specs, studies
 from training.engine import checkpoints, references, rundir
 from training.engine.checkpoints import Torn
 from training.engine.merging import journal
@@ -38,6 +38,7 @@ def register() -> None:
     kinds.register(_kind("ask", stage=_stage_items, publish=_publish_completions, ingest=ingest.generation))
     kinds.register(_kind("evaluate", stage=_stage_items, publish=_publish_evaluation))
     kinds.register(_kind("preview", stage=_stage_items, publish=_publish_preview))
+    kinds.register(_kind("clue", stage=_stage_suite, publish=_publish_suite))
     synthesis.register(keep=_keep, resume=_resume, stage=_stage_items)
     kinds.register(_kind("probe", stage=_stage_nothing, publish=_publish_probe))
 
@@ -221,6 +222,15 @@ def _publish_evaluation(job: Job, result: dict[str, Any], staged: list[dict[str,
     evaluation.finished_at = Now()
     evaluation.save(update_fields=["results", "finished_at"])
     return {"evaluation": str(evaluation.public_id), **_measures(result)}
+
+
+def _stage_suite(job: Job, result: dict[str, Any], folder: Path) -> None:
+    """The suite's result and the answers it was made of, into a folder of the job's own: they outlive the attempt."""
+    clue_runs.keep(job, folder / rundir.OUTPUT)
+
+
+def _publish_suite(job: Job, result: dict[str, Any], staged: None) -> dict[str, Any]:
+    return {"suite": "clue", **result["metrics"], **_measures(result)}
 
 
 def _publish_preview(job: Job, result: dict[str, Any], staged: list[dict[str, Any]]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import Any, Literal, Union, get_args
 
 from training.engine import recipes
 from training.engine.errors import SpecError
-from training.engine.params.answers import Endpoint, Evaluate, Generate
+from training.engine.params.answers import Clue, Endpoint, Evaluate, Generate
 from training.engine.params.language import BuildBase, Domain, Loop, Lora, Neurons, Pit, Pretrain, Sft
 from training.engine.params.merges import MOST_QUESTIONS, MOST_RANK, Extract, Preview, Search, Slerp, starts_of
 from training.engine.params.preferences import Dpo, Kto, Watched
@@ -27,19 +27,21 @@ from training.engine.recipes import Recipe
 
 # Callers know one module: what parameters are made of is named here too.
 __all__ = [
-    "KINDS", "MAKES_MODEL", "MODELS", "MOST_QUESTIONS", "MOST_RANK", "PARALLEL", "PARAMS", "SCHEMA", "BuildBase", "Domain", "Dpo",
+    "KINDS", "MAKES_MODEL", "MODELS", "MOST_QUESTIONS", "MOST_RANK", "PARALLEL", "PARAMS", "SCHEMA", "BuildBase", "Clue", "Domain", "Dpo",
     "Endpoint", "Evaluate", "Extract", "Generate", "Kind", "Kto", "Loop", "Lora", "Merge", "Neurons", "Params", "Pit", "Pretrain",
     "Preview", "Search", "Sft", "Slerp", "Spec", "Watched", "as_json", "dumps", "params_as_json", "parse", "parse_params", "starts_of",
 ]  # fmt: skip
 
 SCHEMA = 1
 Merge = Slerp | Recipe
-Params = BuildBase | Pretrain | Pit | Slerp | Recipe | Search | Preview | Extract | Sft | Dpo | Kto | Generate | Evaluate
-Kind = Literal["build-base", "pretrain", "pit", "merge", "search", "preview", "extract", "sft", "dpo", "kto", "generate", "evaluate"]
+Params = BuildBase | Pretrain | Pit | Slerp | Recipe | Search | Preview | Extract | Sft | Dpo | Kto | Generate | Evaluate | Clue
+Kind = Literal[
+    "build-base", "pretrain", "pit", "merge", "search", "preview", "extract", "sft", "dpo", "kto", "generate", "evaluate", "clue"
+]
 
 PARAMS: dict[str, type[Any]] = {
     "build-base": BuildBase, "pretrain": Pretrain, "pit": Pit, "search": Search, "preview": Preview, "extract": Extract,
-    "sft": Sft, "dpo": Dpo, "kto": Kto, "generate": Generate, "evaluate": Evaluate,
+    "sft": Sft, "dpo": Dpo, "kto": Kto, "generate": Generate, "evaluate": Evaluate, "clue": Clue,
 }  # fmt: skip
 KINDS: tuple[str, ...] = get_args(Kind)
 MAKES_MODEL = frozenset({"build-base", "pretrain", "pit", "merge", "search", "extract", "sft", "dpo", "kto"})
@@ -55,6 +57,7 @@ MODELS: dict[str, tuple[frozenset[str], frozenset[str]]] = {  # kind → referen
     "kto": (frozenset({"policy"}), frozenset()),
     "generate": (frozenset({"policy"}), frozenset()),
     "evaluate": (frozenset({"policy"}), frozenset({"reference"})),
+    "clue": (frozenset({"policy"}), frozenset()),
 }
 
 

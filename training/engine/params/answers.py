@@ -8,6 +8,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from training.engine.params.limits import positive
+from training.suite.register import SETS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,3 +115,32 @@ class Evaluate:
         if self.indifference < 0:
             return "indifference", "must not be negative"
         return positive(self, "max_new_tokens", "batch_size", "bootstrap", "beta")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clue:
+    """CLUE+'s tasks (training.suite.register) from copies in the folder ``data``: those of ``sets``, or all that are there.
+
+    ``mode`` clue_compat samples at temperature 1 and counts as CLUE does; the paper is greedy. ``limit`` takes the first rows of each set
+    and ``max_new_tokens`` shortens the longest answers, both for trying: figures of whole sets need them None. ``allow_other_files`` reads
+    files that are not the published ones; which they were stands in the result.
+    """
+
+    data: str
+    sets: list[str] = field(default_factory=list)
+    mode: Literal["greedy", "clue_compat"] = "greedy"
+    limit: int | None = None
+    max_new_tokens: int | None = None
+    batch_size: int = 32
+    allow_other_files: bool = False
+
+    def problem(self) -> tuple[str, str] | None:
+        if not self.data.startswith("/"):
+            return "data", "must be an absolute folder"
+        for name in self.sets:
+            if name not in SETS:
+                return "sets", f"must be some of {', '.join(SETS)}"
+        for name in ("limit", "max_new_tokens"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                return name, "must be above 0"
+        return positive(self, "batch_size")

@@ -1,0 +1,69 @@
+"""CLUE+ as a job: asked of a version from a folder, kept apart from the attempt; the command says what is wrong."""
+
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from jobs.errors import EngineFailed
+from modelhub.models import ModelVersion
+from tests.training import build
+from training import clue_runs, specs
+from training.engine.errors import SpecError
+from training.suite.results import SuiteResult, TaskResult
+
+pytestmark = pytest.mark.django_db
+
+RESULT = SuiteResult(
+    suite="clue", model="d" * 64, seed=3, settings={"mode": "greedy"},
+    tasks={"MedQA": TaskResult(metric="accuracy", higher_is_better=True, n=2, score=0.5, items=[1.0, 0.0], outputs_sha256="0" * 64)},
+)  # fmt: skip
+
+
+@pytest.fixture
+def version(tmp_path: Path) -> ModelVersion:
+    return build.version(tmp_path, "tiny")
+
+
+def test_it_is_queued_with_what_the_engine_will_read(version: ModelVersion, tmp_path: Path) -> None:
+    job = clue_runs.start(version=version, data=tmp_path, actor=None, sets=["MedQA"], limit=5, seed=3)
+    assert job.kind == "clue"
+    spec = specs.engine_spec(job)
+    assert (spec.kind, spec.seed, spec.params.sets, spec.params.limit) == ("clue", 3, ["MedQA"], 5)  # type: ignore[union-attr]
+
+
+def test_an_unknown_set_or_a_relative_folder_is_refused(version: ModelVersion) -> None:
+    with pytest.raises(SpecError, match="sets"):
+        clue_runs.start(version=version, data=Path("/data"), actor=None, sets=["MedXYZ"])
+    with pytest.raises(SpecError, match="absolute"):
+        clue_runs.start(version=version, data=Path("data"), actor=None)
+
+
+def test_what_was_said_outlives_the_attempt_and_staging_it_again_changes_nothing(
+    version: ModelVersion, tmp_path: Path, settings: object
+) -> None:
+    settings.DATA_DIR = tmp_path / "house"  # type: ignore[attr-defined]
+    job = clue_runs.start(version=version, data=tmp_path, actor=None)
+    output = tmp_path / "output"
+    output.mkdir()
+    (output / "suite.json").write_text(RESULT.to_json())
+    (output / "answers-medqa.jsonl").write_text("{}\n")
+    for _ in range(2):
+        assert clue_runs.keep(job, output) == RESULT
+    assert sorted(path.name for path in clue_runs.folder_of(job).iterdir()) == ["answers-medqa.jsonl", "suite.json"]
+    assert (tmp_path / "house/suites").stat().st_mode & 0o077 == 0
+    (output / "suite.json").write_text("{}")
+    with pytest.raises(EngineFailed):
+        clue_runs.keep(job, output)
+
+
+def test_the_command_lists_every_set_and_says_what_it_lacks(version: ModelVersion, tmp_path: Path) -> None:
+    out = StringIO()
+    call_command("clue", "--list", stdout=out)
+    for said in ("MedNLI (credentialed", "physionet.org", "mcq/medmcqa-dev.jsonl  a2b5f538", "4,183 rows"):
+        assert said in out.getvalue()
+    with pytest.raises(CommandError, match="No model version is called 'none'"):
+        call_command("clue", "--model", "none", "--data", str(tmp_path))
+    with pytest.raises(CommandError, match="is not a folder"):
+        call_command("clue", "--model", version.name, "--data", str(tmp_path / "nowhere"))

@@ -1,0 +1,92 @@
+"""A suite of CLUE+'s tasks asked of one model, and what came of it as files: ``suite.json`` and one file of answers a task."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lm_eval.evaluator import evaluate
+
+from training.engine.clue import prompts, tasks
+from training.engine.clue.loaders import Loaded
+from training.suite.register import SETS
+from training.suite.results import SuiteResult, TaskResult
+
+
+def ask(
+    lm: Any, loaded: Mapping[str, Loaded], *, output: Path, model: str, seed: int, mode: str = tasks.GREEDY,
+    limit: int | None = None, most_new: int | None = None, peak_rss_mb: float | None = None,
+) -> SuiteResult:  # fmt: skip
+    """Ask every set in turn, the first ``limit`` rows of each where it is given. Items are in the sets' own fixed order.
+
+    ``suite.json`` says under settings all that decides a score; the same model, sets and settings give the same bytes of answers.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    # Its warnings quote documents.
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    found = {}
+    cut: dict[str, int] = {}
+    for name, copy in loaded.items():
+        task, before = tasks.made(SETS[name], copy, mode=mode, most_new=most_new), getattr(lm, "cut", 0)
+        told = evaluate(
+            lm, {"tasks": {name: task}, "groups": {}, "group_map": {}}, limit=limit, bootstrap_iters=0, log_samples=True,
+            apply_chat_template=True, fewshot_as_multiturn=True,
+        )  # fmt: skip
+        assert told is not None
+        found[name] = _result(name, told["samples"][name], output, mode)
+        cut[name] = getattr(lm, "cut", 0) - before
+    settings = {
+        "mode": mode, "limit": limit, "decoding": {"temperature": lm.how.temperature} if hasattr(lm, "how") else {},
+        "max_new_tokens": most_new,
+        "template_sha256": _digest(lm.chat_template(True)), "system": {name: prompts.SYSTEM[name] for name in loaded},
+        "files": {name: copy.digests for name, copy in loaded.items()}, "cut": cut,
+        "other_files": sorted(path for copy in loaded.values() for path in copy.differing), "harness": "lm-eval 0.4.13",
+    }  # fmt: skip
+    seconds, latencies = getattr(lm, "seconds", 0.0), getattr(lm, "latencies", [])
+    result = SuiteResult(
+        suite="clue", model=model, seed=seed, settings=settings, tasks=found,
+        tokens_per_s=round(lm.written / seconds, 1) if seconds else None,
+        p50_latency_ms=round(statistics.median(latencies), 1) if latencies else None, peak_rss_mb=peak_rss_mb,
+    )  # fmt: skip
+    (output / "suite.json").write_text(result.to_json(), encoding="utf-8")
+    return result
+
+
+def file_of(name: str) -> str:
+    """Where a task's answers stand, beside ``suite.json``."""
+    return f"answers-{name.lower().replace(' ', '-')}.jsonl"
+
+
+def _result(name: str, samples: list[dict[str, Any]], output: Path, mode: str) -> TaskResult:
+    wanted = SETS[name]
+    rows = []
+    for sample in sorted(samples, key=lambda one: one["doc_id"]):
+        # Of choices, the log probability of each; of texts, the text.
+        said = sample["filtered_resps"]
+        answer = said[0] if isinstance(said[0], str) else [one[0] for one in said]
+        rows.append({"id": sample["doc"]["id"], "answer": answer} | {key: sample[key] for key in (wanted.metric, *wanted.also)})
+    text = "".join(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows).encode()
+    (output / file_of(name)).write_bytes(text)
+    items = [float(row[wanted.metric]) for row in rows]
+    score = tasks.twice_the_first(items) if mode == tasks.COMPAT and name in tasks.COUNTED_TWICE else tasks.mean(items)
+    return TaskResult(
+        metric=wanted.metric, higher_is_better=True, n=len(items), score=score, items=items, outputs_sha256=hashlib.sha256(text).hexdigest()
+    )
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def model_digest(folder: Path) -> str:
+    """Of a model folder's weights: the SHA-256 of their names and digests."""
+    parts = []
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as stream:
+            parts.append(f"{path.name} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n")
+    return _digest("".join(parts))

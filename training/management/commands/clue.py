@@ -1,0 +1,78 @@
+"""manage.py clue --model NAME --data FOLDER: CLUE+ and the medical multiple choice sets asked of a model version, as a job."""
+
+import json
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from annotation.management.commands.import_samples import actor_named
+from modelhub.models import ModelVersion
+from training import clue_runs, loop, workers
+from training.engine.errors import SpecError
+from training.suite.register import SETS
+
+
+class Command(BaseCommand):
+    help = (
+        "Ask a model version the tasks of CLUE+ (arXiv 2505.10717) from your own copies of the data sets, as a job one can watch. Rounds "
+        "brings no data set: --list says where each is to be had and how its files are to lie. Uses the running worker, or starts one."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--list", action="store_true", help="name the sets, their access and their files, and stop")
+        parser.add_argument("--model", help="the model version, by name")
+        parser.add_argument("--data", type=Path, help="the folder your copies are in")
+        parser.add_argument(
+            "--sets", nargs="+", default=[], metavar="SET", help="only these, all of which must be there (default: what is)"
+        )
+        parser.add_argument("--mode", choices=["greedy", "clue_compat"], default="greedy", help="(default %(default)s, as the paper)")
+        parser.add_argument("--limit", type=int, help="only the first rows of each set, for trying")
+        parser.add_argument("--max-new-tokens", type=int, help="cut answers shorter than the sets' own caps, for trying")
+        parser.add_argument(
+            "--allow-other-files", action="store_true", help="read files that are not the published ones; the result says which"
+        )
+        parser.add_argument("--seed", type=int, default=0)
+        parser.add_argument("--actor", metavar="USERNAME", help="whom the job belongs to")
+        parser.add_argument("--json", action="store_true", help="end with one JSON line")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["list"]:
+            self._list()
+            return
+        if not (options["model"] and options["data"]):
+            raise CommandError("Say --model NAME and --data FOLDER, or --list.", returncode=2)
+        version = ModelVersion.objects.filter(name=options["model"]).first()
+        if version is None:
+            raise CommandError(f"No model version is called {options['model']!r}.", returncode=2)
+        if not options["data"].is_dir():
+            raise CommandError(f"{options['data']} is not a folder.", returncode=2)
+        try:
+            with workers.ensured(say=self.stderr.write):
+                job = clue_runs.start(
+                    version=version, data=options["data"].resolve(), actor=actor_named(options["actor"]), sets=options["sets"],
+                    mode=options["mode"], limit=options["limit"], max_new_tokens=options["max_new_tokens"],
+                    allow_other_files=options["allow_other_files"], seed=options["seed"],
+                )  # fmt: skip
+                loop.wait_for([job.pk])
+        except (SpecError, loop.LoopFailed, RuntimeError) as failure:
+            raise CommandError(str(failure)) from None
+        job.refresh_from_db()
+        folder = clue_runs.folder_of(job)
+        if options["json"]:
+            self.stdout.write(json.dumps({"result": str(folder / "suite.json"), **job.result}))
+            return
+        for name, one in job.result["scores"].items():
+            self.stdout.write(f"{name:<24} {one['metric']:<9} {100 * one['score']:6.1f}  of {one['n']}")
+        if job.result["absent"]:
+            self.stdout.write("not there: " + ", ".join(job.result["absent"]))
+        self.stdout.write(f"{folder / 'suite.json'}")
+
+    def _list(self) -> None:
+        for one in SETS.values():
+            rows = "" if one.rows is None else f", {one.rows:,} rows"
+            self.stdout.write(f"{one.name} ({one.access}{rows}; {one.licence})\n  {one.where}")
+            for file in (*one.files, *([one.shot_file] if one.shot_file else [])):
+                self.stdout.write(f"  {file.path}  {file.sha256 or ''}".rstrip())
+            self.stdout.write(f"  {one.layout}")

@@ -46,7 +46,8 @@ def main() -> None:
         )
     print(f"not there: {', '.join(told['absent'])}")
     print(
-        f"against hf: {told['speedup_vs_lm_eval']:.2f} times as fast, {told['different_answers']} of {told['compared_answers']} answers differ"
+        f"against hf: {told['speedup_vs_lm_eval']:.2f} times as fast, "
+        f"{told['different_answers']} of {told['compared_answers']} answers differ"
     )
     if options.json:
         print(json.dumps(told))
@@ -88,8 +89,8 @@ def measured(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
         own_shots = SETS[name].shot_file is not None or name in ("MEDEC", "ICD10CM")
         rows = len(copy.rows) + (0 if own_shots else len(copy.shots))
         sets[name] = {
-            "rows": rows, "rows_expected": SETS[name].rows, "scored": len(copy.rows), "asked_of_tiny": found.n, **scores, "tiny": found.score,
-            "deterministic": digests[0] == digests[1],
+            "rows": rows, "rows_expected": SETS[name].rows, "scored": len(copy.rows), "asked_of_tiny": found.n, **scores,
+            "tiny": found.score, "deterministic": digests[0] == digests[1],
         }  # fmt: skip
         print(f"{name}: {sets[name]}", flush=True)
     return {"sets": sets, "absent": absent, **compared(options, scratch, model, tokenizer, copies), "load": os.getloadavg()[0]}
@@ -124,8 +125,8 @@ def compared(options: argparse.Namespace, scratch: Path, model: Any, tokenizer: 
         answers += len(said["ours"])
         different += sum(not alike(one, other) for one, other in zip(said["ours"], said["hf"], strict=True))
     return {
-        "speedup_vs_lm_eval": seconds["hf"] / seconds["ours"], "seconds": seconds, "compared_answers": answers, "different_answers": different,
-        "scores_equal": scores_equal, "batch_size": options.batch_size,
+        "speedup_vs_lm_eval": seconds["hf"] / seconds["ours"], "seconds": seconds, "compared_answers": answers,
+        "different_answers": different, "scores_equal": scores_equal, "batch_size": options.batch_size,
     }  # fmt: skip
 
 

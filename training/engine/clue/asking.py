@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,12 @@ from training.suite.results import SuiteResult, TaskResult
 
 def ask(
     lm: Any, loaded: Mapping[str, Loaded], *, output: Path, model: str, seed: int, mode: str = tasks.GREEDY,
-    limit: int | None = None, most_new: int | None = None, peak_rss_mb: float | None = None,
+    limit: int | None = None, most_new: int | None = None, peak: Callable[[], float] | None = None,
 ) -> SuiteResult:  # fmt: skip
     """Ask every set in turn, the first ``limit`` rows of each where it is given. Items are in the sets' own fixed order.
 
-    ``suite.json`` says under settings all that decides a score; the same model, sets and settings give the same bytes of answers.
+    ``peak``, asked when all is done, gives this process's peak of memory in MB. ``suite.json`` says under settings all that decides a
+    score; the same model, sets and settings give the same bytes of answers.
     """
     output.mkdir(parents=True, exist_ok=True)
     # Its warnings quote documents.
@@ -51,7 +52,7 @@ def ask(
     result = SuiteResult(
         suite="clue", model=model, seed=seed, settings=settings, tasks=found,
         tokens_per_s=round(lm.written / seconds, 1) if seconds else None,
-        p50_latency_ms=round(statistics.median(latencies), 1) if latencies else None, peak_rss_mb=peak_rss_mb,
+        p50_latency_ms=round(statistics.median(latencies), 1) if latencies else None, peak_rss_mb=peak() if peak else None,
     )  # fmt: skip
     (output / "suite.json").write_text(result.to_json(), encoding="utf-8")
     return result

@@ -26,7 +26,7 @@ def run(attempt: Attempt) -> Outcome:
     asked = lm.EngineLM(attempt, model, tokenizer, batch_size=params.batch_size, temperature=1.0 if params.mode == "clue_compat" else 0.0)
     result = asking.ask(
         asked, loaded, output=attempt.output, model=asking.model_digest(attempt.source("policy")), seed=attempt.spec.seed, mode=params.mode,
-        limit=params.limit, most_new=params.max_new_tokens, peak_rss_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        limit=params.limit, most_new=params.max_new_tokens, peak=_peak,
     )  # fmt: skip
     metrics = {
         "scores": {name: {"metric": one.metric, "score": one.score, "n": one.n} for name, one in result.tasks.items()},
@@ -37,6 +37,10 @@ def run(attempt: Attempt) -> Outcome:
         {"set": name, "item": place, "score": score} for name, one in result.tasks.items() for place, score in enumerate(one.items)
     )
     return Outcome(metrics, items=attempt.write_items(rows))
+
+
+def _peak() -> float:
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
 
 
 def _read(attempt: Attempt, params: Clue, ruler: Ruler) -> tuple[dict[str, loaders.Loaded], list[str]]:

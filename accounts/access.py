@@ -8,6 +8,7 @@ from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
+from django.urls import reverse
 from django.utils.http import urlencode
 from django_htmx.http import HttpResponseClientRedirect
 
@@ -59,7 +60,7 @@ def allow(*roles: str, consented: bool = False) -> Callable[[Callable[Concatenat
         @wraps(view)
         def guarded(request: HtmxRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
             if not request.user.is_authenticated:
-                return redirect_to_login(request.get_full_path())
+                return to_sign_in(request)
             user = require(request.user, *roles)
             if consented and (step := joining.missing(user)):
                 return lead_to(request, step)
@@ -69,6 +70,19 @@ def allow(*roles: str, consented: bool = False) -> Callable[[Callable[Concatenat
         return cast(View[P], guarded)
 
     return decorate
+
+
+def to_sign_in(request: HtmxRequest) -> HttpResponseBase:
+    """To the sign-in page, and back. For a part of a page 401 with the address: a sign-in page is never put into the form that was sent."""
+    here, background = request.get_full_path(), request.headers.get("X-Rounds") == "background"
+    if not (background or request.htmx):
+        return redirect_to_login(here)
+    goal = here if request.method in {"GET", "HEAD"} else came_from(request, here)
+    address = f"{reverse('account_login')}?{urlencode({'next': goal})}"
+    response = errors.problem(401, "Unauthorized", "You were signed out. Sign in to go on.", address=address)
+    if not background:
+        response.headers["HX-Redirect"] = address
+    return response
 
 
 def lead_to(request: HtmxRequest, step: ConsentMissing | ProfileMissing) -> HttpResponseBase:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
-from drf_spectacular.utils import OpenApiResponse
+from drf_spectacular.utils import OpenApiResponse, PolymorphicProxySerializer
 from rest_framework import serializers
 
 
@@ -28,6 +28,7 @@ class ProblemSerializer(serializers.Serializer[Any]):
     status = serializers.IntegerField()
     title = serializers.CharField()
     detail = serializers.CharField(required=False)
+    code = serializers.CharField(required=False, help_text="Stable: programs may rely on it, people read the detail.")
     errors = FieldErrorSerializer(many=True, required=False)  # type: ignore[assignment]
 
 
@@ -39,6 +40,7 @@ _MEANINGS = {
     406: "Only JSON is served.",
     409: "It clashes with what is there; the detail says with what.",
     413: "The file is larger than this server takes.",
+    422: "It cannot be taken as it is; nothing was stored.",
     415: "Send JSON; a file as multipart/form-data.",
     429: "Too many requests; see Retry-After.",
 }
@@ -50,3 +52,17 @@ def problems(*statuses: int) -> dict[Any, Any]:
         (status, "application/problem+json"): OpenApiResponse(ProblemSerializer, description=_MEANINGS[status])
         for status in sorted({401, 403, 406, 429, *statuses})
     }
+
+
+def refusals(document: type[ProblemSerializer], *statuses: int) -> dict[Any, Any]:
+    """Error responses whose documents say more than every problem does; beside or in place of those of `problems`."""
+    return {
+        (status, "application/problem+json"): OpenApiResponse(
+            PolymorphicProxySerializer(
+                component_name=f"{document.__name__.removesuffix('Serializer')}OrProblem{status}",
+                serializers=[document, ProblemSerializer], resource_type_field_name=None,
+            ),
+            description=_MEANINGS[status],
+        )
+        for status in statuses
+    }  # fmt: skip

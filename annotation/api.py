@@ -45,6 +45,17 @@ class Conflict(APIException):
     default_code = "conflict"
 
 
+class Stale(Conflict):
+    default_code = "stale"
+
+
+class KeyMismatch(APIException):
+    """A key came back with something else; nothing was stored."""
+
+    status_code = status.HTTP_422_UNPROCESSABLE_ENTITY
+    default_code = "idempotency.mismatch"
+
+
 class NotNow(APIException):
     """Nothing is handed out to this rater here, for a reason that asking again does not change. `address` is where they can change it."""
 
@@ -200,7 +211,7 @@ class AssignmentSubmit(APIView):
             )
         ],
         request=AnswerSerializer,
-        responses={200: JudgementSerializer, **problems(400, 404, 409, 415)},
+        responses={200: JudgementSerializer, **problems(400, 404, 409, 415, 422)},
     )
     def post(self, request: Request, pk: UUID) -> Response:
         """Answer a comparison. Sent twice with one key, it counts once; late, it takes a free place or is kept as surplus."""
@@ -215,9 +226,9 @@ class AssignmentSubmit(APIView):
             raise ValidationError({API_NAMES.get(name, name): message for name, message in faults.items()}) from refused
         except judgements.AlreadyAnswered as clash:
             saved = judgements.seen_from(assignment, clash.judgement.verdict)
-            raise Conflict(f"{clash} Saved is “{saved.label}”.") from clash
+            raise Stale(f"{clash} Saved is “{saved.label}”.") from clash
         except judgements.KeyReused as clash:
-            raise Conflict(str(clash)) from clash
+            raise KeyMismatch(str(clash)) from clash
         return Response(JudgementSerializer(judgement).data)
 
 

@@ -1,6 +1,7 @@
 """The API of imports: a program sends a file with its length and SHA-256, says what it is to be, and asks how far it is."""
 
 import json
+from http import HTTPStatus
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -17,12 +18,12 @@ from rest_framework.views import APIView
 
 from accounts import access
 from accounts.access import TRAINERS
-from accounts.openapi import problems
+from accounts.openapi import ProblemSerializer, problems, refusals
 from annotation import imports, reading
-from annotation.api import Conflict
+from annotation.api import Conflict, KeyMismatch
 from annotation.imports import CONFLICTS, UploadRefused
-from annotation.models import Group, Import
-from annotation.records import ImportRefused
+from annotation.models import Group, Import, ImportState
+from annotation.records import ImportRefused, Problem
 from annotation.views.uploading import Received, ToImports
 
 
@@ -79,12 +80,13 @@ class ImportSerializer(serializers.ModelSerializer[Import]):
     problems = serializers.SerializerMethodField()
     counts = serializers.SerializerMethodField()
     report = serializers.SerializerMethodField()
+    code = serializers.SerializerMethodField()
 
     class Meta:
         model = Import
         fields = [
-            "id", "label", "bytes", "sha256", "content", "format", "shape", "mapping", "target", "licence", "state", "standing", "job",
-            "progress", "counts", "problems", "report", "created_at", "ended_at",
+            "id", "label", "bytes", "sha256", "content", "format", "shape", "mapping", "target", "licence", "state", "standing", "code",
+            "job", "progress", "counts", "problems", "report", "created_at", "ended_at",
         ]  # fmt: skip
         read_only_fields = fields
 
@@ -97,6 +99,12 @@ class ImportSerializer(serializers.ModelSerializer[Import]):
         id of the import by which the same file came in before."""
         return {name: value for name, value in made.counts.items() if isinstance(value, int | str)}
 
+    def get_code(self, made: Import) -> str:
+        """Of a refusal its first problem's, "import.already" where nothing was left to add, else empty."""
+        if made.state == ImportState.REFUSED:
+            return next((str(one["code"]) for one in made.counts.get("first", [])), "")
+        return "import.already" if "already_as" in made.counts else ""
+
     @extend_schema_field(ImportProblemSerializer(many=True))
     def get_problems(self, made: Import) -> list[dict[str, Any]]:
         return list(made.counts.get("first", []))
@@ -104,6 +112,33 @@ class ImportSerializer(serializers.ModelSerializer[Import]):
     def get_report(self, made: Import) -> str | None:
         """Where all problems and warnings are to be had as CSV."""
         return reverse("api-import-report", [made.public_id], request=self.context.get("request")) if imports.report_of(made) else None
+
+
+class RefusedSerializer(ProblemSerializer):
+    """A problem document of a file that was refused: nothing of it was stored."""
+
+    code = serializers.CharField(help_text="Of the first problem.")
+    total = serializers.IntegerField(help_text="Of all problems; `errors` holds the first 50.")
+    errors = ImportProblemSerializer(many=True)  # type: ignore[assignment]
+    id = serializers.UUIDField(help_text="Of the import, which is kept without its rows.")
+    address = serializers.CharField(help_text="Where the import is told of.")
+    report = serializers.CharField(allow_null=True, help_text="Where all problems and warnings are to be had as CSV.")
+
+
+def answered(made: Import, request: Request, done: int = status.HTTP_200_OK) -> Response:
+    """What came of it: a problem document with the first problem's status where it was refused, else the import."""
+    said = ImportSerializer(made, context={"request": request}).data
+    if made.state != ImportState.REFUSED:
+        return Response(said, status=status.HTTP_200_OK if "already_as" in made.counts else done)
+    first = Problem(**made.counts["first"][0])
+    total = int(made.counts["problems"])
+    document = {
+        "type": "about:blank", "status": first.status, "title": HTTPStatus(first.status).phrase, "code": first.code,
+        "detail": f"Nothing was stored. {first}{f' ({total:,} problems in all.)' if total > 1 else ''}", "total": total,
+        "errors": said["problems"], "id": said["id"], "address": reverse("api-import", [made.public_id], request=request),
+        "report": said["report"],
+    }  # fmt: skip
+    return Response(document, status=first.status, content_type="application/problem+json")
 
 
 class ImportList(APIView):
@@ -132,11 +167,16 @@ class ImportList(APIView):
             )
         ],
         request={"multipart/form-data": SentSerializer},
-        responses={200: ImportSerializer, 201: ImportSerializer, 202: ImportSerializer, **problems(400, 404, 409, 413, 415)},
+        responses={
+            200: ImportSerializer, 201: ImportSerializer, 202: ImportSerializer,
+            **problems(400, 404, 409, 413, 415), **refusals(RefusedSerializer, 409, 413, 422),
+        },
     )  # fmt: skip
     def post(self, request: Request) -> Response:
-        """Receive the file and bring it in: 201 when that is done, 202 when a job does it. All rows are stored, or none: `state` says
-        "stored" or "refused", with the reasons. The same key again answers with what came of it the first time (200)."""
+        """Receive the file and bring it in: 201 when that is done, 202 when a job does it, 200 when its rows are here already
+        (`import.already`). All rows are stored, or none: a file that is refused is 422 (409 where it clashes with what is stored, 413 where
+        it is too large), with the reasons; where a job reads it, `state` and `code` say so later. The same key again answers with what
+        came of it."""
         user = access.require(request.user, *TRAINERS)
         key = _key(request)
         try:
@@ -148,8 +188,8 @@ class ImportList(APIView):
             said = sent.validated_data
             if before := Import.objects.filter(idempotency_key=key).select_related("job").first():
                 if before.sha256 != said["sha256"].lower():
-                    raise Conflict("This key was used for another file.")
-                return Response(ImportSerializer(before, context={"request": request}).data)
+                    raise KeyMismatch("This key was used for another file.")
+                return answered(before, request)
             file = said["file"]
             assert isinstance(file, Received)
             made = file.incoming.whole(name=file.name or "", actor=user, length=said["length"], digest=said["sha256"], key=key)
@@ -161,8 +201,7 @@ class ImportList(APIView):
             raise ValidationError({"file": [ErrorDetail(str(refused), refused.code)]}) from refused
         except imports.NotNow as not_now:
             raise Conflict(str(not_now)) from not_now
-        done = status.HTTP_202_ACCEPTED if made.working else status.HTTP_201_CREATED
-        return Response(ImportSerializer(made, context={"request": request}).data, status=done)
+        return answered(made, request, status.HTTP_202_ACCEPTED if made.working else status.HTTP_201_CREATED)
 
 
 def _brought(made: Import, said: dict[str, Any], user: Any) -> Import:

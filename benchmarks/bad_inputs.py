@@ -117,6 +117,10 @@ def main() -> None:
         result["cases"] = len(table)
         result["refused_as_specified"] = sum(bool(seen) and all(one.ok for one in seen) for seen in table.values())
         result["server_errors"] += sum(one.status >= 500 for seen in table.values() for one in seen)
+        result["seen"] = {
+            number: [{"what": one.what, "expected": one.expected, "status": one.status, "told": one.told, "ok": one.ok} for one in seen]
+            for number, seen in table.items()
+        }
         result["decided_differences"] = sorted({one.differs for seen in table.values() for one in seen if one.differs})
     if arguments.cases is None:
         found = of_bombs()

@@ -55,10 +55,10 @@ def check(folder: Path, names: list[str], left_out: list[str], base: Base | None
     `same_base`: the trainer says that `base` is what this adapter was made for, under another name. Sizes are compared all the same.
     """
     if found := listing.python_files(left_out):
-        raise Refused("remote_code", found[0], "is code. An adapter needs none; remove it.")
+        raise Refused("model.remote_code", found[0], "is code. An adapter needs none; remove it.")
     for name in (CONFIG, WEIGHTS):
         if name not in names:
-            raise Refused("no_adapter", name, "is missing: an adapter has adapter_config.json and adapter_model.safetensors.")
+            raise Refused("model.no_adapter", name, "is missing: an adapter has adapter_config.json and adapter_model.safetensors.")
     config = listing.read_object(folder / CONFIG, CONFIG)
     no_remote_code(CONFIG, config)
     _check_config(config)
@@ -74,34 +74,34 @@ def check(folder: Path, names: list[str], left_out: list[str], base: Base | None
 def _check_config(config: dict[str, Any]) -> None:
     kind = config.get("peft_type")
     if kind != "LORA":
-        raise Refused("adapter_type", CONFIG, f"says it is {str(kind)[:40]}; only LORA adapters can be merged and exported exactly.")
+        raise Refused("model.adapter_type", CONFIG, f"says it is {str(kind)[:40]}; only LORA adapters can be merged and exported exactly.")
     if config.get("task_type") not in (None, "CAUSAL_LM"):
-        raise Refused("adapter_type", CONFIG, f"is for the task {str(config['task_type'])[:40]}, not for causal language models.")
+        raise Refused("model.adapter_type", CONFIG, f"is for the task {str(config['task_type'])[:40]}, not for causal language models.")
     for key, why in KINDS_REFUSED.items():
         if config.get(key):
-            raise Refused("adapter_type", CONFIG, f"{why} ({key}). Only plain LoRA can be merged and exported exactly.")
+            raise Refused("model.adapter_type", CONFIG, f"{why} ({key}). Only plain LoRA can be merged and exported exactly.")
     if config.get("bias", "none") != "none":
-        raise Refused("adapter_type", CONFIG, "trains biases (bias). Only plain LoRA can be merged and exported exactly.")
+        raise Refused("model.adapter_type", CONFIG, "trains biases (bias). Only plain LoRA can be merged and exported exactly.")
     mapping = config.get("auto_mapping")
     # PEFT imports the module that is named here.
     if mapping and not (isinstance(mapping, dict) and re.fullmatch(r"transformers\.models\.[\w.]+", str(mapping.get("parent_library")))):
-        raise Refused("remote_code", CONFIG, "names a library to import (auto_mapping) that is not of transformers.")
+        raise Refused("model.remote_code", CONFIG, "names a library to import (auto_mapping) that is not of transformers.")
     if config.get("megatron_core") not in (None, "megatron.core"):
-        raise Refused("remote_code", CONFIG, "names a library to import (megatron_core).")
+        raise Refused("model.remote_code", CONFIG, "names a library to import (megatron_core).")
     if not isinstance(config.get("init_lora_weights", True), bool) and config["init_lora_weights"] not in ("gaussian", "orthogonal", "eva"):
         raise Refused(
-            "adapter_type", CONFIG,
+            "model.adapter_type", CONFIG,
             f"was started by {str(config['init_lora_weights'])[:40]}, which changes the base as well. Convert it to plain LoRA first.",
         )  # fmt: skip
     if strange := [key for key, value in config.items() if key not in SAID and key not in KINDS_REFUSED and value]:
-        raise Refused("adapter_key", CONFIG, f"uses {strange[0][:60]}, of which Rounds knows nothing.")
+        raise Refused("model.adapter_key", CONFIG, f"uses {strange[0][:60]}, of which Rounds knows nothing.")
     for key in ("target_modules", "exclude_modules"):
         wanted = config.get(key)
         if wanted and wanted != "all-linear" and not (isinstance(wanted, list) and all(_is_module(name) for name in wanted)):
-            raise Refused("adapter_key", CONFIG, f"gives {key} as something other than a list of names; a pattern is not followed.")
+            raise Refused("model.adapter_key", CONFIG, f"gives {key} as something other than a list of names; a pattern is not followed.")
     alpha = config.get("lora_alpha", 8)
     if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not isfinite(alpha):
-        raise Refused("adapter_key", CONFIG, "gives lora_alpha as something other than a number.")
+        raise Refused("model.adapter_key", CONFIG, "gives lora_alpha as something other than a number.")
 
 
 def _is_module(name: Any) -> bool:
@@ -114,18 +114,18 @@ def _ranks(config: dict[str, Any], found: Mapping[str, tuple[int, ...]]) -> dict
     for name, shape in sorted(found.items()):
         tensor = TENSOR.fullmatch(name)
         if tensor is None or len(shape) != 2:
-            raise Refused("adapter_tensors", WEIGHTS, f"holds {name[:100]}, which is no A or B of a LoRA pair of matrices.")
+            raise Refused("model.adapter_tensors", WEIGHTS, f"holds {name[:100]}, which is no A or B of a LoRA pair of matrices.")
         sides.setdefault(tensor["module"], {})[tensor["side"]] = shape
     if not sides:
-        raise Refused("adapter_tensors", WEIGHTS, "holds no tensor.")
+        raise Refused("model.adapter_tensors", WEIGHTS, "holds no tensor.")
     ranks = {}
     for module, pair in sides.items():
         if len(pair) < 2:
-            raise Refused("adapter_tensors", WEIGHTS, f"holds only the {next(iter(pair))} of the pair of {module[:100]}.")
+            raise Refused("model.adapter_tensors", WEIGHTS, f"holds only the {next(iter(pair))} of the pair of {module[:100]}.")
         wanted = _rank(config, module)
         if pair["A"][0] != wanted or pair["B"][1] != wanted:
             raise Refused(
-                "rank_mismatch", WEIGHTS, f"has rank {pair['A'][0]} and {pair['B'][1]} at {module[:100]}; {CONFIG} says {wanted}."
+                "model.rank_mismatch", WEIGHTS, f"has rank {pair['A'][0]} and {pair['B'][1]} at {module[:100]}; {CONFIG} says {wanted}."
             )
         ranks[module] = wanted
     return ranks
@@ -138,10 +138,10 @@ def _rank(config: dict[str, Any], module: str) -> int:
         or not all(_is_module(key) for key in patterns)
         or not isinstance(config.get("alpha_pattern") or {}, dict)
     ):
-        raise Refused("adapter_key", CONFIG, "gives rank_pattern or alpha_pattern as something other than names and numbers.")
+        raise Refused("model.adapter_key", CONFIG, "gives rank_pattern or alpha_pattern as something other than names and numbers.")
     rank = next((value for key, value in patterns.items() if module == key or module.endswith(f".{key}")), config.get("r"))
     if type(rank) is not int or not 0 < rank <= MAX_RANK:
-        raise Refused("adapter_key", CONFIG, f"gives the rank {str(rank)[:20]}; it must be a whole number from 1 to {MAX_RANK}.")
+        raise Refused("model.adapter_key", CONFIG, f"gives the rank {str(rank)[:20]}; it must be a whole number from 1 to {MAX_RANK}.")
     return rank
 
 
@@ -151,7 +151,7 @@ def _check_name(config: dict[str, Any], base: Base) -> None:
     last = said.replace("\\", "/").rstrip("/").rpartition("/")[2]
     if last.casefold() not in {name.casefold() for name in base.names if name}:
         expected = " or ".join(dict.fromkeys(name for name in base.names if name))
-        raise Refused("base_mismatch", CONFIG, f"was made for {said[:120] or 'a base it does not name'}; expected {expected}. "
+        raise Refused("model.base_mismatch", CONFIG, f"was made for {said[:120] or 'a base it does not name'}; expected {expected}. "
                       "If that is the same model under another name, say so (--same-base).")  # fmt: skip
 
 
@@ -160,16 +160,18 @@ def _check_fit(config: dict[str, Any], ranks: dict[str, int], found: Mapping[str
     wanted = config.get("target_modules")
     for target in wanted if isinstance(wanted, list) else []:
         if not any(module == target or module.endswith(f".{target}") for module in modules):
-            raise Refused("no_such_module", CONFIG, f"targets {target[:100]}; the base has no such module.")
+            raise Refused("model.no_such_module", CONFIG, f"targets {target[:100]}; the base has no such module.")
     for module in ranks:
         if module not in modules:
-            raise Refused("no_such_module", WEIGHTS, f"changes {module[:100]}; the base has no such module.")
+            raise Refused("model.no_such_module", WEIGHTS, f"changes {module[:100]}; the base has no such module.")
         if isinstance(wanted, list) and not any(module == target or module.endswith(f".{target}") for target in wanted):
-            raise Refused("adapter_tensors", WEIGHTS, f"changes {module[:100]}, which {CONFIG} does not name among its targets.")
+            raise Refused("model.adapter_tensors", WEIGHTS, f"changes {module[:100]}, which {CONFIG} does not name among its targets.")
         a, b = (found[f"base_model.model.{module}.lora_{side}.weight"] for side in "AB")
         change = (a[1], b[0]) if config.get("fan_in_fan_out") else (b[0], a[1])
         if change != tuple(base.shapes[f"{module}.weight"]):
             shape = " × ".join(map(str, base.shapes[f"{module}.weight"]))
             raise Refused(
-                "base_mismatch", WEIGHTS, f"changes a {change[0]} × {change[1]} matrix at {module[:100]}; expected {shape}, the base's."
+                "model.base_mismatch",
+                WEIGHTS,
+                f"changes a {change[0]} × {change[1]} matrix at {module[:100]}; expected {shape}, the base's.",
             )

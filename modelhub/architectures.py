@@ -22,18 +22,18 @@ def check(config: dict[str, Any]) -> None:
     """Whether a configuration names a causal language model that transformers knows. Raises Refused."""
     found, model_type = config.get("architectures"), config.get("model_type")
     if not isinstance(found, list) or not found or not isinstance(found[0], str) or not isinstance(model_type, str):
-        raise Refused("no_architecture", "config.json", "names no architectures or no model_type.")
+        raise Refused("model.no_architecture", "config.json", "names no architectures or no model_type.")
     shown = f"{found[0][:60]} ({model_type[:40]})"
     known = causal_models()
     if known is None:
         if not CAUSAL.search(found[0]):
-            raise Refused("not_causal", "config.json", f"names {shown}, which is no causal language model.")
+            raise Refused("model.not_causal", "config.json", f"names {shown}, which is no causal language model.")
     elif model_type not in known:
         what = "which is no causal language model" if not CAUSAL.search(found[0]) else "which the installed transformers does not know"
-        raise Refused("not_causal" if "no causal" in what else "unknown_architecture", "config.json", f"names {shown}, {what}.")
+        raise Refused("model.not_causal" if "no causal" in what else "model.unknown_architecture", "config.json", f"names {shown}, {what}.")
     elif found[0] not in known[model_type]:
         wanted = " or ".join(sorted(known[model_type]))
-        raise Refused("not_causal", "config.json", f"names {shown}; as a causal language model it would be {wanted}.")
+        raise Refused("model.not_causal", "config.json", f"names {shown}; as a causal language model it would be {wanted}.")
 
 
 def is_its_own_code(config: dict[str, Any]) -> bool:

@@ -4,15 +4,24 @@ from typing import Any
 
 from django import forms
 
-from modelhub.incoming import Offer
+from modelhub.incoming import NO_FOLDER, Offer
 from modelhub.models import Kind, ModelVersion
 from modelhub.versions import MAX_NAME
+
+
+class FolderField(forms.ChoiceField):
+    """One of the folders that lie there, by its name; anything else is a reference that is not followed (`model.ref`)."""
+
+    def validate(self, value: str) -> None:
+        forms.Field.validate(self, value)
+        if not self.valid_value(value):
+            raise forms.ValidationError(f"That {NO_FOLDER}", code="model.ref")
 
 
 class ImportForm(forms.Form):
     """Only folders that a quick look would take are offered. Whether one is an adapter the folder itself says."""
 
-    folder = forms.ChoiceField(help_text="Folders that would be refused are not offered; the list above says why.")
+    folder = FolderField(help_text="Folders that would be refused are not offered; the list above says why.")
     name = forms.SlugField(
         max_length=MAX_NAME, required=False, help_text="Letters, digits, hyphens; the folder’s own name when empty.",
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),

@@ -3,6 +3,7 @@
 from uuid import UUID
 
 from django.contrib import messages
+from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -62,7 +63,7 @@ def bring_in(request: UserRequest) -> HttpResponse:
         try:
             job = incoming.queue(actor=request.user, **form.cleaned_data)
         except Refused as refusal:
-            form.add_error("folder", str(refusal))
+            form.add_error("folder", ValidationError(str(refusal), code=refusal.code))
         else:
             return redirect("jobs:job", job.public_id)
     page = {

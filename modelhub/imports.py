@@ -63,7 +63,7 @@ def import_adapter(
 def _brought(folder: Path, *, base: ModelVersion | None = None, same_base: bool = False) -> Iterator[tuple[Brought, Staged]]:
     """A checked copy of the folder and its files in the store. The copy is gone afterwards, whatever happens."""
     if not folder.is_dir():
-        raise Refused("not_a_folder", "", f"{folder} is not a folder.")
+        raise Refused("model.not_a_folder", "", f"{folder} is not a folder.")
     copy = artifacts.store() / "incoming" / uuid4().hex
     try:
         brought = intake.bring(folder, copy, adapter=base is not None, base=base_of(base) if base else None, same_base=same_base)
@@ -98,5 +98,5 @@ def _notes(source_name: str, brought: Brought) -> str:
 def base_of(version: ModelVersion) -> adapters.Base:
     """What an adapter's folder is compared with. Raises Refused for an adapter, which can be no base, and Corrupt."""
     if version.kind == Kind.ADAPTER:
-        raise Refused("base_mismatch", "", f"{version.name} is an adapter itself. Name the model that this one is for.")
+        raise Refused("model.base_mismatch", "", f"{version.name} is an adapter itself. Name the model that this one is for.")
     return adapters.Base(names=(version.name, version.source_name), shapes=artifacts.shapes_of(version.artifact))

@@ -20,6 +20,11 @@ KIND = "import-model"
 # A page is no place to read a hundred megabytes of header; the job reads them.
 MOST_HEADER = 4 * 2**20
 MOST_FOLDERS = 50
+# Nothing is fetched from anywhere: what a hub would call a branch is somebody's to pin before it lies here.
+NO_FOLDER = (
+    f"is not the name of a folder in {FOLDER}: letters, digits, “-”, “_” and “.”, without “/”. Rounds fetches nothing by itself: "
+    "download a hub's model, pin a 40-digit commit, and lay its folder there."
+)
 
 
 @dataclass(frozen=True)
@@ -80,10 +85,8 @@ def _check_place(path: Path) -> None:
     """A plain name, and a folder that lies in the drop folder itself. Raises Refused."""
     name = path.name
     if path.parent != place() or name in ("", ".", "..") or not name.isascii() or not name.isprintable() or len(name) > listing.MAX_NAME:
-        raise Refused(
-            "name", name.encode("ascii", "backslashreplace").decode()[:80], "has a name with other than plain characters. Rename it."
-        )
+        raise Refused("model.ref", name.encode("ascii", "backslashreplace").decode()[:80], NO_FOLDER)
     if path.is_symlink():
-        raise Refused("link", name, "is a symbolic link. Copy the folder itself here (cp -rL).")
+        raise Refused("model.link", name, "is a symbolic link. Copy the folder itself here (cp -rL).")
     if not path.is_dir():
-        raise Refused("not_a_folder", name, "is not here any more.")
+        raise Refused("model.not_a_folder", name, "is not here any more.")

@@ -49,7 +49,7 @@ def bring(
     total = sum((source / name).lstat().st_size for name in names)
     free = shutil.disk_usage(target.parent).free
     if total + SPARE > free:
-        raise Refused("no_room", "", f"Its files need {total} bytes here, and {free} are free. Make room, or take another volume.")
+        raise Refused("model.no_room", "", f"Its files need {total} bytes here, and {free} are free. Make room, or take another volume.")
     target.mkdir(mode=0o700)
     done = 0
     for name in names:
@@ -80,7 +80,7 @@ def look(
         adapters.check(folder, names, left_out, base, same_base=same_base)
     else:
         if adapters.looks_like_one(names):
-            raise Refused("is_adapter", adapters.CONFIG, "says this is an adapter, not a model. Import it as one, and name its base.")
+            raise Refused("model.is_adapter", adapters.CONFIG, "says this is an adapter, not a model. Import it as one, and name its base.")
         scanning.check_model(folder, names, deep=deep, most_header=most_header)
     return names, sorted(left_out)
 
@@ -90,11 +90,11 @@ def _copy(source: Path, target: Path, tell: Callable[[int], None]) -> int:
     try:
         descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
-        raise Refused("unreadable", source.name, "cannot be read. Give the account that runs Rounds leave to read it.") from None
+        raise Refused("model.unreadable", source.name, "cannot be read. Give the account that runs Rounds leave to read it.") from None
     with os.fdopen(descriptor, "rb") as reader:
         found = os.fstat(reader.fileno())
         if not modes.S_ISREG(found.st_mode):
-            raise Refused("not_a_file", source.name, "became something else while it was read.")
+            raise Refused("model.not_a_file", source.name, "became something else while it was read.")
         left = found.st_size
         with target.open("xb") as writer:
             while left and (block := reader.read(min(BLOCK, left))):
@@ -102,7 +102,7 @@ def _copy(source: Path, target: Path, tell: Callable[[int], None]) -> int:
                 left -= len(block)
                 tell(found.st_size - left)
     if left:
-        raise Refused("changed", source.name, "became shorter while it was read. Wait until it is whole.")
+        raise Refused("model.changed", source.name, "became shorter while it was read. Wait until it is whole.")
     return found.st_size
 
 

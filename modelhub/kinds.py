@@ -44,11 +44,11 @@ def _prepare_import(job: Job, folder: Path) -> None:
     if wanted := job.spec.get("base"):
         version = ModelVersion.objects.select_related("artifact").filter(pk=wanted["version"]).first()
         if version is None:
-            raise Unprepared("base_mismatch", "The adapter's base is not here any more.")
+            raise Unprepared("model.base_mismatch", "The adapter's base is not here any more.")
         try:
             found = imports.base_of(version)
         except (Refused, Corrupt) as error:
-            raise Unprepared("base_mismatch", str(error)) from error
+            raise Unprepared("model.base_mismatch", str(error)) from error
         base = {"names": list(found.names), "shapes": {name: list(shape) for name, shape in found.shapes.items()}}
     path = incoming.place() / job.spec["folder"]
     _write(folder, {"task": "import", "folder": str(path), "base": base, "same_base": job.spec["same_base"]})

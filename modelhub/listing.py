@@ -39,9 +39,9 @@ def names(folder: Path, *, outside: bool = False) -> tuple[list[str], list[str]]
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
-        raise Refused("not_a_folder", "", f"{folder.name} is not a folder that can be read.") from None
+        raise Refused("model.not_a_folder", "", f"{folder.name} is not a folder that can be read.") from None
     if len(entries) > MAX_ENTRIES:
-        raise Refused("too_many_files", "", f"{folder.name} holds {len(entries)} files; the limit is {MAX_ENTRIES}.")
+        raise Refused("model.too_many_files", "", f"{folder.name} holds {len(entries)} files; the limit is {MAX_ENTRIES}.")
     allowed: list[str] = []
     others: list[str] = []
     for entry in entries:
@@ -50,7 +50,7 @@ def names(folder: Path, *, outside: bool = False) -> tuple[list[str], list[str]]
     if outside:
         _no_twins([entry.name for entry in entries])
     if not any(name.endswith(".safetensors") for name in allowed):
-        raise Refused("no_weights", "", f"{folder.name} holds no *.safetensors file. Save the model with safetensors and try again.")
+        raise Refused("model.no_weights", "", f"{folder.name} holds no *.safetensors file. Save the model with safetensors and try again.")
     return allowed, others
 
 
@@ -59,24 +59,26 @@ def _judge(entry: "os.DirEntry[str]", *, outside: bool) -> tuple[bool, str]:
     shown = entry.name.encode("utf-8", "backslashreplace").decode()[:MAX_NAME]
     found = entry.stat(follow_symlinks=False)
     if modes.S_ISLNK(found.st_mode):
-        raise Refused("link", shown, "is a symbolic link. Copy the folder with its links followed (cp -rL) and import the copy.")
+        raise Refused("model.link", shown, "is a symbolic link. Copy the folder with its links followed (cp -rL) and import the copy.")
     if modes.S_ISDIR(found.st_mode):
         return False, shown + "/"
     if not modes.S_ISREG(found.st_mode):
-        raise Refused("not_a_file", shown, "is neither a file nor a folder. Remove it.")
+        raise Refused("model.not_a_file", shown, "is neither a file nor a folder. Remove it.")
     lower = entry.name.lower()
     if lower.endswith(PICKLES):
         raise Refused(
-            "unsafe_format", shown, "is in a format that can run code when it is opened. Save the weights as safetensors; remove it."
+            "model.unsafe_format", shown, "is in a format that can run code when it is opened. Save the weights as safetensors; remove it."
         )
     if lower.endswith(CODE if outside else (*CODE, *PYTHON)):
-        raise Refused("code", shown, "is code. Rounds runs models that transformers itself knows; remove it.")
+        raise Refused("model.remote_code", shown, "is code. Rounds runs models that transformers itself knows; remove it.")
     if not entry.name.isascii() or not entry.name.isprintable() or "\\" in entry.name or len(entry.name) > MAX_NAME:
-        raise Refused("name", shown, "has a name with other than plain characters. Rename it.")
+        raise Refused("model.path", shown, "has a name with other than plain characters. Rename it.")
     if not any(fnmatchcase(entry.name, pattern) for pattern in ALLOWED):
         return False, shown
     if outside and found.st_nlink > 1:
-        raise Refused("link", shown, "is a hard link: it has a second name somewhere else. Copy the folder (cp -r) and import the copy.")
+        raise Refused(
+            "model.link", shown, "is a hard link: it has a second name somewhere else. Copy the folder (cp -r) and import the copy."
+        )
     return True, entry.name
 
 
@@ -84,7 +86,7 @@ def _no_twins(found: list[str]) -> None:
     seen: dict[str, str] = {}
     for name in found:
         if (other := seen.setdefault(name.casefold(), name)) != name:
-            raise Refused("name", name, f"and {other} differ only in capitals, and would be one file elsewhere. Remove one.")
+            raise Refused("model.path", name, f"and {other} differ only in capitals, and would be one file elsewhere. Remove one.")
 
 
 def python_files(left_out: Iterable[str]) -> list[str]:
@@ -94,7 +96,7 @@ def python_files(left_out: Iterable[str]) -> list[str]:
 def read_json(path: Path, name: str, *, strict: bool = False, most: int = MAX_CONFIG_BYTES) -> Any:
     """A small JSON file. `strict` knows no NaN and no key twice. Raises Refused when it is large or is not JSON in UTF-8."""
     if path.stat().st_size > most:
-        raise Refused("too_large", name, f"is larger than {most} bytes.")
+        raise Refused("model.too_large", name, f"is larger than {most} bytes.")
     try:
         text = path.read_bytes().decode("utf-8")
         if strict:
@@ -102,14 +104,14 @@ def read_json(path: Path, name: str, *, strict: bool = False, most: int = MAX_CO
         return json.loads(text)
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
         said = str(error) if isinstance(error, _Unlike) else "is not JSON in UTF-8."
-        raise Refused("not_json", name, said) from None
+        raise Refused("model.not_json", name, said) from None
 
 
 def read_object(path: Path, name: str) -> dict[str, Any]:
     """A strict JSON object. Raises Refused."""
     found = read_json(path, name, strict=True)
     if not isinstance(found, dict):
-        raise Refused("not_json", name, "is not a JSON object.")
+        raise Refused("model.not_json", name, "is not a JSON object.")
     return found
 
 

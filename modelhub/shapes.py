@@ -44,7 +44,9 @@ def _sizes(config: Mapping[str, Any]) -> Sizes:
         if value is None:
             continue
         if type(value) is not int or not 0 < value <= LARGEST:
-            raise Refused("bad_config", "config.json", f"says {key} is {str(value)[:20]}; it must be a whole number from 1 to {LARGEST}.")
+            raise Refused(
+                "model.bad_config", "config.json", f"says {key} is {str(value)[:20]}; it must be a whole number from 1 to {LARGEST}."
+            )
         found[key] = value
     return found
 
@@ -53,7 +55,7 @@ def _phi3(config: Mapping[str, Any], sizes: Sizes, shapes: Shapes) -> None:
     """Every tensor of `Phi3ForCausalLM`, as transformers builds it (fused qkv and gate-up projections, no biases)."""
     wide, inner, words, heads = sizes["hidden_size"], sizes["intermediate_size"], sizes["vocab_size"], sizes.get("num_attention_heads", 32)
     if wide % heads and "head_dim" not in sizes:
-        raise Refused("bad_config", "config.json", f"divides a hidden size of {wide} among {heads} heads.")
+        raise Refused("model.bad_config", "config.json", f"divides a hidden size of {wide} among {heads} heads.")
     head, pairs = sizes.get("head_dim", wide // heads), sizes.get("num_key_value_heads", heads)
     _layers(sizes["num_hidden_layers"], shapes)
     layer = {
@@ -69,28 +71,28 @@ def _phi3(config: Mapping[str, Any], sizes: Sizes, shapes: Shapes) -> None:
     for name, shape in wanted.items():
         if name not in shapes:
             raise Refused(
-                "missing_tensor", "", f"The weights hold no tensor {name}, which the configuration promises. Fetch all files again."
+                "model.missing_tensor", "", f"The weights hold no tensor {name}, which the configuration promises. Fetch all files again."
             )
         _same(name, shapes[name], shape)
     # Older exports keep the rotary frequencies, which are computed anew.
     for name in sorted(shapes):
         if name not in wanted and not name.endswith("rotary_emb.inv_freq"):
-            raise Refused("unknown_tensor", "", f"The weights hold a tensor {name[:100]}, of which Phi-3 knows nothing.")
+            raise Refused("model.unknown_tensor", "", f"The weights hold a tensor {name[:100]}, of which Phi-3 knows nothing.")
 
 
 def _layers(count: int, shapes: Shapes) -> None:
     """Before anything is built for each of them: their number by the weights."""
     numbers = {int(found[1]) for name in shapes if (found := LAYER.search(name))}
     if numbers and max(numbers) + 1 != count:
-        raise Refused("shape_mismatch", "config.json", f"says there are {count} layers; the weights have {max(numbers) + 1}.")
+        raise Refused("model.shape_mismatch", "config.json", f"says there are {count} layers; the weights have {max(numbers) + 1}.")
     if not numbers and count > 10_000:
-        raise Refused("shape_mismatch", "config.json", f"says there are {count} layers; the weights have none.")
+        raise Refused("model.shape_mismatch", "config.json", f"says there are {count} layers; the weights have none.")
 
 
 def _same(name: str, found: tuple[int, ...], wanted: tuple[int, ...]) -> None:
     if found != wanted:
         raise Refused(
-            "shape_mismatch",
+            "model.shape_mismatch",
             "config.json",
             f"promises {_of(wanted)} for tensor {name[:100]}; the weights have {_of(found)}. One of them lies.",
         )

@@ -95,7 +95,7 @@ def check_finite(path: Path, header: Header, *, name: str, tell: Callable[[int],
                 bits = np.frombuffer(stream.read(min(CHUNK, end - start)), dtype=f"<u{width}")
                 if len(bits) and int((bits & bits.dtype.type(mask)).max()) >= least:
                     raise Refused(
-                        "nonfinite",
+                        "model.nonfinite",
                         name,
                         f"holds values in tensor {tensor[:100]} that are infinite or no numbers. The training broke down.",
                     )
@@ -124,4 +124,4 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _lie(name: str, what: str) -> Refused:
-    return Refused("corrupt_weights", name, f"{what}. The file is damaged or no safetensors file; fetch or save it again.")
+    return Refused("model.corrupt", name, f"{what}. The file is damaged or no safetensors file; fetch or save it again.")

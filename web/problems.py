@@ -27,6 +27,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         problem["errors"] = list(field_errors(error.detail))
     elif isinstance(response.data, dict) and "detail" in response.data:
         problem["detail"] = response.data["detail"]
+        problem["code"] = getattr(response.data["detail"], "code", "error")
     if address := getattr(error, "address", ""):
         problem["address"] = address
     response.data = problem

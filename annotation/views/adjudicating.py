@@ -131,7 +131,7 @@ def dispute(request: UserRequest, pk: UUID) -> HttpResponse:
         return hearing(request, heard, _kept(form, heard), last, problem=str(refused), status=409)
     except KeyReused as refused:
         fresh = RulingForm.fresh(heard, flagged=adjudications.flagged(heard), last=last)
-        return hearing(request, heard, fresh, last, problem=str(refused), status=409)
+        return hearing(request, heard, fresh, last, problem=str(refused), status=422)
     except RulingRefused as refused:
         return hearing(request, heard, form, last, problem=str(refused), status=422)
     messages.success(request, "Your ruling stands beside the votes.")

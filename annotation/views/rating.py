@@ -2,6 +2,7 @@
 
 import uuid
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
@@ -159,22 +160,23 @@ def refused(request: UserRequest, assignment: Assignment, form: JudgementForm) -
 
 def clashed(request: UserRequest, assignment: Assignment, clash: KeyReused | AlreadyAnswered) -> HttpResponse:
     """Another answer stands. Both are shown: the one that stands in words, the one that was sent in the form, to be sent on purpose."""
+    status, code = (422, "idempotency.mismatch") if isinstance(clash, KeyReused) else (409, "stale")
     if in_background(request):
-        return _problem(409, "Conflict", str(clash), assignment)
+        return _problem(status, HTTPStatus(status).phrase, str(clash), assignment, code=code)
     assignment.refresh_from_db()
     stands = judgements.standing(assignment)
     fields, number = drafts.read(request.POST)
     if stands is None:
         form = JudgementForm.drafted(assignment, {**fields, "key": str(uuid.uuid4()), "amends": ""}, number)
-        return compare(request, assignment, form, problem=str(clash), status=409)
+        return compare(request, assignment, form, problem=str(clash), status=status)
     form = JudgementForm.drafted(assignment, {**fields, "key": str(uuid.uuid4()), "amends": str(stands.revision)}, number)
     verdict = judgements.seen_from(assignment, stands.verdict).label
     saved = f"{clash} Saved is “{verdict}”; what you have just sent is in the form and not saved."
-    return compare(request, assignment, form, problem=saved, status=409)
+    return compare(request, assignment, form, problem=saved, status=status)
 
 
-def _problem(status: int, title: str, detail: str, assignment: Assignment) -> HttpResponse:
-    return errors.problem(status, title, detail, address=reverse("annotation:judge", args=[assignment.public_id]))
+def _problem(status: int, title: str, detail: str, assignment: Assignment, **more: str) -> HttpResponse:
+    return errors.problem(status, title, detail, **more, address=reverse("annotation:judge", args=[assignment.public_id]))
 
 
 def in_background(request: UserRequest) -> bool:

@@ -157,7 +157,7 @@ listen({
     }
     const detail = problem.detail ?? (response.status === 404 ? "It is not yours any more." : `The server refused it (${response.status}).`);
     // What was typed goes into the draft, so that the pair opens with it.
-    if (response.status === 422) await drafts.keep(entry.form);
+    if (response.status === 422 && problem.code !== "idempotency.mismatch") await drafts.keep(entry.form);
     notice("refused", "An answer was not saved: ", `${detail} `, link(problem.address ?? entry.url, "Open that pair"));
     void topUp();
   },

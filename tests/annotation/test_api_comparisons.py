@@ -57,12 +57,12 @@ def test_sent_twice_with_one_key_it_counts_once(alice: User, as_alice: Client) -
     assert Judgement.objects.count() == 1
 
 
-def test_a_key_used_for_another_answer_is_a_conflict(alice: User, as_alice: Client) -> None:
+def test_a_key_used_for_another_answer_is_refused(alice: User, as_alice: Client) -> None:
     shown = lease(as_alice, build.campaign([alice])).json()
     key = uuid4()
     answer(as_alice, shown["id"], key, verdict="a_slightly")
     clash = answer(as_alice, shown["id"], key, verdict="b_much")
-    assert clash.status_code == 409
+    assert (clash.status_code, clash.json()["code"]) == (422, "idempotency.mismatch")
     assert clash.headers["Content-Type"] == "application/problem+json"
     assert Judgement.objects.get().verdict in {"first_slightly", "second_slightly"}
 

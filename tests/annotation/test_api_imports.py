@@ -9,7 +9,9 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
+from annotation import imports
 from annotation.models import Import, Sample
+from annotation.records import Problem
 from tests.annotation.build import jsonl, row
 
 pytestmark = pytest.mark.django_db
@@ -36,19 +38,49 @@ def test_a_file_comes_in_and_a_repeated_request_adds_nothing(as_dan: Client) -> 
     assert (answer.status_code, said["state"], said["counts"]["stored"], said["problems"]) == (201, "stored", 2, [])
     again = send(as_dan, content, key)
     assert (again.status_code, again.json()["id"]) == (200, said["id"])
-    assert send(as_dan, jsonl([row(3)]).read(), key).status_code == 409
+    other = send(as_dan, jsonl([row(3)]).read(), key)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency.mismatch")
     assert Sample.objects.count() == 2
     assert as_dan.get(f"/api/v1/imports/{said['id']}/").json()["counts"]["stored"] == 2
 
 
-def test_a_refusal_names_place_column_and_code_and_the_report_is_to_be_had(as_dan: Client) -> None:
-    said = send(as_dan, jsonl([row(1), row(2, input="Mrs Canary\x00")]).read()).json()
-    assert said["state"] == "refused"
-    assert [(one["line"], one["field"], one["code"]) for one in said["problems"]] == [(2, "input", "text.nul")]
+def test_a_refusal_is_a_problem_document_that_names_place_column_and_code(as_dan: Client) -> None:
+    content, key = jsonl([row(1), row(2, input="Mrs Canary\x00")]).read(), uuid4()
+    answer = send(as_dan, content, key)
+    said = answer.json()
+    assert (answer.status_code, answer["Content-Type"]) == (422, "application/problem+json")
+    assert (said["code"], said["total"], said["status"]) == ("text.nul", 1, 422)
+    assert [(one["line"], one["field"], one["code"]) for one in said["errors"]] == [(2, "input", "text.nul")]
+    assert said["detail"].startswith("Nothing was stored. Line 2, input: The text holds a NUL character")
+    assert b"Canary" not in answer.content
     report = b"".join(as_dan.get(said["report"]).streaming_content)  # type: ignore[attr-defined]
     assert b"text.nul" in report
     assert b"Canary" not in report
     assert not Sample.objects.exists()
+    told = as_dan.get(said["address"]).json()
+    assert (told["id"], told["state"], told["code"], told["problems"]) == (said["id"], "refused", "text.nul", said["errors"])
+    assert send(as_dan, content, key).json() == said
+
+
+def test_a_clash_with_what_is_stored_is_409_and_the_same_file_again_200(as_dan: Client) -> None:
+    first = send(as_dan, jsonl([row(1, id="a")]).read()).json()
+    again = send(as_dan, jsonl([row(1, id="a")]).read())
+    assert (again.status_code, again.json()["code"], again.json()["counts"]["already_as"]) == (200, "import.already", first["id"])
+    clash = send(as_dan, jsonl([row(2, id="a")]).read())
+    assert (clash.status_code, clash.json()["code"]) == (409, "import.conflict")
+    assert Sample.objects.count() == 1
+
+
+def test_what_a_job_finds_out_is_told_of_the_import_with_the_same_code(as_dan: Client, settings: Any) -> None:
+    settings.ROUNDS_IMPORT_AT_ONCE_BYTES = 1
+    content, key = jsonl([row(1, input="a\x00")]).read(), uuid4()
+    begun = send(as_dan, content, key)
+    assert (begun.status_code, begun.json()["code"]) == (202, "")
+    made = Import.objects.get()
+    imports.refuse(made, [Problem(1, "input", "The text holds a NUL character.", "text.nul")], 1)
+    told = as_dan.get(f"/api/v1/imports/{made.public_id}/").json()
+    assert (told["state"], told["code"]) == ("refused", "text.nul")
+    assert send(as_dan, content, key).status_code == 422
 
 
 def test_bad_rows_are_left_out_where_the_program_says_so(as_dan: Client) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from itertools import permutations
 from typing import Any
+from urllib.parse import unquote
 from uuid import uuid4
 
 import pytest
@@ -120,7 +121,7 @@ def test_the_same_key_with_another_answer_is_refused(as_alice: Client, alice: Us
     key = str(uuid4())
     send(as_alice, held, "a_much", key=key)
     response = send(as_alice, held, "b_much", key=key)
-    assert response.status_code == 409
+    assert response.status_code == 422
     assert "the first one stands" in response.content.decode()
 
 
@@ -185,6 +186,18 @@ def test_without_a_session_the_answer_leads_to_the_sign_in_page_and_back(client:
     response = send(client, held)
     assert response.status_code == 302
     assert response["Location"] == f"/accounts/login/?next={address(held)}"
+
+
+@pytest.mark.parametrize("headers", [{"HX-Request": "true"}, BACKGROUND])
+def test_without_a_session_a_script_gets_401_and_never_a_sign_in_page(client: Client, alice: User, headers: dict[str, str]) -> None:
+    held = lease(campaign([alice]), alice)
+    said = {"verdict": "a_much", "key": str(uuid4())}
+    response = client.post(address(held), said, headers={**headers, "Referer": f"http://testserver{address(held)}"})
+    assert (response.status_code, response["Content-Type"]) == (401, "application/problem+json")
+    leads = response.json()["address"]
+    assert leads.startswith("/accounts/login/?next=")
+    assert address(held) in unquote(leads)
+    assert response.headers.get("HX-Redirect") == (leads if "HX-Request" in headers else None)
 
 
 @pytest.mark.parametrize("headers", [{"HX-Request": "true"}, BACKGROUND])

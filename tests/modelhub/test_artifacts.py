@@ -160,21 +160,21 @@ def config(**fields: object) -> dict[str, bytes]:
 
 # What is in the folder, the code of the refusal, and the file it names.
 REFUSED: dict[str, tuple[dict[str, bytes], str, str]] = {
-    "a pickle": ({"pytorch_model.bin": pickle.dumps([1])}, "unsafe_format", "pytorch_model.bin"),
-    "a pickle in capitals": ({"OPTIMIZER.PT": pickle.dumps([1])}, "unsafe_format", "OPTIMIZER.PT"),
-    "code": ({"modeling_phi3.py": b"import os"}, "code", "modeling_phi3.py"),
-    "remote code": (config(auto_map={"AutoModel": "x.Y"}), "remote_code", "config.json"),
-    "remote code, nested": (config(text_config=[{"auto_map": {"AutoConfig": "x.Y"}}]), "remote_code", "config.json"),
-    "remote code, tokenizer": ({"tokenizer_config.json": b'{"auto_map": {"A": ["x.Y"]}}'}, "remote_code", "tokenizer_config.json"),
-    "trust switched on": (config(sub={"trust_remote_code": True}), "remote_code", "config.json"),
-    "a configuration that is none": ({"config.json": b"\xff\xfe{"}, "not_json", "config.json"),
-    "weights that lie": ({"model.safetensors": safetensors({"a": [4]})[:-1]}, "corrupt_weights", "model.safetensors"),
-    "a second file that lies": ({"extra.safetensors": b"123"}, "corrupt_weights", "extra.safetensors"),
-    "an index that leads out": (index("../../etc/passwd"), "bad_index", "model.safetensors.index.json"),
-    "an index to a missing file": (index("model-2.safetensors"), "bad_index", "model.safetensors.index.json"),
-    "an index to a missing tensor": (index("model.safetensors", "lost"), "bad_index", "model.safetensors.index.json"),
-    "a name with a line break": ({"a\nb.safetensors": safetensors({"a": [1]})}, "name", "a\nb.safetensors"),
-    "a name with a backslash": ({"..\\x.safetensors": safetensors({"a": [1]})}, "name", "..\\x.safetensors"),
+    "a pickle": ({"pytorch_model.bin": pickle.dumps([1])}, "model.unsafe_format", "pytorch_model.bin"),
+    "a pickle in capitals": ({"OPTIMIZER.PT": pickle.dumps([1])}, "model.unsafe_format", "OPTIMIZER.PT"),
+    "code": ({"modeling_phi3.py": b"import os"}, "model.remote_code", "modeling_phi3.py"),
+    "remote code": (config(auto_map={"AutoModel": "x.Y"}), "model.remote_code", "config.json"),
+    "remote code, nested": (config(text_config=[{"auto_map": {"AutoConfig": "x.Y"}}]), "model.remote_code", "config.json"),
+    "remote code, tokenizer": ({"tokenizer_config.json": b'{"auto_map": {"A": ["x.Y"]}}'}, "model.remote_code", "tokenizer_config.json"),
+    "trust switched on": (config(sub={"trust_remote_code": True}), "model.remote_code", "config.json"),
+    "a configuration that is none": ({"config.json": b"\xff\xfe{"}, "model.not_json", "config.json"),
+    "weights that lie": ({"model.safetensors": safetensors({"a": [4]})[:-1]}, "model.corrupt", "model.safetensors"),
+    "a second file that lies": ({"extra.safetensors": b"123"}, "model.corrupt", "extra.safetensors"),
+    "an index that leads out": (index("../../etc/passwd"), "model.path", "model.safetensors.index.json"),
+    "an index to a missing file": (index("model-2.safetensors"), "model.bad_index", "model.safetensors.index.json"),
+    "an index to a missing tensor": (index("model.safetensors", "lost"), "model.bad_index", "model.safetensors.index.json"),
+    "a name with a line break": ({"a\nb.safetensors": safetensors({"a": [1]})}, "model.path", "a\nb.safetensors"),
+    "a name with a backslash": ({"..\\x.safetensors": safetensors({"a": [1]})}, "model.path", "..\\x.safetensors"),
 }
 
 
@@ -195,7 +195,7 @@ def test_links_are_not_followed(model_folder: Make, tmp_path: Path) -> None:
     (source / "README.md").symlink_to(secret)
     with pytest.raises(Refused, match="symbolic link") as refusal:
         artifacts.stage(folder=source)
-    assert refusal.value.code == "link"
+    assert refusal.value.code == "model.link"
 
 
 def test_a_pipe_is_no_file(model_folder: Make) -> None:

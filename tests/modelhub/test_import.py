@@ -101,7 +101,7 @@ def test_what_only_reading_the_weights_shows_fails_the_job_by_name(as_dan: Clien
     as_dan.post(URL, {"folder": "broken", "kind": "base", "base": str(base.public_id)})
     with pytest.raises(EngineFailed, match="infinite or no numbers") as failed:
         run(Job.objects.get(), tmp_path / "attempt")
-    assert failed.value.code == "nonfinite"
+    assert failed.value.code == "model.nonfinite"
     assert ModelVersion.objects.count() == 1
 
 
@@ -161,6 +161,6 @@ def test_the_runner_itself_brings_one_in_and_says_why_not(dan: User, drop: Drop,
         ended[name] = Job.objects.get(pk=job.pk)
     assert (ended["phi"].state, ended["phi"].error_code) == ("succeeded", "")
     assert ended["phi"].result["version"] == str(ModelVersion.objects.get().public_id)
-    assert (ended["hostile"].state, ended["hostile"].error_code) == ("failed", "remote_code")
+    assert (ended["hostile"].state, ended["hostile"].error_code) == ("failed", "model.remote_code")
     assert "config.json: asks for code of its own" in ended["hostile"].error_detail
     assert Artifact.objects.count() == 1

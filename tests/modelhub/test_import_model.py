@@ -61,11 +61,11 @@ def test_another_model_cannot_take_a_name(model_folder: Make) -> None:
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "an encoder": ({"architectures": ["BertForSequenceClassification"], "model_type": "bert"}, "not_causal"),
-    "a vision model": ({"architectures": ["ViTForImageClassification"], "model_type": "vit"}, "not_causal"),
-    "no architecture": ({"model_type": "phi3"}, "no_architecture"),
-    "no model type": ({"architectures": ["Phi3ForCausalLM"]}, "no_architecture"),
-    "code of its own": ({**PHI3, "auto_map": {"AutoModelForCausalLM": "modeling.Mine"}}, "remote_code"),
+    "an encoder": ({"architectures": ["BertForSequenceClassification"], "model_type": "bert"}, "model.not_causal"),
+    "a vision model": ({"architectures": ["ViTForImageClassification"], "model_type": "vit"}, "model.not_causal"),
+    "no architecture": ({"model_type": "phi3"}, "model.no_architecture"),
+    "no model type": ({"architectures": ["Phi3ForCausalLM"]}, "model.no_architecture"),
+    "code of its own": ({**PHI3, "auto_map": {"AutoModelForCausalLM": "modeling.Mine"}}, "model.remote_code"),
 }
 
 
@@ -82,7 +82,7 @@ def test_what_is_no_causal_language_model_is_refused(model_folder: Make, what: s
 @pytest.mark.skipif(architectures.causal_models() is None, reason="transformers is not installed to ask")
 def test_an_architecture_transformers_does_not_know_is_refused(model_folder: Make) -> None:
     config = {"architectures": ["NovelForCausalLM"], "model_type": "novel"}
-    with pytest.raises(CommandError, match="unknown_architecture"):
+    with pytest.raises(CommandError, match=r"model\.unknown_architecture"):
         run(model_folder(config=config))
 
 

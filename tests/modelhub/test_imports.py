@@ -70,7 +70,7 @@ def test_an_adapter_can_be_no_base_and_is_no_model(tmp_path: Path) -> None:
         imports.import_adapter(folder=tmp_path / "lora", base=adapter, name="again")
     with pytest.raises(Refused, match="not a model") as refusal:
         imports.import_folder(folder=tmp_path / "lora")
-    assert refusal.value.code == "is_adapter"
+    assert refusal.value.code == "model.is_adapter"
 
 
 def test_the_command_takes_adapters_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,4 +106,4 @@ def test_no_number_is_found_by_its_bits(tmp_path: Path, what: str, monkeypatch: 
     else:
         with pytest.raises(Refused, match="tensor w ") as refusal:
             weights.check_finite(path, header, name="w.safetensors")
-        assert refusal.value.code == "nonfinite"
+        assert refusal.value.code == "model.nonfinite"

@@ -64,7 +64,7 @@ def test_a_header_that_lies_is_refused_by_name(tmp_path: Path, lie: str) -> None
     content, why = LIES[lie]
     with pytest.raises(Refused) as refusal:
         read(tmp_path, content)
-    assert refusal.value.code == "corrupt_weights"
+    assert refusal.value.code == "model.corrupt"
     assert refusal.value.file == "model.safetensors"
     assert why in refusal.value.message
 

@@ -85,15 +85,15 @@ def test_what_a_job_finds_out_is_told_of_the_import_with_the_same_code(as_dan: C
 
 def test_bad_rows_are_left_out_where_the_program_says_so(as_dan: Client) -> None:
     content = jsonl([row(1), row(2, task_type=None), row(3)]).read()
-    strict = send(as_dan, content).json()
-    assert (strict["state"], Sample.objects.count()) == ("refused", 0)
+    strict = send(as_dan, content)
+    assert (strict.status_code, strict.json()["code"], Sample.objects.count()) == (422, "import.column", 0)
     tried = send(as_dan, content, skip_bad_rows=True, dry=True).json()
     assert (tried["counts"]["rows"], tried["counts"]["bad_rows"], Sample.objects.count()) == (2, 1, 0)
     said = send(as_dan, content, skip_bad_rows=True).json()
     assert (said["state"], said["counts"]["stored"], said["counts"]["bad_rows"], said["problems"]) == ("stored", 2, 1, [])
     assert b"Line,2,task_type,left out,import.column" in b"".join(as_dan.get(said["report"]).streaming_content)  # type: ignore[attr-defined]
-    cut = send(as_dan, content + b"\xff\n", skip_bad_rows=True, target="other").json()
-    assert (cut["state"], cut["problems"][0]["code"], Sample.objects.count()) == ("refused", "import.encoding", 2)
+    cut = send(as_dan, content + b"\xff\n", skip_bad_rows=True, target="other")
+    assert (cut.status_code, cut.json()["code"], Sample.objects.count()) == (422, "import.encoding", 2)
 
 
 @pytest.mark.parametrize(

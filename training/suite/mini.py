@@ -57,7 +57,7 @@ def digest(asked: Collection[Item]) -> str:
 
 
 def score(item: Item, output: str) -> float:
-    """What an answer is worth, 0 to 1. ``exact``: the right words up to case and punctuation. ``letter``: the answer's only letter of A to D.
+    """What an answer is worth, 0 to 1. ``exact``: the right words up to case and punctuation. ``letter``: its only letter, A to D.
     ``unigram_f1``: F1 of words, which is ROUGE-1 without stemming. ``set_f1``: F1 of the parts between commas."""
     if item.metric == "exact":
         return float(toytext.exact(output, item.answer))

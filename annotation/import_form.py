@@ -84,12 +84,13 @@ class ImportForm(forms.Form):
             help_text="A file that is damaged, or is not what it says, is refused either way.",
         )
         fields["nul"] = forms.ChoiceField(
-            label="NUL characters", choices=[("refuse", "Refuse the file"), ("replace", "Replace them by U+FFFD")]
+            label="NUL characters", choices=[("refuse", "Refuse the file"), ("replace", "Replace them by U+FFFD")], initial="refuse"
         )
         if self.makes == "preferences" or shape == "mediflow_dpo":
             fields["pairs"] = forms.ChoiceField(
                 label="Pairs that are identical or lack a side",
                 choices=[("refuse", "Refuse the file"), ("exclude", "Leave them out, counted")],
+                initial="refuse",
             )
         if self.is_bound:
             # What a form of another shape did not ask has its first answer.

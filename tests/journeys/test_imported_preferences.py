@@ -1,16 +1,14 @@
-"""Preferences from elsewhere, by the shortest way: a Label Studio export and a TRL data set in, frozen by the page, trained by a worker."""
+"""Preferences from elsewhere: a Label Studio export and a TRL data set in by the wizard, frozen by the page, trained by a worker."""
 
 import json
 from pathlib import Path
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
 from accounts.models import User
-from annotation import preferences, reading
-from annotation.models import Campaign, Judgement, Snapshot, Source
-from annotation.reading.shapes import PreferenceRow
-from annotation.records import Problems
+from annotation.models import Campaign, Import, Judgement, Snapshot
 from modelhub import imports
 from modelhub.models import Kind, ModelVersion
 from tests.engine import tiny
@@ -52,29 +50,29 @@ def files(folder: Path) -> list[Path]:
     return [folder / "label-studio.json", folder / "trl.jsonl"]
 
 
-def read(path: Path) -> list[PreferenceRow]:
-    """As the wizard proposes it."""
-    found, problems = reading.detect(path), Problems()
-    convert = reading.SHAPES[found.shape].convert
-    made = [
-        record
-        for place, row in reading.rows(path, format=found.format, problems=problems)
-        for record in convert(place, row, found.mapping, problems)
-    ]
-    assert not problems.total, problems.found
-    return [record for record in made if isinstance(record, PreferenceRow)]
+def bring(client: Client, path: Path) -> Import:
+    """Through the wizard: sent, and its own proposals said yes to."""
+    sent = client.post("/samples/import/", {"file": SimpleUploadedFile(path.name, path.read_bytes()), "whole": "yes"})
+    assert sent.status_code == 302
+    form = client.get(sent.url).context["form"]
+    proposed = {name: form.get_initial_for_field(field, name) for name, field in form.fields.items()}
+    said = {name: value for name, value in proposed.items() if value not in (None, False)}
+    named = {"seen-shape": said["shape"], "target": "Ward ratings", "licence": "CC-BY-4.0", "do": "store"}
+    assert client.post(sent.url, said | named).status_code == 302
+    return Import.objects.latest("pk")
 
 
 def test_preferences_from_elsewhere_are_frozen_and_trained(processes: Processes, as_dan: Client, dan: User, tmp_path: Path) -> None:
     tiny.untrained(tmp_path / "model")
     imports.import_folder(folder=tmp_path / "model", name="ward-sft", kind=Kind.SFT, licence="MIT", actor=dan)
     policy = ModelVersion.objects.get()
-    source = Source.objects.create(name="Ward ratings", licence="CC-BY-4.0")
     stored = []
     for path in files(tmp_path):
-        stored.append(preferences.store(source=source, rows=read(path), actor=dan, name="Ward ratings"))
-        assert preferences.store(source=source, rows=read(path), actor=dan, name="Again").stored == 0
-    assert [one.stored for one in stored] == [80, 60]
+        made = bring(as_dan, path)
+        assert made.state == "stored", made.counts
+        stored.append(made.counts["stored"])
+        assert bring(as_dan, path).counts["already_as"] == str(made.public_id)
+    assert stored == [80, 60]
     assert Judgement.objects.count() == Judgement.objects.filter(external=True).count() == 140
 
     campaign = Campaign.objects.get()

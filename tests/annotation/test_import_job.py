@@ -252,11 +252,22 @@ def test_many_hands_make_the_same_of_a_file_as_one(tmp_path: Path, monkeypatch: 
 def test_a_hand_that_ends_early_ends_the_import_and_leaves_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(import_batches, "BATCH_ROWS", 7)
     monkeypatch.setattr(import_batches, "scan_others", lambda *_: os._exit(3))
+    began: list[int] = []
+    fork = os.fork
+
+    def noted() -> int:
+        if pid := fork():
+            began.append(pid)
+        return pid
+
+    monkeypatch.setattr(os, "fork", noted)
     spec = {"shape": "documents", "mapping": {}, "hands": 2}
     with pytest.raises(forks.Failed, match="ended early"):
         brought(tmp_path / "d", b'{"id": "1", "title": "t", "text": "x"}\n' * 30, **spec)
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert len(began) == 2
+    for pid in began:
+        with pytest.raises(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
 
 
 # --- rows that cannot be stored ----------------------------------------------------------------------------------------------------------

@@ -73,17 +73,20 @@ class Outcome:
 def batches(path: Path, spec: dict[str, Any], digest: Any) -> Iterator[Batch]:
     """The file as batches. Whatever stops the reading is told with the last of them, which may hold no rows."""
     noted = Noted()
-    limits = reading.Limits(**spec["limits"]) if spec.get("limits") else reading.LIMITS
     read = reading.lines if _in_lines(spec) else reading.rows
     rows: list[Any] = []
     size = 0
-    for place, row in read(path, format=spec["format"], problems=noted, digest=digest, limits=limits):
+    for place, row in read(path, format=spec["format"], problems=noted, digest=digest, limits=limits(spec)):
         rows.append((place, row))
         size += len(row) if isinstance(row, str) else 0
         if size >= BATCH_TEXT or len(rows) >= BATCH_ROWS:
             yield Batch(rows, noted.unit, noted.take())
             rows, size = [], 0
     yield Batch(rows, noted.unit, noted.take())
+
+
+def limits(spec: dict[str, Any]) -> reading.Limits:
+    return reading.Limits(**spec["limits"]) if spec.get("limits") else reading.LIMITS
 
 
 def _in_lines(spec: dict[str, Any]) -> bool:
@@ -109,7 +112,7 @@ class Work:
         done = Outcome(read=batch.told, unit=batch.unit)
         left: Iterator[Any] = iter(batch.rows)
         rows = strict_json.objects(left, noted) if _in_lines(self._spec) else left
-        records = self._records(rows, noted)
+        records = self.records(rows, noted)
         if self._shape.makes == "samples":
             samples = ((place, row) for place, row in records if isinstance(row, SampleRow))
             lines = sample_rows.written(samples, done.seen, done.tally, quarantine=self._quarantine)
@@ -120,7 +123,8 @@ class Work:
         done.rows = noted.notes
         return done
 
-    def _records(self, rows: Iterator[tuple[int, Row]], problems: Problems) -> Iterator[tuple[int, Record]]:
+    def records(self, rows: Iterator[tuple[int, Row]], problems: Problems) -> Iterator[tuple[int, Record]]:
+        """(place, record) of what rows become; what is wrong with them becomes problems."""
         mapping = self._spec.get("mapping", {})
         for place, row in rows:
             before = problems.total

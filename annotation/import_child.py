@@ -14,11 +14,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from hashlib import sha256
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import IO, Any
 
-from annotation import import_batches, reading, sample_rows
+from annotation import forks, import_batches, reading, sample_rows
 from annotation.reading.shapes import PreferenceRow, Record, SampleRow
 from annotation.records import Problems
 from modelhub.child import hold
@@ -139,6 +139,8 @@ def main(folder: Path) -> int:
         done = look(spec) if spec["task"] == "look" else bring(folder, spec)
     except MemoryError:
         return _end(folder, _error("out_of_memory", "The file needs more memory than an import may have.", retryable=False), 1)
+    except forks.Failed as failed:
+        return _end(folder, _error("helper_ended", f"{failed} It is tried again.", retryable=True), 1)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         return _end(folder, _error("disk_full" if full else "unreadable", f"{type(error).__name__}: {error.strerror}.", retryable=full), 1)
@@ -190,7 +192,9 @@ def _try(path: Path, spec: dict[str, Any]) -> dict[str, Any]:
     read, whole = 0, True
     shown: list[dict[str, Any]] = []
     records: list[tuple[int, Record]] = []
-    for place, record in _records(path, spec, problems, digest):
+    rows = reading.rows(path, format=spec["format"], problems=problems, digest=digest, limits=import_batches.limits(spec))
+    bearable = takewhile(lambda _: not problems.enough, rows)
+    for place, record in import_batches.Work(spec).records(bearable, problems):
         read += 1
         if len(shown) < SHOWN_ROWS:
             shown.append({"place": place, "record": {name: _shown(value) for name, value in asdict(record).items()}})
@@ -279,20 +283,6 @@ def bring(folder: Path, spec: dict[str, Any]) -> dict[str, Any]:
         "counts": dict(problems.counts), "left_out": dict(problems.left_out), "bad_rows": problems.bad_rows, "tally": tally.as_dict(),
         "unit": problems.unit, "seconds": round(time.monotonic() - began, 3), "hands": hands, "peak_rss_mb": round(max(peaks), 1),
     }  # fmt: skip
-
-
-def _records(path: Path, spec: dict[str, Any], problems: Problems, digest: Counted) -> Iterator[tuple[int, Record]]:
-    shape = reading.SHAPES[spec["shape"]]
-    options = reading.Options(**spec.get("options", {}))
-    limits = reading.Limits(**spec["limits"]) if spec.get("limits") else reading.LIMITS
-    mapping = spec.get("mapping", {})
-    doubles = reading.Doubles(options)
-    for place, row in reading.rows(path, format=spec["format"], problems=problems, digest=digest, limits=limits):
-        for record in shape.convert(place, row, mapping, problems, options):
-            if not doubles.again(place, record, problems):
-                yield place, record
-        if problems.enough:
-            return
 
 
 def read_back(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -45,7 +45,7 @@ def keep(job: Job, output: Path) -> SuiteResult:
     """Copy an attempt's result and answers to where they stay. Raises EngineFailed when the result cannot be read back."""
     try:
         result = SuiteResult.from_json((output / "suite.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise EngineFailed("bad_result", f"The suite's result cannot be read: {type(error).__name__}.") from error
     folder = folder_of(job)
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -49,8 +49,7 @@ from training.models import Evaluation, Study, StudyState
 FORMAT = "study-1"
 FIRST = (Verdict.FIRST_MUCH, Verdict.FIRST_SLIGHTLY)
 SECOND = (Verdict.SECOND_MUCH, Verdict.SECOND_SLIGHTLY)
-CHALLENGER, CHAMPION, TIE = "challenger", "champion", "tie"
-OUTCOME = {CHALLENGER: 1, CHAMPION: -1, TIE: 0}
+CHALLENGER, CHAMPION, TIE = evidence.OUTCOMES
 
 
 class StudyRefused(Exception):
@@ -280,21 +279,9 @@ def progress(study: Study) -> Progress:
     """The verdict as the votes so far say it, and what is missing."""
     votes = list(raw_votes(study))
     raters = len({vote["rater"] for vote in votes})
-    found = _follow(votes)
+    found = evidence.follow_votes(votes)
     pairs = 0 if study.campaign is None else int(study.campaign.counts["pairs"])
     return Progress(found, raters, pairs, _hours(study, found))
-
-
-def _follow(votes: list[dict[str, Any]]) -> evidence.Verdict:
-    """Decided no earlier than at the vote with which enough people have judged: what is counted then stands by itself."""
-    heard: set[str] = set()
-    fewest = evidence.FEWEST
-    for vote in votes:
-        if vote["rater"] not in heard:
-            heard.add(vote["rater"])
-            if len(heard) == evidence.RATERS:
-                fewest = max(fewest, vote["number"])
-    return evidence.follow((OUTCOME[vote["in_favour"]] for vote in votes), raters=len(heard), fewest=fewest)
 
 
 def _hours(study: Study, found: evidence.Verdict) -> float | None:
@@ -323,7 +310,7 @@ def consider(*, campaign: Campaign) -> bool:
         if Campaign.objects.filter(pk=campaign.pk, state__in=CampaignState.running()).exists():
             campaigns.close(campaign=campaign, actor=None)
         votes = list(raw_votes(held))
-        found = _follow(votes)
+        found = evidence.follow_votes(votes)
         counted = found.decided_at or min(len(votes), evidence.MOST)
         Study.objects.filter(pk=held.pk).update(state=StudyState.DECIDED, verdict=found.verdict, counted=counted, decided_at=Now())
         audit.record(None, "study.decided", held, verdict=found.verdict, counted=counted)
@@ -341,7 +328,7 @@ def _over(study: Study) -> bool:
     # Before so many nothing is decided: no vote need be read.
     if votes.filter(open=False).count() < evidence.FEWEST:
         return False
-    found = _follow(list(raw_votes(study)))
+    found = evidence.follow_votes(list(raw_votes(study)))
     return found.decided_at is not None or found.judgements >= evidence.MOST
 
 

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from annotation import forks
 from annotation.exports.forms import FORMS
 from annotation.exports.laid import Say
 from modelhub.child import hold
@@ -32,6 +33,8 @@ def main(folder: Path) -> int:
         return finish(
             folder, error("disk_full" if full else "unwritable", f"{type(failed).__name__}: {failed.strerror}.", retryable=full), 1
         )
+    except forks.Failed as failed:
+        return finish(folder, error("helper_ended", f"{failed} It is tried again.", retryable=True), 1)
     except ValueError as failed:
         # Our own words: counts and ids, never a text.
         return finish(folder, error("not_what_was_frozen", f"{failed}.", retryable=False), 1)

@@ -86,3 +86,15 @@ def test_it_needs_nothing_but_the_standard_library() -> None:
     names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert names == {"__future__", "math", "collections.abc", "dataclasses"}
+
+
+def test_raw_votes_decide_no_earlier_than_the_third_rater_speaks() -> None:
+    votes = [{"rater": "ab"[number % 2], "in_favour": "challenger"} for number in range(200)]
+    assert verdict.follow_votes(votes).verdict == UNDECIDED
+    late = [*votes[:180], {"rater": "c", "in_favour": "challenger"}, *votes[180:]]
+    found = verdict.follow_votes(late)
+    assert (found.verdict, found.decided_at, found.wins) == (BETTER, 181, 201)
+    early = [{"rater": "c", "in_favour": "tie"}, *votes]
+    assert (verdict.follow_votes(early).decided_at, verdict.follow_votes(early).ties) == (150, 1)
+    lost = [vote | {"in_favour": "champion"} for vote in early]
+    assert verdict.follow_votes(lost).verdict == WORSE

@@ -16,7 +16,7 @@ same with wins and losses exchanged speaks for "worse".
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 # The a of Beta(a, a): most of the mixture lies between 0.5 and 0.7, where a challenger that is better will be. A whole number.
@@ -25,6 +25,8 @@ THRESHOLD = 20.0
 # Before so many judgements by so many raters nothing is decided; after so many a study that is still open ends undecided.
 FEWEST, MOST, RATERS = 150, 400, 3
 BETTER, WORSE, UNDECIDED = "better", "worse", "not decided"
+# What a vote was in favour of, as `follow` reads it.
+OUTCOMES = {"challenger": 1, "champion": -1, "tie": 0}
 # A forecast beyond this says only that there is no end in sight.
 FARTHEST = 5_000
 
@@ -102,6 +104,21 @@ def follow(
         e_better=math.exp(min(log_e(wins, losses, prior), 700.0)), e_worse=math.exp(min(log_e(losses, wins, prior), 700.0)),
         more=0 if decided_at is not None else more_needed(wins, losses, ties, fewest=fewest, threshold=threshold, prior=prior),
     )  # fmt: skip
+
+
+def follow_votes(votes: Sequence[Mapping[str, str]]) -> Verdict:
+    """The same of raw votes in the order in which they came: `rater`, whoever that is, and `in_favour`, one of OUTCOMES.
+
+    Decided no earlier than at the vote with which enough people have judged: what is counted then stands by itself.
+    """
+    heard: set[str] = set()
+    fewest = FEWEST
+    for place, vote in enumerate(votes, start=1):
+        if vote["rater"] not in heard:
+            heard.add(vote["rater"])
+            if len(heard) == RATERS:
+                fewest = max(fewest, place)
+    return follow((OUTCOMES[vote["in_favour"]] for vote in votes), raters=len(heard), fewest=fewest)
 
 
 def more_needed(wins: int, losses: int, ties: int, *, fewest: int = FEWEST, threshold: float = THRESHOLD, prior: int = PRIOR) -> int | None:

@@ -1,14 +1,18 @@
 """What a suite says of one model, as it is kept: the same shape for the mini-suite and for CLUE+. Standard library only."""
 
 import json
+import math
+import re
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskResult:
     """``items`` are one score an item, in the suite's fixed order, so that two models can be compared pair by pair; ``outputs_sha256`` is
-    the digest of the file of what the model said."""
+    the digest of the file of what the model said. Raises ValueError for what no run of a task says."""
 
     metric: str
     higher_is_better: bool
@@ -16,6 +20,16 @@ class TaskResult:
     score: float
     items: list[float]
     outputs_sha256: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.metric, str) or type(self.higher_is_better) is not bool or not isinstance(self.items, list):
+            raise ValueError("a metric's name, whether more is better, and a list of scores are expected")
+        if not all(_finite(score) for score in (self.score, *self.items)):
+            raise ValueError("a score is a finite number")
+        if type(self.n) is not int or self.n != len(self.items):
+            raise ValueError("there is one score an item")
+        if not isinstance(self.outputs_sha256, str) or not _SHA256.fullmatch(self.outputs_sha256):
+            raise ValueError("the digest of what was said is 64 hexadecimal digits")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,13 +46,25 @@ class SuiteResult:
     peak_rss_mb: float | None = None
     schema: int = field(default=1)
 
+    def __post_init__(self) -> None:
+        if self.suite not in ("mini", "clue"):
+            raise ValueError("there is no such suite")
+        if not isinstance(self.model, str) or type(self.seed) is not int or not isinstance(self.settings, dict):
+            raise ValueError("a model's digest, a seed and settings are expected")
+        if not all(figure is None or _finite(figure) for figure in (self.tokens_per_s, self.p50_latency_ms, self.peak_rss_mb)):
+            raise ValueError("what was measured is a finite number, or nothing")
+
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Raises ValueError or TypeError for anything that ``to_json`` does not write."""
+        """Raises ValueError, TypeError, KeyError or AttributeError for anything that ``to_json`` does not write."""
         raw = json.loads(text)
         if not isinstance(raw, dict) or raw.get("schema") != 1:
             raise ValueError("not a suite's result")
         return cls(**raw | {"tasks": {name: TaskResult(**one) for name, one in raw["tasks"].items()}})
+
+
+def _finite(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)

@@ -212,7 +212,7 @@ def _try(path: Path, spec: dict[str, Any]) -> dict[str, Any]:
         for _, record in records:
             import_batches.scan_others(record, tally)
     return {
-        "makes": makes, "read": read, "whole": whole, "shown": shown, "problems": _told(problems.found), "total": problems.total,
+        "makes": makes, "read": read + bad, "whole": whole, "shown": shown, "problems": _told(problems.found), "total": problems.total,
         "bad_rows": bad, "warnings": problems.warning_count, "counts": dict(problems.counts), "tally": tally.as_dict(),
     }  # fmt: skip
 

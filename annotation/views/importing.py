@@ -163,6 +163,8 @@ def _standing(request: UserRequest, page: dict[str, Any]) -> HttpResponse:
 def _report(made: Import) -> dict[str, Any]:
     counts = made.counts
     return {
+        # What was left out because it cannot be stored was read too.
+        "rows_read": counts.get("rows", 0) + counts.get("bad_rows", 0),
         "counts": counts, "first": counts.get("first", []), "told": counts.get("told", []),
         "has_report": imports.report_of(made) is not None,
         "found": [(privacy.RULES[rule][1], count) for rule, count in sorted(counts.get("rules", {}).items())],

@@ -205,13 +205,14 @@ def test_rows_that_cannot_be_stored_are_counted_before_and_left_out_on_request(a
     url = send(as_dan, content).url
     page = as_dan.get(url).content.decode()
     assert "2 of the rows looked at cannot be stored: the file would be refused." in page
+    assert "All 4 rows were looked at" in page
     again = as_dan.post(url, FIELDS | {"bad": "skip", "do": "look"}).content.decode()
     assert "2 of the rows looked at cannot be stored: they would be left out." in again
     tried = as_dan.post(url, FIELDS | {"bad": "skip", "do": "try"}, follow=True).content.decode()
     assert "The dry run found nothing in the way: 2 rows, 3 warnings, 2 more that would be left out" in tried
     assert not Sample.objects.exists()
     done = as_dan.post(url, FIELDS | {"bad": "skip"}, follow=True).content.decode()
-    assert "2 of 2 rows stored" in done
+    assert "2 of 4 rows stored" in done
     assert "2 rows of the file could not be stored and were left out: the report names them." in done
     report = b"".join(as_dan.get(f"{url}report/").streaming_content).decode()  # type: ignore[attr-defined]
     assert [line.split(",")[:5] for line in report.splitlines()[1:]] == [

@@ -1,7 +1,7 @@
 from django.contrib import admin
 
 from accounts.admin import site
-from training.models import Evaluation, MergePreview, MergeRecipe, Promotion, Run
+from training.models import Evaluation, LoopPolicy, LoopRound, MergePreview, MergeRecipe, Promotion, Run, Study, SuiteRun
 from web.records import ReadOnly
 
 
@@ -37,3 +37,32 @@ class MergePreviewAdmin(ReadOnly):
 
     list_display = ("recipe", "beside", "job", "created_at")
     list_select_related = ("recipe", "beside", "job")
+
+
+@admin.register(SuiteRun, site=site)
+class SuiteRunAdmin(ReadOnly):
+    list_display = ("suite", "version", "created_at", "finished_at")
+    list_select_related = ("version",)
+    list_filter = ("suite",)
+
+
+@admin.register(Study, site=site)
+class StudyAdmin(ReadOnly):
+    """Where studies stand; single votes are not shown."""
+
+    list_display = ("challenger", "champion", "state", "verdict", "counted", "created_at", "decided_at")
+    list_select_related = ("challenger", "champion")
+    list_filter = ("state",)
+
+
+@admin.register(LoopPolicy, site=site)
+class LoopPolicyAdmin(ReadOnly):
+    list_display = ("campaign", "active", "pairs_needed", "created_by", "why_stopped")
+    list_select_related = ("campaign", "created_by")
+
+
+@admin.register(LoopRound, site=site)
+class LoopRoundAdmin(ReadOnly):
+    list_display = ("loop", "number", "state", "created_at", "proposed_at", "ended_at")
+    list_select_related = ("loop__campaign",)
+    list_filter = ("state",)

@@ -42,6 +42,14 @@ class Run(models.Model):
         help_text="The run of whose prompts this one sees half.",
     )
     cloned_from = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="clones")
+    replays = models.ForeignKey(
+        "self",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="replayed_by",
+        help_text="The run that this one does once more, by the same spec and seed, to see whether the same comes of it.",
+    )
     recipe = models.ForeignKey(
         "MergeRecipe",
         null=True,
@@ -242,6 +250,37 @@ class EvaluationItem(models.Model):
         return f"item {self.position} of evaluation {self.evaluation_id}"
 
 
+class Suite(models.TextChoices):
+    MINI = "mini", "Mini-suite"
+    CLUE = "clue", "CLUE+"
+
+
+class SuiteRun(models.Model):
+    """One suite asked of one model. The same model under the same settings has one result that stands (`settings_digest`)."""
+
+    public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    job = models.OneToOneField(Job, on_delete=models.PROTECT, related_name="suite_run")
+    version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="suite_runs")
+    suite = models.CharField(max_length=10, choices=Suite.choices)
+    settings_digest = models.CharField(max_length=64, help_text="Of what was asked and how: two results are compared only when theirs agree.")
+    results = models.JSONField(default=dict, help_text="A SuiteResult (training/suite/results.py); empty until the job is done.")
+    created_at = models.DateTimeField(db_default=Now())
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["version", "suite", "settings_digest"], name="suite_runs_of_a_model")]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(finished_at__isnull=True, results={}) | models.Q(finished_at__isnull=False) & ~models.Q(results={}),
+                name="a_suite_run_that_ended_has_results",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_suite_display()} of {self.version}"
+
+
 class StudyState(models.TextChoices):
     GENERATING = "generating", "Both models are answering"
     RUNNING = "running", "Being judged"
@@ -316,7 +355,8 @@ class Promotion(models.Model):
     version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="promotions")
     replaced = models.ForeignKey(ModelVersion, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     evaluation = models.ForeignKey(Evaluation, null=True, blank=True, on_delete=models.PROTECT, related_name="promotions")
-    gates = models.JSONField(default=list, help_text='[{"name", "passed", "value", "needed"}]')
+    study = models.ForeignKey(Study, null=True, blank=True, on_delete=models.PROTECT, related_name="promotions")
+    gates = models.JSONField(default=list, help_text='[{"code", "name", "passed", "value", "needed"}]')
     simulated = models.BooleanField(default=False)
     reason = models.CharField(max_length=500)
     decided_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
@@ -328,6 +368,71 @@ class Promotion(models.Model):
 
     def __str__(self) -> str:
         return f"{self.decision} {self.version}"
+
+
+class LoopPolicy(models.Model):
+    """When a campaign's judgements become a snapshot, a run, an evaluation and a proposal, with nobody pressing a button. It never promotes."""
+
+    campaign = models.OneToOneField("annotation.Campaign", on_delete=models.PROTECT, related_name="loop_policy")
+    active = models.BooleanField(default=True)
+    pairs_needed = models.PositiveIntegerField(help_text="Usable pairs that no earlier round has trained on, before a round begins.")
+    params = models.JSONField(help_text='{"policy": version name or alias, "preset", "seed", …}: how a round trains and what it asks.')
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(db_default=Now())
+    why_stopped = models.CharField(max_length=300, blank=True, help_text="Why it switched itself off.")
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name_plural = "loop policies"
+        constraints = [
+            models.CheckConstraint(condition=models.Q(pairs_needed__gt=0), name="a_round_needs_pairs"),
+            models.CheckConstraint(condition=models.Q(active=False) | models.Q(why_stopped=""), name="a_policy_that_runs_was_not_stopped"),
+        ]
+
+    def __str__(self) -> str:
+        return f"loop of {self.campaign}"
+
+
+class RoundState(models.TextChoices):
+    WORKING = "working", "Under way"
+    PROPOSED = "proposed", "Waits for a decision"
+    DECIDED = "decided", "Decided"
+    DISMISSED = "dismissed", "Dismissed"
+    FAILED = "failed", "Came to nothing"
+
+
+class LoopRound(models.Model):
+    """One turn of a campaign's loop. Which of its parts are there says how far it is; at its end it is a proposal that people decide."""
+
+    public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    loop = models.ForeignKey(LoopPolicy, on_delete=models.PROTECT, related_name="rounds")
+    number = models.PositiveIntegerField()
+    state = models.CharField(max_length=10, choices=RoundState.choices, default=RoundState.WORKING)
+    snapshot = models.OneToOneField(Snapshot, null=True, on_delete=models.PROTECT, related_name="loop_round")
+    run = models.OneToOneField(Run, null=True, on_delete=models.PROTECT, related_name="loop_round")
+    evaluation = models.OneToOneField(Evaluation, null=True, on_delete=models.PROTECT, related_name="loop_round")
+    suite_runs = models.ManyToManyField(SuiteRun, related_name="+")
+    lineage_digest = models.CharField(max_length=64, blank=True, help_text="Of everything the proposed model came of and how.")
+    why_failed = models.CharField(max_length=300, blank=True)
+    decided_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(db_default=Now())
+    proposed_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(fields=["loop", "number"], name="rounds_of_a_loop_are_numbered"),
+            models.UniqueConstraint(fields=["loop"], condition=models.Q(state="working"), name="one_round_of_a_loop_at_a_time"),
+            models.CheckConstraint(
+                condition=~models.Q(state__in=["proposed", "decided", "dismissed"])
+                | models.Q(evaluation__isnull=False, proposed_at__isnull=False) & ~models.Q(lineage_digest=""),
+                name="a_proposal_has_its_evaluation_and_digest",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"round {self.number} of {self.loop}"
 
 
 from training.synthesis.models import GoldScore, SynthesisAnswer, SynthesisItem, SynthesisPair, SynthesisRun, SynthesisStep  # noqa: E402, F401 - they name the models above by their app

@@ -262,7 +262,9 @@ class SuiteRun(models.Model):
     job = models.OneToOneField(Job, on_delete=models.PROTECT, related_name="suite_run")
     version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="suite_runs")
     suite = models.CharField(max_length=10, choices=Suite.choices)
-    settings_digest = models.CharField(max_length=64, help_text="Of what was asked and how: two results are compared only when theirs agree.")
+    settings_digest = models.CharField(
+        max_length=64, help_text="Of what was asked and how: two results are compared only when theirs agree."
+    )
     results = models.JSONField(default=dict, help_text="A SuiteResult (training/suite/results.py); empty until the job is done.")
     created_at = models.DateTimeField(db_default=Now())
     finished_at = models.DateTimeField(null=True)
@@ -371,12 +373,12 @@ class Promotion(models.Model):
 
 
 class LoopPolicy(models.Model):
-    """When a campaign's judgements become a snapshot, a run, an evaluation and a proposal, with nobody pressing a button. It never promotes."""
+    """When a campaign's judgements become a snapshot, a run, an evaluation and a proposal, by themselves. It never promotes."""
 
     campaign = models.OneToOneField("annotation.Campaign", on_delete=models.PROTECT, related_name="loop_policy")
     active = models.BooleanField(default=True)
     pairs_needed = models.PositiveIntegerField(help_text="Usable pairs that no earlier round has trained on, before a round begins.")
-    params = models.JSONField(help_text='{"policy": version name or alias, "preset", "seed", …}: how a round trains and what it asks.')
+    params = models.JSONField(help_text='{"policy": {"alias"} or {"version": public id}, "preset", "seed"}: how a round trains.')
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(db_default=Now())
     why_stopped = models.CharField(max_length=300, blank=True, help_text="Why it switched itself off.")
@@ -401,6 +403,22 @@ class RoundState(models.TextChoices):
     FAILED = "failed", "Came to nothing"
 
 
+class LoopRoundQuerySet(models.QuerySet["LoopRound"]):
+    def for_list(self) -> "LoopRoundQuerySet":
+        """With the campaign, the model proposed and what it was compared with."""
+        return self.select_related("loop__campaign", "run__output", "evaluation__reference", "decided_by").order_by("-id")
+
+    def for_page(self) -> "LoopRoundQuerySet":
+        return self.select_related(
+            "loop__campaign", "snapshot", "run__job", "run__policy", "run__output", "evaluation__job", "evaluation__policy",
+            "evaluation__reference", "decided_by",
+        )  # fmt: skip
+
+    def waiting(self) -> "LoopRoundQuerySet":
+        """Proposals that nobody has decided."""
+        return self.filter(state=RoundState.PROPOSED, evaluation__promotions=None)
+
+
 class LoopRound(models.Model):
     """One turn of a campaign's loop. Which of its parts are there says how far it is; at its end it is a proposal that people decide."""
 
@@ -408,16 +426,21 @@ class LoopRound(models.Model):
     loop = models.ForeignKey(LoopPolicy, on_delete=models.PROTECT, related_name="rounds")
     number = models.PositiveIntegerField()
     state = models.CharField(max_length=10, choices=RoundState.choices, default=RoundState.WORKING)
-    snapshot = models.OneToOneField(Snapshot, null=True, on_delete=models.PROTECT, related_name="loop_round")
+    snapshot = models.ForeignKey(
+        Snapshot, null=True, on_delete=models.PROTECT, related_name="loop_rounds",
+        help_text="Of the same content as an earlier round's, where that came to nothing.",
+    )  # fmt: skip
     run = models.OneToOneField(Run, null=True, on_delete=models.PROTECT, related_name="loop_round")
     evaluation = models.OneToOneField(Evaluation, null=True, on_delete=models.PROTECT, related_name="loop_round")
     suite_runs = models.ManyToManyField(SuiteRun, related_name="+")
     lineage_digest = models.CharField(max_length=64, blank=True, help_text="Of everything the proposed model came of and how.")
-    why_failed = models.CharField(max_length=300, blank=True)
+    why_ended = models.CharField(max_length=300, blank=True, help_text="Why it came to nothing, or was dismissed.")
     decided_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(db_default=Now())
     proposed_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
+
+    objects = LoopRoundQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]

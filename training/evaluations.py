@@ -13,7 +13,7 @@ from jobs.models import Job
 from modelhub.models import ModelVersion
 from training import intervals, specs
 from training.engine import presets, toytext
-from training.models import Evaluation, EvaluationItem
+from training.models import Evaluation, EvaluationItem, EvaluationPair
 
 MOST_PROMPTS = 200
 QUESTIONS_EACH = 48
@@ -125,13 +125,23 @@ def of_job(job: Job) -> Evaluation:
 
 
 def fill(*, evaluation: Evaluation, metrics: dict[str, Any], items: list[dict[str, Any]]) -> None:
-    """Write results and before/after texts on the (unsaved) evaluation, inside the publishing transaction."""
+    """Write results, before/after texts and what came of each held-out pair, inside the publishing transaction.
+
+    `evaluation` itself is not saved.
+    """
     texts = [item for item in items if item["type"] == "prompt"]
     EvaluationItem.objects.filter(evaluation=evaluation).delete()
     made = EvaluationItem.objects.bulk_create(
         EvaluationItem(evaluation=evaluation, position=position, prompt_id=int(item["id"]), before=item["reference"], after=item["policy"])
         for position, item in enumerate(texts, start=1)
     )
+    EvaluationPair.objects.filter(evaluation=evaluation).delete()
+    EvaluationPair.objects.bulk_create(
+        EvaluationPair(
+            evaluation=evaluation, position=position, pair_id=int(item["id"]), margin=item["margin"], correct=item["correct"]
+        )
+        for position, item in enumerate((item for item in items if item["type"] == "pair"), start=1)
+    )  # fmt: skip
     evaluation.results = dict(metrics) | {"labels": "planted" if evaluation.simulated else "raters"}
     if evaluation.simulated:
         evaluation.results |= planted_scores(made)

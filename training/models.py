@@ -250,6 +250,27 @@ class EvaluationItem(models.Model):
         return f"item {self.position} of evaluation {self.evaluation_id}"
 
 
+class EvaluationPair(models.Model):
+    """What came of one held-out pair: the figure of an evaluation can be computed again from these, without a text."""
+
+    evaluation = models.ForeignKey(Evaluation, on_delete=models.CASCADE, related_name="pairs")
+    position = models.PositiveIntegerField(help_text="In the order in which they were asked, from 1.")
+    pair = models.ForeignKey("annotation.Pair", on_delete=models.PROTECT, related_name="+")
+    margin = models.FloatField(help_text="Implicit reward of the chosen text over the rejected one.")
+    correct = models.FloatField(help_text="1 where the margin is with the label, 0 where it is against, one half where it is too small.")
+
+    class Meta:
+        ordering = ["position"]
+        constraints = [
+            models.UniqueConstraint(fields=["evaluation", "position"], name="evaluation_pairs_are_numbered"),
+            models.UniqueConstraint(fields=["evaluation", "pair"], name="evaluation_pairs_are_asked_once"),
+            models.CheckConstraint(condition=models.Q(correct__in=[0.0, 0.5, 1.0]), name="a_pair_is_right_wrong_or_undecided"),
+        ]
+
+    def __str__(self) -> str:
+        return f"pair {self.position} of evaluation {self.evaluation_id}"
+
+
 class Suite(models.TextChoices):
     MINI = "mini", "Mini-suite"
     CLUE = "clue", "CLUE+"

@@ -60,6 +60,16 @@ def test_afterwards_it_shows_the_texts_and_that_nobody_is_blinded(as_dan: Client
     assert "every 2s" not in page
 
 
+def test_what_came_of_each_held_out_pair_is_kept_in_the_order_it_was_asked(evaluation: Evaluation) -> None:
+    assert evaluation.snapshot is not None
+    asked = list(evaluation.snapshot.campaign.pairs.filter(prompt__sample__split=Split.EVALUATION).order_by("-position"))
+    outcomes = ((-0.5, 0.0), (0.01, 0.5), (1.5, 1.0))
+    said = [(pair.pk, *outcomes[number % 3]) for number, pair in enumerate(asked)]
+    items = [{"type": "pair", "id": str(pk), "margin": margin, "correct": correct} for pk, margin, correct in said]
+    build.finish(evaluation.job, metrics=build.accuracy(0.5, 0.4, 0.6, len(said)), items=items)
+    assert list(evaluation.pairs.values_list("pair", "margin", "correct")) == said
+
+
 def test_hostile_model_text_is_shown_as_text(as_dan: Client, evaluation: Evaluation) -> None:
     build.finish_evaluation(evaluation, value=0.61, low=0.54, high=0.68, n=210)
     EvaluationItem.objects.filter(evaluation=evaluation, position=1).update(after='<img src=x onerror="alert(1)">')

@@ -90,6 +90,21 @@ class Migration(migrations.Migration):
                 'ordering': ['-id'],
             },
         ),
+        migrations.CreateModel(
+            name='EvaluationPair',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('position', models.PositiveIntegerField(help_text='In the order in which they were asked, from 1.')),
+                ('margin', models.FloatField(help_text='Implicit reward of the chosen text over the rejected one.')),
+                ('correct', models.FloatField(help_text='1 where the margin is with the label, 0 where it is against, one half where it is too small.')),
+                ('evaluation', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='pairs', to='training.evaluation')),
+                ('pair', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='annotation.pair')),
+            ],
+            options={
+                'ordering': ['position'],
+                'constraints': [models.UniqueConstraint(fields=('evaluation', 'position'), name='evaluation_pairs_are_numbered'), models.UniqueConstraint(fields=('evaluation', 'pair'), name='evaluation_pairs_are_asked_once'), models.CheckConstraint(condition=models.Q(('correct__in', [0.0, 0.5, 1.0])), name='a_pair_is_right_wrong_or_undecided')],
+            },
+        ),
         migrations.AddConstraint(
             model_name='looppolicy',
             constraint=models.CheckConstraint(condition=models.Q(('pairs_needed__gt', 0)), name='a_round_needs_pairs'),

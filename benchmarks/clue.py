@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from training.suite.register import SETS, DataSet
+from training.suite.results import file_of
 
 COMPARED = ("MeQSum", "MedQA", "PubMedQA", "ICD10CM", "SDOH-NLI")
 
@@ -120,7 +121,7 @@ def compared(options: argparse.Namespace, scratch: Path, model: Any, tokenizer: 
             )
             seconds[who] += time.monotonic() - begun
             scores[who] = result.tasks[name].items
-            said[who] = [json.loads(line)["answer"] for line in (scratch / who / asking.file_of(name)).read_text().splitlines()]
+            said[who] = [json.loads(line)["answer"] for line in (scratch / who / file_of(name)).read_text().splitlines()]
         scores_equal &= scores["ours"] == scores["hf"]
         answers += len(said["ours"])
         different += sum(not alike(one, other) for one, other in zip(said["ours"], said["hf"], strict=True))

@@ -17,12 +17,13 @@ from modelhub import artifacts, versions
 from modelhub.errors import NameTaken, Refused
 from modelhub.imports import ROLE
 from modelhub.models import Kind
-from training import clue_runs, endpoints, evaluations, ingest, launch, merges, specs, studies
+from training import endpoints, evaluations, ingest, launch, merges, specs, studies, suiteruns
 from training.engine import checkpoints, references, rundir
 from training.engine.checkpoints import Torn
 from training.engine.merging import journal
 from training.engine.spec import MAKES_MODEL
-from training.models import Evaluation, MergePreview, Run
+from training.models import Evaluation, MergePreview, Run, SuiteRun
+from training.suite.results import SuiteResult
 from training.synthesis import kinds as synthesis
 
 QUEUE = "compute"
@@ -38,7 +39,8 @@ def register() -> None:
     kinds.register(_kind("ask", stage=_stage_items, publish=_publish_completions, ingest=ingest.generation))
     kinds.register(_kind("evaluate", stage=_stage_items, publish=_publish_evaluation))
     kinds.register(_kind("preview", stage=_stage_items, publish=_publish_preview))
-    kinds.register(_kind("clue", stage=_stage_suite, publish=_publish_suite))
+    for name in ("suite", "clue"):
+        kinds.register(_kind(name, stage=_stage_suite, publish=_publish_suite))
     synthesis.register(keep=_keep, resume=_resume, stage=_stage_items)
     kinds.register(_kind("probe", stage=_stage_nothing, publish=_publish_probe))
 
@@ -98,6 +100,8 @@ def _again(failed: Job, job: Job) -> None:
     Run.objects.filter(job=failed).update(job=job, pace={})
     Evaluation.objects.filter(job=failed).update(job=job)
     MergePreview.objects.filter(job=failed).update(job=job)
+    if not SuiteRun.objects.filter(job=job).exists():  # somebody asked anew meanwhile: that is the job, and it has its row
+        SuiteRun.objects.filter(job=failed).update(job=job)
     GenerationBatch.objects.filter(origin=str(failed.public_id)).update(origin=str(job.public_id), pace={})
 
 
@@ -224,13 +228,14 @@ def _publish_evaluation(job: Job, result: dict[str, Any], staged: list[dict[str,
     return {"evaluation": str(evaluation.public_id), **_measures(result)}
 
 
-def _stage_suite(job: Job, result: dict[str, Any], folder: Path) -> None:
+def _stage_suite(job: Job, result: dict[str, Any], folder: Path) -> SuiteResult:
     """The suite's result and the answers it was made of, into a folder of the job's own: they outlive the attempt."""
-    clue_runs.keep(job, folder / rundir.OUTPUT)
+    return suiteruns.keep(job, folder / rundir.OUTPUT)
 
 
-def _publish_suite(job: Job, result: dict[str, Any], staged: None) -> dict[str, Any]:
-    return {"suite": "clue", **result["metrics"], **_measures(result)}
+def _publish_suite(job: Job, result: dict[str, Any], staged: SuiteResult) -> dict[str, Any]:
+    run = suiteruns.fill(job=job, told=staged)
+    return {"suite": run.suite, "suite_run": str(run.public_id), **result["metrics"], **_measures(result)}
 
 
 def _publish_preview(job: Job, result: dict[str, Any], staged: list[dict[str, Any]]) -> dict[str, Any]:

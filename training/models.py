@@ -276,6 +276,16 @@ class Suite(models.TextChoices):
     CLUE = "clue", "CLUE+"
 
 
+class SuiteRunQuerySet(models.QuerySet["SuiteRun"]):
+    def for_list(self) -> "SuiteRunQuerySet":
+        return self.select_related("job__requested_by", "version").order_by("-id")
+
+    def standing(self, *, suite: str, digest: str) -> "SuiteRunQuerySet":
+        """Finished ones of a suite by these settings, the newest first."""
+        found = self.filter(suite=suite, settings_digest=digest, finished_at__isnull=False)
+        return found.select_related("job", "version").order_by("-finished_at", "-id")
+
+
 class SuiteRun(models.Model):
     """One suite asked of one model. The same model under the same settings has one result that stands (`settings_digest`)."""
 
@@ -289,6 +299,8 @@ class SuiteRun(models.Model):
     results = models.JSONField(default=dict, help_text="A SuiteResult (training/suite/results.py); empty until the job is done.")
     created_at = models.DateTimeField(db_default=Now())
     finished_at = models.DateTimeField(null=True)
+
+    objects = SuiteRunQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]

@@ -294,6 +294,7 @@ READ_ONLY = [
     "annotation_source", "annotation_campaign", "annotation_membership", "annotation_snapshot",
     "annotation_corpus", "annotation_document",
     "training_run", "training_evaluation", "training_promotion", "training_mergerecipe", "training_mergepreview",
+    "training_suiterun", "training_study", "training_looppolicy", "training_loopround",
 ]
 for record in READ_ONLY:
     DECISIONS |= {

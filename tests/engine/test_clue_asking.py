@@ -12,7 +12,7 @@ import pytest
 
 from tests.engine import clue_copies, tiny
 from training.suite import register
-from training.suite.results import SuiteResult
+from training.suite.results import SuiteResult, file_of
 
 pytestmark = pytest.mark.engine
 READ = [name for name in register.SETS if name not in ("ICD10CM", "LongHealth", "MMLU-med")]
@@ -61,7 +61,7 @@ def test_an_oracle_is_right_everywhere_and_a_constant_answer_is_wrong_where_it_c
         wanted = sum(row["answer"] == 0 for row in copy.rows) / len(copy.rows) if choosing and says == "constant" else score
         assert result.score == pytest.approx(wanted), name
         assert result.n == len(copy.rows)
-        text = (tmp_path / name / asking.file_of(name)).read_bytes()
+        text = (tmp_path / name / file_of(name)).read_bytes()
         assert hashlib.sha256(text).hexdigest() == result.outputs_sha256
         assert len(text.splitlines()) == result.n
 
@@ -117,9 +117,7 @@ def test_scores_are_those_of_the_harnesss_own_model_class(copies: Path, model: P
     theirs = asking.ask(stock, sets, output=tmp_path / "theirs", model="m", seed=0, most_new=6)
     for name in sets:
         assert mine.tasks[name].items == theirs.tasks[name].items
-        rows = [
-            [json.loads(line) for line in (tmp_path / who / asking.file_of(name)).read_text().splitlines()] for who in ("ours", "theirs")
-        ]
+        rows = [[json.loads(line) for line in (tmp_path / who / file_of(name)).read_text().splitlines()] for who in ("ours", "theirs")]
         for one, other in zip(*rows, strict=True):
             if isinstance(one["answer"], str):
                 assert one["answer"] == other["answer"].strip()

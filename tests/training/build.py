@@ -2,7 +2,7 @@
 
 import json
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,10 @@ from modelhub import artifacts, versions
 from modelhub.models import Artifact, Kind, ModelVersion
 from tests.annotation import build as annotating
 from tests.cast import person
-from training.models import Evaluation
+from training import suiteruns
+from training.models import Evaluation, SuiteRun
+from training.suite import mini
+from training.suite.results import SuiteResult, TaskResult
 
 TEMPLATE = "{% for message in messages %}<|{{ message.role }}|>\n{{ message.content }}<|end|>\n{% endfor %}"
 
@@ -147,3 +150,45 @@ def finish_evaluation(evaluation: Evaluation, **of_accuracy: Any) -> Evaluation:
 
 def samples_of(frozen: Snapshot, split: str) -> int:
     return Sample.objects.filter(split=split, prompts__pairs__campaign=frozen.campaign).distinct().count()
+
+
+def suite_settings() -> dict[str, Any]:
+    return mini.settings(items=mini.items(), max_new_tokens=64, template=TEMPLATE, arithmetic="float32 on cpu")
+
+
+def suite_result(*, right: Mapping[str, float] | None = None, **changes: Any) -> SuiteResult:
+    """What the mini-suite says of a model that gets the first so many items of each task right, half of them where `right` says nothing."""
+    tasks = {}
+    for name, (_, metric, _) in mini.TASKS.items():
+        got = int((right or {}).get(name, mini.EACH // 2))
+        items = [1.0] * got + [0.0] * (mini.EACH - got)
+        tasks[name] = TaskResult(
+            metric=metric, higher_is_better=True, n=mini.EACH, score=got / mini.EACH, items=items, outputs_sha256="0" * 64
+        )
+    told: dict[str, Any] = {
+        "suite": "mini", "model": "d" * 64, "seed": 0, "settings": suite_settings(), "tokens_per_s": 2345.6, "p50_latency_ms": 12.3,
+        "peak_rss_mb": 456.7,
+    }  # fmt: skip
+    return SuiteResult(tasks=tasks, **(told | changes))
+
+
+def finish_suite(
+    run: SuiteRun, *, told: SuiteResult | None = None, right: Mapping[str, float] | None = None, **changes: Any
+) -> SuiteRun:  # fmt: skip
+    """End a suite's job with a result, as the runner does."""
+    claim = claimed(run.job)
+    kind = kinds.get(run.job.kind)
+    folder = folder_of(run.job, claim.number)
+    (folder / "output").mkdir(parents=True)
+    (folder / "output" / "suite.json").write_text((told or suite_result(right=right, **changes)).to_json(), encoding="utf-8")
+    result = {"metrics": {}, "seconds": 4.0, "ok": True, "kind": run.job.kind}
+    claims.begin_publish(claim)
+    claims.publish(claim, kind=kind, result=result, staged=kind.stage(run.job, result, folder))
+    run.refresh_from_db()
+    return run
+
+
+def suited(tmp_path: Path, name: str, *, right: Mapping[str, float] | None = None, **changes: Any) -> SuiteRun:
+    """A version that the mini-suite has been asked of."""
+    made = ModelVersion.objects.filter(name=name).first() or version(tmp_path, name)
+    return finish_suite(suiteruns.start(version=made, actor=None), right=right, **changes)

@@ -9,7 +9,7 @@ from django.core.management import CommandError, call_command
 from jobs.errors import EngineFailed
 from modelhub.models import ModelVersion
 from tests.training import build
-from training import clue_runs, specs
+from training import clue_runs, specs, suiteruns
 from training.engine.errors import SpecError
 from training.suite.results import SuiteResult, TaskResult
 
@@ -50,12 +50,12 @@ def test_what_was_said_outlives_the_attempt_and_staging_it_again_changes_nothing
     (output / "suite.json").write_text(RESULT.to_json())
     (output / "answers-medqa.jsonl").write_text("{}\n")
     for _ in range(2):
-        assert clue_runs.keep(job, output) == RESULT
-    assert sorted(path.name for path in clue_runs.folder_of(job).iterdir()) == ["answers-medqa.jsonl", "suite.json"]
+        assert suiteruns.keep(job, output) == RESULT
+    assert sorted(path.name for path in suiteruns.folder_of(job).iterdir()) == ["answers-medqa.jsonl", "suite.json"]
     assert (tmp_path / "house/suites").stat().st_mode & 0o077 == 0
     (output / "suite.json").write_text("{}")
     with pytest.raises(EngineFailed):
-        clue_runs.keep(job, output)
+        suiteruns.keep(job, output)
 
 
 def test_the_command_lists_every_set_and_says_what_it_lacks(version: ModelVersion, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -58,6 +59,15 @@ def load(folder: str, dtype: str = "float32") -> tuple[Any, Any]:
 def device() -> torch.device:
     """Where the plain loop computes: the first GPU there is, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def digest(folder: Path) -> str:
+    """Of a model folder's weights: the SHA-256 of their files' names and digests."""
+    parts = []
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as stream:
+            parts.append(f"{path.name} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n")
+    return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
 def context(model: Any) -> int:

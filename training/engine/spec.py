@@ -18,7 +18,7 @@ from typing import Any, Literal, Union, get_args
 
 from training.engine import recipes
 from training.engine.errors import SpecError
-from training.engine.params.answers import Clue, Endpoint, Evaluate, Generate
+from training.engine.params.answers import Clue, Endpoint, Evaluate, Generate, Suite
 from training.engine.params.language import BuildBase, Domain, Loop, Lora, Neurons, Pit, Pretrain, Sft
 from training.engine.params.merges import MOST_QUESTIONS, MOST_RANK, Extract, Preview, Search, Slerp, starts_of
 from training.engine.params.preferences import Dpo, Kto, Watched
@@ -29,19 +29,20 @@ from training.engine.recipes import Recipe
 __all__ = [
     "KINDS", "MAKES_MODEL", "MODELS", "MOST_QUESTIONS", "MOST_RANK", "PARALLEL", "PARAMS", "SCHEMA", "BuildBase", "Clue", "Domain", "Dpo",
     "Endpoint", "Evaluate", "Extract", "Generate", "Kind", "Kto", "Loop", "Lora", "Merge", "Neurons", "Params", "Pit", "Pretrain",
-    "Preview", "Search", "Sft", "Slerp", "Spec", "Watched", "as_json", "dumps", "params_as_json", "parse", "parse_params", "starts_of",
+    "Preview", "Search", "Sft", "Slerp", "Spec", "Suite", "Watched", "as_json", "dumps", "params_as_json", "parse",
+    "parse_params", "starts_of",
 ]  # fmt: skip
 
 SCHEMA = 1
 Merge = Slerp | Recipe
-Params = BuildBase | Pretrain | Pit | Slerp | Recipe | Search | Preview | Extract | Sft | Dpo | Kto | Generate | Evaluate | Clue
+Params = BuildBase | Pretrain | Pit | Slerp | Recipe | Search | Preview | Extract | Sft | Dpo | Kto | Generate | Evaluate | Suite | Clue
 Kind = Literal[
-    "build-base", "pretrain", "pit", "merge", "search", "preview", "extract", "sft", "dpo", "kto", "generate", "evaluate", "clue"
+    "build-base", "pretrain", "pit", "merge", "search", "preview", "extract", "sft", "dpo", "kto", "generate", "evaluate", "suite", "clue"
 ]
 
 PARAMS: dict[str, type[Any]] = {
     "build-base": BuildBase, "pretrain": Pretrain, "pit": Pit, "search": Search, "preview": Preview, "extract": Extract,
-    "sft": Sft, "dpo": Dpo, "kto": Kto, "generate": Generate, "evaluate": Evaluate, "clue": Clue,
+    "sft": Sft, "dpo": Dpo, "kto": Kto, "generate": Generate, "evaluate": Evaluate, "suite": Suite, "clue": Clue,
 }  # fmt: skip
 KINDS: tuple[str, ...] = get_args(Kind)
 MAKES_MODEL = frozenset({"build-base", "pretrain", "pit", "merge", "search", "extract", "sft", "dpo", "kto"})
@@ -57,6 +58,7 @@ MODELS: dict[str, tuple[frozenset[str], frozenset[str]]] = {  # kind → referen
     "kto": (frozenset({"policy"}), frozenset()),
     "generate": (frozenset({"policy"}), frozenset()),
     "evaluate": (frozenset({"policy"}), frozenset({"reference"})),
+    "suite": (frozenset({"policy"}), frozenset()),
     "clue": (frozenset({"policy"}), frozenset()),
 }
 

@@ -13,7 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from training.engine import toytext
 from training.engine.toytext import Fact
@@ -21,6 +21,8 @@ from training.engine.toytext import Fact
 EACH = 40
 SEED = 20250517
 TRIES = 1000
+# Rises with every change of what an answer is worth.
+SCORING = 1
 Metric = Literal["exact", "letter", "unigram_f1", "set_f1"]
 # What a task's question and right answer are made of; the system prompt and metric stand in TASKS.
 Maker = Callable[[random.Random, int], tuple[str, str]]
@@ -54,6 +56,20 @@ def items(each: int = EACH, seed: int = SEED) -> list[Item]:
 def digest(asked: Collection[Item]) -> str:
     """SHA-256 of the items in their order."""
     return hashlib.sha256(json.dumps([asdict(item) for item in asked], ensure_ascii=True).encode()).hexdigest()
+
+
+def messages(item: Item) -> list[dict[str, str]]:
+    """The item as a conversation that waits for its answer."""
+    return [{"role": "system", "content": item.system}, {"role": "user", "content": item.user}]
+
+
+def settings(*, items: Collection[Item], max_new_tokens: int, template: str, arithmetic: str) -> dict[str, Any]:
+    """All that decides a score besides the model's weights; results whose settings differ are not compared."""
+    return {
+        "mode": "greedy", "decoding": {"temperature": 0.0}, "max_new_tokens": max_new_tokens, "items_sha256": digest(items),
+        "system": {name: system for name, (system, _, _) in TASKS.items()}, "scoring": SCORING,
+        "template_sha256": hashlib.sha256(template.encode()).hexdigest(), "arithmetic": arithmetic,
+    }  # fmt: skip
 
 
 def score(item: Item, output: str) -> float:

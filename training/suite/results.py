@@ -54,16 +54,28 @@ class SuiteResult:
         if not all(figure is None or _finite(figure) for figure in (self.tokens_per_s, self.p50_latency_ms, self.peak_rss_mb)):
             raise ValueError("what was measured is a finite number, or nothing")
 
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
     def to_json(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        return json.dumps(self.as_json(), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Raises ValueError, TypeError, KeyError or AttributeError for anything that ``to_json`` does not write."""
-        raw = json.loads(text)
+        return cls.of(json.loads(text))
+
+    @classmethod
+    def of(cls, raw: Any) -> Self:
+        """As ``from_json``, of what is decoded already."""
         if not isinstance(raw, dict) or raw.get("schema") != 1:
             raise ValueError("not a suite's result")
         return cls(**raw | {"tasks": {name: TaskResult(**one) for name, one in raw["tasks"].items()}})
+
+
+def file_of(task: str) -> str:
+    """Where a task's answers stand, beside ``suite.json``."""
+    return f"answers-{task.lower().replace(' ', '-')}.jsonl"
 
 
 def _finite(value: Any) -> bool:

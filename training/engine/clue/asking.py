@@ -15,7 +15,7 @@ from lm_eval.evaluator import evaluate
 from training.engine.clue import prompts, tasks
 from training.engine.clue.loaders import Loaded
 from training.suite.register import SETS
-from training.suite.results import SuiteResult, TaskResult
+from training.suite.results import SuiteResult, TaskResult, file_of
 
 
 def ask(
@@ -58,11 +58,6 @@ def ask(
     return result
 
 
-def file_of(name: str) -> str:
-    """Where a task's answers stand, beside ``suite.json``."""
-    return f"answers-{name.lower().replace(' ', '-')}.jsonl"
-
-
 def _result(name: str, samples: list[dict[str, Any]], output: Path, mode: str) -> TaskResult:
     wanted = SETS[name]
     rows = []
@@ -82,12 +77,3 @@ def _result(name: str, samples: list[dict[str, Any]], output: Path, mode: str) -
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def model_digest(folder: Path) -> str:
-    """Of a model folder's weights: the SHA-256 of their names and digests."""
-    parts = []
-    for path in sorted(folder.glob("*.safetensors")):
-        with path.open("rb") as stream:
-            parts.append(f"{path.name} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n")
-    return _digest("".join(parts))

@@ -25,7 +25,7 @@ def run(attempt: Attempt) -> Outcome:
     loaded, absent = _read(attempt, params, Measured(tokenizer, models.training_context(model)))
     asked = lm.EngineLM(attempt, model, tokenizer, batch_size=params.batch_size, temperature=1.0 if params.mode == "clue_compat" else 0.0)
     result = asking.ask(
-        asked, loaded, output=attempt.output, model=asking.model_digest(attempt.source("policy")), seed=attempt.spec.seed, mode=params.mode,
+        asked, loaded, output=attempt.output, model=models.digest(attempt.source("policy")), seed=attempt.spec.seed, mode=params.mode,
         limit=params.limit, most_new=params.max_new_tokens, peak=_peak,
     )  # fmt: skip
     metrics = {

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from training.engine.params.limits import positive
+from training.suite.mini import EACH
 from training.suite.register import SETS
 
 
@@ -115,6 +116,23 @@ class Evaluate:
         if self.indifference < 0:
             return "indifference", "must not be negative"
         return positive(self, "max_new_tokens", "batch_size", "bootstrap", "beta")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """The mini-suite (training.suite.mini), greedily. An answer is cut at ``max_new_tokens``: every right one fits 53 tokens of a
+    tokenizer of 500. ``batch_size`` changes no answer; of every task the first ``alone`` items are asked once more by themselves, to time
+    what one question waits for its answer.
+    """
+
+    max_new_tokens: int = 64
+    batch_size: int = 64
+    alone: int = 2
+
+    def problem(self) -> tuple[str, str] | None:
+        if self.alone > EACH:
+            return "alone", f"must not be above {EACH}, the items of a task"
+        return positive(self, "max_new_tokens", "batch_size", "alone")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from annotation.management.commands.import_samples import actor_named
 from modelhub.models import ModelVersion
-from training import clue_runs, loop, workers
+from training import clue_runs, loop, suiteruns, workers
 from training.engine.errors import SpecError
 from training.suite.register import SETS
 
@@ -56,10 +56,10 @@ class Command(BaseCommand):
                     allow_other_files=options["allow_other_files"], seed=options["seed"],
                 )  # fmt: skip
                 loop.wait_for([job.pk])
-        except (SpecError, loop.LoopFailed, RuntimeError) as failure:
+        except (SpecError, suiteruns.NotAskable, loop.LoopFailed, RuntimeError) as failure:
             raise CommandError(str(failure)) from None
         job.refresh_from_db()
-        folder = clue_runs.folder_of(job)
+        folder = suiteruns.folder_of(job)
         if options["json"]:
             self.stdout.write(json.dumps({"result": str(folder / "suite.json"), **job.result}))
             return

@@ -18,6 +18,7 @@ from annotation.models import (
     Dispute,
     Document,
     ExportGrant,
+    GenerationBatch,
     Import,
     Membership,
     Sample,
@@ -31,7 +32,7 @@ from tests.annotation import build
 from tests.cast import person, signed_in
 from tests.modelhub.conftest import PHI3, safetensors
 from training import specs
-from training.models import Evaluation, MergePreview, MergeRecipe, Promotion, Run, SynthesisRun
+from training.models import Evaluation, LoopPolicy, LoopRound, MergePreview, MergeRecipe, Promotion, Run, Study, SuiteRun, SynthesisRun
 
 
 @dataclass
@@ -102,7 +103,7 @@ def furnish(folder: Path) -> House:
     card = CardRevision.objects.create(version=version, number=1, prose={"limits": "A toy."}, author=dan)
     move = AliasMove.objects.create(alias=alias, number=1, to_version=version, actor=dan)
     params = specs.check("dpo", {"learning_rate": 1e-5})
-    job, scoring, trying = (
+    job, scoring, trying, asking = (
         Job.objects.create(
             kind=kind,
             label=kind,
@@ -110,11 +111,25 @@ def furnish(folder: Path) -> House:
             spec_digest="d" * 64,
             requested_by=dan,
         )
-        for kind in ("dpo", "evaluate", "preview")
+        for kind in ("dpo", "evaluate", "preview", "suite")
     )
     attempt = Attempt.objects.create(job=job, number=1, token=1, worker="here")
     run = Run.objects.create(job=job, params=params, name="tiny-dpo-run", policy=parent, reference=parent, snapshot=snapshot)
     evaluation = Evaluation.objects.create(job=scoring, policy=version, reference=parent, snapshot=snapshot)
+    # One that came to nothing, so that nobody can move it; Alice and Carol rate in its campaign.
+    texts = [GenerationBatch.objects.create(version=one, decoding={}, seed=1) for one in (parent, version)]
+    study = Study.objects.create(
+        evaluation=evaluation, champion=parent, challenger=version, champion_texts=texts[0], challenger_texts=texts[1], seed=1,
+        campaign=campaign, state="failed", why_failed="They are too alike.", started_by=dan,
+    )  # fmt: skip
+    loop = LoopPolicy.objects.create(
+        campaign=campaign, active=False, pairs_needed=300, params={"policy": {"alias": "champion"}, "preset": "demo", "seed": 1}
+    )
+    of_loop = LoopRound.objects.create(
+        loop=loop, number=1, state="proposed", snapshot=snapshot, run=run, evaluation=evaluation, lineage_digest="d" * 64,
+        proposed_at=evaluation.created_at,
+    )  # fmt: skip
+    suite = SuiteRun.objects.create(job=asking, version=version, suite="mini", settings_digest="d" * 64)
     recipe = MergeRecipe.objects.create(
         digest="d" * 64, method="slerp", base=parent, created_by=dan,
         params={"method": "slerp", "base": parent.name, "inputs": [{"model": version.name}], "parameters": {"t": 0.5}},
@@ -157,6 +172,7 @@ def furnish(folder: Path) -> House:
         "annotation_membership": Membership.objects.get(campaign=campaign, user=alice), "annotation_snapshot": snapshot,
         "training_run": run, "training_evaluation": evaluation, "training_promotion": promotion,
         "training_mergerecipe": recipe, "training_mergepreview": preview,
+        "training_suiterun": suite, "training_study": study, "training_looppolicy": loop, "training_loopround": of_loop,
     }  # fmt: skip
     clients = {role: signed_in(user) for role, user in people.items()} | {"anonymous": Client()}
     assert RoleGrant.objects.count() == 8

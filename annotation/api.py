@@ -18,7 +18,7 @@ from accounts import access
 from accounts.access import TRAINERS
 from accounts.models import Role, User
 from accounts.openapi import problems
-from annotation import answers, assignments, judgements, lint, snapshots
+from annotation import answers, assignments, freeze_jobs, judgements, lint, snapshots
 from annotation.filters import Filters
 from annotation.models import Assignment, Campaign, CampaignState, Sample, Snapshot
 from annotation.serializers import (
@@ -26,12 +26,14 @@ from annotation.serializers import (
     CampaignSerializer,
     ComparisonSerializer,
     FreezeSerializer,
+    JobSerializer,
     JudgementSerializer,
     LintSerializer,
     LookSerializer,
     SampleSerializer,
     SnapshotSerializer,
 )
+from jobs.models import Job
 from modelhub.models import ModelVersion
 
 RATERS = (Role.ANNOTATOR, Role.ADJUDICATOR)
@@ -256,19 +258,38 @@ class SnapshotList(generics.ListAPIView[Snapshot]):
         return super().get(request, *args, **kwargs)
 
     @extend_schema(
-        operation_id="snapshots_freeze", request=FreezeSerializer, responses={201: SnapshotSerializer, **problems(400, 404, 409, 415)}
+        operation_id="snapshots_freeze",
+        request=FreezeSerializer,
+        responses={201: SnapshotSerializer, 202: JobSerializer, **problems(400, 404, 409, 415)},
     )
     def post(self, request: Request) -> Response:
-        """Freeze what a campaign's judgements say now. The same content again gives the snapshot that is there."""
+        """Freeze what a campaign's judgements say now. The same content again gives the snapshot that is there.
+
+        Many pairs are frozen by a job, which 202 names: ask again until it answers 201, within a minute of its end.
+        """
         user = access.require(request.user, *TRAINERS)
         sent = FreezeSerializer(data=request.data)
         sent.is_valid(raise_exception=True)
         campaign = get_frozen_from(user, sent.validated_data["campaign"])
         try:
+            if freeze_jobs.is_long(campaign):
+                job = freeze_jobs.ask(campaign=campaign, name=sent.validated_data["name"], actor=user, **sent.asked())
+                made = freeze_jobs.snapshot_of(job)
+                if made is None:
+                    return under_way(job)
+                return Response(SnapshotSerializer(made).data, status=status.HTTP_201_CREATED)
             snapshot = snapshots.freeze(campaign=campaign, name=sent.validated_data["name"], actor=user, **sent.asked())
         except snapshots.FreezeRefused as refused:
             raise Conflict(str(refused)) from refused
         return Response(SnapshotSerializer(snapshot).data, status=status.HTTP_201_CREATED)
+
+
+def under_way(job: Job) -> Response:
+    """202 with how far it is. Raises Conflict for one that has failed."""
+    if job.ended:
+        raise Conflict(job.error_detail or "The job ended without a result.")
+    told = {"job": job.public_id, "state": job.state, "done": job.progress_done, "total": job.progress_total}
+    return Response(told, status=status.HTTP_202_ACCEPTED, headers={"Retry-After": "2"})
 
 
 def get_frozen_from(user: User, pk: UUID) -> Campaign:
@@ -283,9 +304,16 @@ class SnapshotLint(APIView):
     access: ClassVar = TRAINERS
     scopes: ClassVar = {"POST": "read"}
 
-    @extend_schema(operation_id="snapshots_lint", request=LookSerializer, responses={200: LintSerializer, **problems(400, 404, 415)})
+    @extend_schema(
+        operation_id="snapshots_lint",
+        request=LookSerializer,
+        responses={200: LintSerializer, 202: JobSerializer, **problems(400, 404, 409, 415)},
+    )
     def post(self, request: Request) -> Response:
-        """Look over what freezing would give: what stops it, what to read first, rows by split, pairs left out by reason, soft targets."""
+        """Look over what freezing would give: what stops it, what to read first, rows by split, pairs left out by reason, soft targets.
+
+        Many pairs are looked over by a job, which 202 names: ask again until it answers 200, within a minute of its end.
+        """
         user = signed_in(request)
         sent = LookSerializer(data=request.data)
         sent.is_valid(raise_exception=True)
@@ -295,14 +323,14 @@ class SnapshotLint(APIView):
             model = ModelVersion.objects.filter(public_id=wanted).first()
             if model is None:
                 raise ValidationError({"model": "There is no such model."})
+        context = sent.validated_data.get("tokens")
+        if freeze_jobs.is_long(campaign):
+            job = freeze_jobs.ask(campaign=campaign, name="", actor=user, look=True, model=model, context=context, **sent.asked())
+            if "looked" not in job.result:
+                return under_way(job)
+            return Response(LintSerializer(job.result["looked"]).data)
         asked = Filters(**sent.asked())  # type: ignore[arg-type]  # collections become sorted tuples
-        report = lint.look(campaign=campaign, filters=asked, model=model, context=sent.validated_data.get("tokens"))
-        said = {
-            "clear": report.clear, "checks": report.checks, "used": report.plan.used if report.plan else {},
-            "dropped": report.plan.lost if report.plan else {},
-            "targets": [{"low": low, "high": high, "rows": rows} for low, high, rows in report.histogram],
-        }  # fmt: skip
-        return Response(LintSerializer(said).data)
+        return Response(LintSerializer(lint.look(campaign=campaign, filters=asked, model=model, context=context).told()).data)
 
 
 class SnapshotDetail(generics.RetrieveAPIView[Snapshot]):

@@ -21,6 +21,7 @@ from annotation import export_files, export_jobs, export_rights
 from annotation.exports import levels
 from annotation.exports.forms import FORMS
 from annotation.models import Snapshot
+from annotation.serializers import JobSerializer
 from annotation.views import exporting
 
 
@@ -55,13 +56,6 @@ class ManifestSerializer(serializers.Serializer[Any]):
     configs = serializers.DictField()
     files = serializers.DictField()
     archive = serializers.CharField()
-
-
-class JobSerializer(serializers.Serializer[Any]):
-    job = serializers.UUIDField()
-    state = serializers.CharField()
-    done = serializers.IntegerField()
-    total = serializers.IntegerField()
 
 
 _RANGED = [

@@ -6,9 +6,10 @@ class AnnotationConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts import profiles
-        from annotation import export_jobs, hubs, kinds, memberships
+        from annotation import export_jobs, freeze_jobs, hubs, kinds, memberships
 
         kinds.register()
+        freeze_jobs.register()
         export_jobs.register()
         hubs.register()
         profiles.changed.connect(memberships.refresh_when_profile_changes, dispatch_uid="annotation.memberships")

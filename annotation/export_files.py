@@ -14,6 +14,7 @@ from annotation import export_facts, snapshot_heard, snapshot_rows
 from annotation.exports import card, laid, levels, sealing
 from annotation.exports.forms import FORMS
 from annotation.models import Snapshot
+from annotation.staging import Tell, quiet
 from modelhub import zipping
 
 # Changes with what is written: files of an earlier layout are made anew.
@@ -47,10 +48,11 @@ def folder(*, snapshot: Snapshot, form: str = "dataset", level: str = levels.FUL
         return keep(snapshot, form, level, aside / "made")
 
 
-def lay_out(snapshot: Snapshot, level: str, place: Path) -> None:
-    """What a writer needs, from the database: rows, pairs, answers and facts."""
-    with snapshot_heard.gathered(snapshot):
-        snapshot_rows.lay_out_gathered(snapshot, place)
+def lay_out(snapshot: Snapshot, level: str, place: Path, tell: Tell = quiet) -> None:
+    """What a writer needs, from the database: rows, pairs, answers and facts. `tell` hears how far it is."""
+    with snapshot_heard.gathered(snapshot, tell):
+        snapshot_rows.lay_out_gathered(snapshot, place, tell)
+        tell("working out figures", 0, 0)
         text = json.dumps(export_facts.of_gathered(snapshot, level), ensure_ascii=False, default=str)
     (place / laid.FACTS).write_text(text, encoding="utf-8")
 

@@ -54,19 +54,23 @@ def _key(snapshot: Snapshot, form: str, level: str) -> str:
 
 def register() -> None:
     """Make it known to the runner."""
-    kinds.register(kinds.Kind(name=export_rights.KIND, queue=QUEUE, command=_command, prepare=_prepare, stage=_stage, publish=_publish))
+    kinds.register(
+        kinds.Kind(
+            name=export_rights.KIND, queue=QUEUE, command=_command, lay_out=_lay_out, stage=_stage, publish=_publish, leaves=(LAID, OUTPUT)
+        )
+    )
 
 
 def _command(job: Job, folder: Path) -> list[str]:
     return [sys.executable, "-m", "annotation.exports", str(folder)]
 
 
-def _prepare(job: Job, folder: Path) -> None:
+def _lay_out(job: Job, folder: Path, tell: kinds.Tell) -> None:
     snapshot = _snapshot(job)
     _still_allowed(job, snapshot)
     laid = folder / LAID
     laid.mkdir(mode=0o700, exist_ok=True)
-    export_files.lay_out(snapshot, job.spec["level"], laid)
+    export_files.lay_out(snapshot, job.spec["level"], laid, tell)
     aside = folder / ".spec.json.tmp"
     aside.write_text(json.dumps({"form": job.spec["form"], "digest": snapshot.digest}), encoding="utf-8")
     aside.rename(folder / "spec.json")

@@ -21,7 +21,7 @@ def register() -> None:
     kinds.register(
         kinds.Kind(
             name=imports.KIND, queue=QUEUE, command=_command, prepare=_prepare, ingest=_ingest, stage=_stage, write=_write,
-            publish=_publish, again=_again,
+            publish=_publish, again=_again, leaves=(import_child.OUTPUT,),
         )
     )  # fmt: skip
 

@@ -5,6 +5,7 @@ from itertools import islice
 
 from annotation import near
 from annotation.models import Sample, Split
+from annotation.staging import Tell, quiet
 
 # Two samples whose instruction and input share nine tenths of their runs of five characters (annotation/near.py) are copies with a word or
 # a figure changed. In a short text a changed figure is another question: below SHORT characters only the same words count, and those
@@ -17,23 +18,28 @@ CHUNK = 500
 _ORDER = (Split.EVALUATION, Split.VALIDATION, Split.TRAIN)
 
 
-def across_splits(samples: Mapping[str, Collection[int]]) -> set[int]:
+def across_splits(samples: Mapping[str, Collection[int]], tell: Tell = quiet) -> set[int]:
     """The ids of `samples` (ids by split) to leave out, so that no two left are nearly the same in different splits.
 
     Evaluation samples stay, of validation and train those go that are close to a sample held out for more. Five hundred texts and the
-    signatures of what is held out are in memory.
+    signatures of what is held out are in memory. `tell` hears how many were looked at.
     """
     index: near.Index[int] = near.Index(threshold=THRESHOLD - _DOUBT)
     leaving: set[int] = set()
+    before, total = 0, sum(len(found) for found in samples.values())
     for split in _ORDER:
-        for chunk in _texts(samples.get(split, ()) if len(index) else ()):
+        mine = samples.get(split, ())
+        for number, chunk in enumerate(_texts(mine if len(index) else ())):
+            tell("near-duplicates", before + min(number * CHUNK, len(mine)), total)
             close = index.ask_many([text for _, text in chunk])
             leaving |= _confirmed(
                 {sample: (text, [name for name, _ in found]) for (sample, text), found in zip(chunk, close, strict=True) if found}
             )
         # What is close within one split is no leak: a split is indexed after it was asked.
-        for chunk in _texts(set(samples.get(split, ())) - leaving if split != Split.TRAIN else ()):
+        for number, chunk in enumerate(_texts(set(mine) - leaving if split != Split.TRAIN else ())):
+            tell("near-duplicates", before + min(number * CHUNK, len(mine)), total)
             index.add_many([sample for sample, _ in chunk], [text for _, text in chunk])
+        before += len(mine)
     return leaving
 
 

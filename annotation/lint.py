@@ -3,15 +3,18 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from statistics import fmean
-from typing import Literal
+from typing import Any, Literal
 
-from annotation import agreement, bias, figures, snapshots, worth
+from django.db.models import Q
+
+from annotation import agreement, bias, contradictions, figures, snapshots, worth
 from annotation.estimates import Estimate
 from annotation.filters import Filters
-from annotation.models import Campaign, Completion, Edit, Prompt, Source, Split
+from annotation.models import Campaign, Completion, Edit, Judgement, Prompt, Source, Split
 from annotation.snapshots import FreezeRefused, Plan, Row
+from annotation.staging import Tell, quiet
 from modelhub import tokens
 from modelhub.models import ModelVersion
 
@@ -19,6 +22,8 @@ from modelhub.models import ModelVersion
 LOOKED = 2000
 # Where no model says: the side of Phi-3.5's rotary switch on which training stays (design decision 6).
 CONTEXT = 4096
+# Pairs whose numbers are told.
+NAMED = 5
 # Held-out rows below which a figure on them says little.
 HELD_OUT = 20
 _SPECIAL_TOKEN = re.compile(r"<\|[a-z_]{1,30}\|>|\[/?INST\]|<</?SYS>>|</?s>|<(?:start|end)_of_turn>")
@@ -48,6 +53,16 @@ class Report:
     def clear(self) -> bool:
         return self.plan is not None and not any(check.state == "stop" for check in self.checks)
 
+    def told(self) -> dict[str, Any]:
+        """As JSON: checks, rows used by split, pairs dropped by reason, and the soft targets; what the API answers and a job keeps."""
+        return {
+            "clear": self.clear,
+            "checks": [asdict(check) for check in self.checks],
+            "used": self.plan.used if self.plan else {},
+            "dropped": self.plan.lost if self.plan else {},
+            "targets": [{"low": low, "high": high, "rows": rows} for low, high, rows in self.histogram],
+        }
+
 
 @dataclass
 class _Seen:
@@ -76,9 +91,15 @@ def look(*, campaign: Campaign, filters: Filters, model: ModelVersion | None = N
         return Report([Check("Judgements", "stop", str(refused), "Choose another campaign.")])
     except ValueError as wrong:
         return Report([Check("Filters", "stop", str(wrong), "Change them.")])
+    return over(plan, campaign=campaign, model=model, context=context)
+
+
+def over(plan: Plan, *, campaign: Campaign, model: ModelVersion | None = None, context: int | None = None, tell: Tell = quiet) -> Report:
+    """The same of what was planned already."""
     if not plan.rows:
         return Report([Check("Pairs", "stop", snapshots.why_empty(plan), "Ask for less, or collect more judgements.")], plan)
-    seen = _read(plan.rows[:LOOKED], tokens.counter(tokens.file_of(model)))
+    seen = _read(plan.rows[:LOOKED], tokens.counter(tokens.file_of(model)), tell)
+    tell("looking over", 0, 0)
     checks = [
         _pairs(plan),
         _whose(campaign),
@@ -91,6 +112,7 @@ def look(*, campaign: Campaign, filters: Filters, model: ModelVersion | None = N
         _identity(seen),
         _longer(seen),
         *_of_raters(campaign),
+        _reasons(plan, campaign),
         _edits(plan),
         _licences(plan),
     ]
@@ -103,10 +125,11 @@ def histogram(rows: Sequence[Row]) -> list[tuple[float, float, int]]:
     return [(round(0.5 + 0.05 * step, 2), round(0.55 + 0.05 * step, 2), counted[step]) for step in range(10)]
 
 
-def _read(rows: Sequence[Row], counter: tokens.Counter) -> _Seen:
+def _read(rows: Sequence[Row], counter: tokens.Counter, tell: Tell) -> _Seen:
     seen = _Seen()
     for start in range(0, len(rows), 500):
         chunk = rows[start : start + 500]
+        tell("looking over", start, len(rows))
         wanted = {pk for row in chunk for pk in (row.chosen, row.rejected)}
         texts = {
             pk: (text, reason) for pk, text, reason in Completion.objects.filter(pk__in=wanted).values_list("pk", "text", "finish_reason")
@@ -272,6 +295,31 @@ def _percent(share: Estimate) -> str:
     return value if share.low is None or share.high is None else f"{value} ({100 * share.low:.0f}–{100 * share.high:.0f})"
 
 
+def _reasons(plan: Plan, campaign: Campaign) -> Check:
+    """Votes whose scales and flags speak for the other side than their verdict, where their pair is used; the surest rows first."""
+    scales = {axis["key"]: axis["scale"] for axis in campaign.rubric.content.get("axes", [])}
+    sure = {row.pair: row.p_chosen for row in plan.rows}
+    of_vote = {pk: pair for pair, votes in plan.evidence.votes.items() if pair in sure for pk, _ in votes}
+    gave, against = 0, []
+    for chunk in _chunks(sorted(of_vote)):
+        said = Judgement.objects.filter(pk__in=chunk).filter(~Q(axes={}) | ~Q(harm_first="") | ~Q(harm_second=""))
+        for pk, verdict, axes, first, second in said.values_list("pk", "verdict", "axes", "harm_first", "harm_second"):
+            gave += 1
+            if contradictions.opposed(verdict, axes=axes, scales=scales, harm=(first, second)):
+                against.append(pk)
+    if against:
+        pairs = sorted({of_vote[pk] for pk in against}, key=lambda pair: (-sure[pair], pair))
+        named = ", ".join(map(str, pairs[:NAMED])) + (f" and {len(pairs) - NAMED:,} more" if len(pairs) > NAMED else "")
+        said_so = f"{len(against):,} of {gave:,} votes with scales or flags give no reason but for the other side; pairs {named}"
+        return Check("Reasons", "warn", said_so, "Read these among the campaign's answers: a rater may have mistaken the side.")
+    return Check("Reasons", "ok", f"none of {gave:,} votes with scales or flags speaks against itself" if gave else "no scales or flags")
+
+
+def _chunks(ids: Sequence[int], size: int = 5000) -> Iterator[Sequence[int]]:
+    for start in range(0, len(ids), size):
+        yield ids[start : start + size]
+
+
 def _edits(plan: Plan) -> Check:
     """Edits that change nothing or leave nothing: they would be answers to imitate."""
     edits = Edit.objects.filter(judgement__in=[pk for votes in plan.evidence.votes.values() for pk, _ in votes])
@@ -295,6 +343,6 @@ def _licences(plan: Plan) -> Check:
 def _sources(samples: Iterable[int]) -> set[tuple[str, str]]:
     wanted = sorted(set(samples))
     found: set[tuple[str, str]] = set()
-    for start in range(0, len(wanted), 5000):
-        found |= set(Source.objects.filter(samples__in=wanted[start : start + 5000]).values_list("name", "licence"))
+    for chunk in _chunks(wanted):
+        found |= set(Source.objects.filter(samples__in=chunk).values_list("name", "licence"))
     return found

@@ -201,3 +201,12 @@ class LintSerializer(serializers.Serializer[Any]):
     used = serializers.DictField(child=serializers.IntegerField(), help_text="Rows by split.")
     dropped = serializers.DictField(child=serializers.IntegerField(), help_text="Pairs left out, by reason.")
     targets = StepSerializer(many=True)
+
+
+class JobSerializer(serializers.Serializer[Any]):
+    """What is made in the background: ask again until it is there."""
+
+    job = serializers.UUIDField()
+    state = serializers.CharField()
+    done = serializers.IntegerField()
+    total = serializers.IntegerField()

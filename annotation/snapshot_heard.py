@@ -12,6 +12,7 @@ from django.db.models import QuerySet
 from django.db.models.expressions import RawSQL
 
 from annotation.models import Judgement, Snapshot
+from annotation.staging import Tell, quiet
 
 # Reading alone: nobody waits for a row of ours, so one statement may take longer than the runner gives those that hold some.
 _PATIENCE = "30min"
@@ -50,14 +51,15 @@ _STEPS = (("snapshot_said", _SAID), ("snapshot_answered", _ANSWERED), ("snapshot
 
 
 @contextmanager
-def gathered(snapshot: Snapshot) -> Iterator[None]:
+def gathered(snapshot: Snapshot, tell: Tell = quiet) -> Iterator[None]:
     """Inside, in one transaction: `snapshot_pairs` (id, place), pairs that an answer was heard on in the order of their content, and
-    `snapshot_heard` (id, voted, assignment_id, pair_id, annotator_id, place), their answers.
+    `snapshot_heard` (id, voted, assignment_id, pair_id, annotator_id, place), their answers. `tell` hears of each table.
     """
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SELECT set_config('statement_timeout', %s, true), set_config('work_mem', %s, true)", [_PATIENCE, _MEMORY])
-            for table, made in _STEPS:
+            for done, (table, made) in enumerate(_STEPS):
+                tell("gathering answers", done, len(_STEPS))
                 cursor.execute(made, {"snapshot": snapshot.pk})
                 cursor.execute(f"ANALYZE {table}")
         yield
@@ -79,6 +81,13 @@ def pairs() -> int:
     """How many pairs an answer was heard on."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM snapshot_pairs")
+        return int(cursor.fetchone()[0])
+
+
+def count() -> int:
+    """How many answers were heard."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM snapshot_heard")
         return int(cursor.fetchone()[0])
 
 

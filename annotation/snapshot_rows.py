@@ -9,7 +9,7 @@ from django.contrib.postgres.aggregates import ArrayAgg
 from django.db import connection
 from django.db.models import Count, Q
 
-from annotation import resolution, safety, snapshot_raters, snapshots
+from annotation import resolution, safety, snapshot_heard, snapshot_raters, snapshots
 from annotation.models import (
     MAJOR,
     Adjudication,
@@ -23,6 +23,7 @@ from annotation.models import (
     SnapshotRow,
     Verdict,
 )
+from annotation.staging import Tell, quiet
 
 CHUNK = 1000
 ROWS, PAIRS, ANSWERS = "rows.jsonl", "pairs.jsonl", "answers.jsonl"
@@ -90,17 +91,24 @@ def _unfit(snapshot: Snapshot, split: str) -> Iterator[int]:
 # --- laid out for the writers of exports -----------------------------------------------------------------------------------------------
 
 
-def lay_out_gathered(snapshot: Snapshot, folder: Path) -> None:
+def lay_out_gathered(snapshot: Snapshot, folder: Path, tell: Tell = quiet) -> None:
     """Write what exports are made of into `folder`, one JSON object a line: ROWS, PAIRS and ANSWERS. The database writes them; no row
     passes through Python. The snapshot is gathered (`annotation.snapshot_heard`).
 
     ROWS: what was frozen, in its order, with texts. PAIRS: every pair that an answer was heard on, in the order of its content. ANSWERS:
     every answer, in the order of their pairs. All of it as it was when it was frozen: a text that was ruled out of training by then, or
-    whose sample was withdrawn by then, is null. Accounts and producers are numbered; no name is in it.
+    whose sample was withdrawn by then, is null. Accounts and producers are numbered; no name is in it. `tell` hears how many lines of all
+    three are written.
     """
     said = _said(snapshot)
-    for name, query in ((ROWS, _ROWS), (PAIRS, _PAIRS), (ANSWERS, _ANSWERS)):
-        _copy(query, said, folder / name)
+    rows, pairs, answers = sum(snapshot.counts["used"].values()), snapshot_heard.pairs(), snapshot_heard.count()
+    begun = 0
+    for name, query, lines in ((ROWS, _ROWS, rows), (PAIRS, _PAIRS, pairs), (ANSWERS, _ANSWERS, answers)):
+        before = begun
+        tell("laying out", before, rows + pairs + answers)
+        for written in _copy(query, said, folder / name):
+            tell("laying out", before + written, rows + pairs + answers)
+        begun += lines
 
 
 def _said(snapshot: Snapshot) -> dict[str, Any]:
@@ -123,16 +131,22 @@ def _said(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-def _copy(query: str, said: dict[str, Any], place: Path) -> None:
-    """A query's rows as JSON lines, as PostgreSQL writes them. JSON holds no control character, so nothing is ever quoted.
+def _copy(query: str, said: dict[str, Any], place: Path) -> Iterator[int]:
+    """A query's rows as JSON lines, as PostgreSQL writes them; yields how many so far. JSON holds no control character, so nothing is ever
+    quoted, and a line's end is a row's.
 
     The queries below are put together from parts of this module alone: every value travels beside them.
     """
     with place.open("wb") as out, connection.cursor() as cursor:
         copy = f"COPY (SELECT row_to_json(told)::text FROM ({query}) AS told) TO STDOUT (FORMAT csv, QUOTE e'\\x01', DELIMITER e'\\x02')"  # noqa: S608
         with cursor.copy(copy, said) as blocks:
+            written = told = 0
             for block in blocks:
                 out.write(block)
+                written += bytes(block).count(b"\n")
+                if written - told >= CHUNK:
+                    told = written
+                    yield written
 
 
 # What was frozen since its votes are listed says which they are; of older ones it follows from the answers.

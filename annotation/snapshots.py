@@ -3,11 +3,11 @@
 import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, Unpack
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from accounts import audit
 from accounts.models import Profile, User
@@ -29,6 +29,7 @@ from annotation.models import (
     SnapshotRow,
     Split,
 )
+from annotation.staging import Tell, quiet
 
 FORMAT = "snapshot-2"
 FILTERED, DOCUMENT, TOO_FEW, WITHDRAWN, GOLD = "filtered", "document_type", "too_few_judgements", "withdrawn", "gold"
@@ -50,7 +51,7 @@ DROP_REASONS = {
 }
 # Votes that hold a slot; the rest of what raters said is kept as evidence and in the raw export.
 _VOTES = {SlotKind.VOTE, SlotKind.REVIEW}
-CHUNK = 2000
+CHUNK, READ_AT_ONCE = 2000, 5000
 
 
 class FreezeRefused(Exception):
@@ -79,10 +80,14 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row to be frozen: its content as the digest covers it (canonical JSON), and what the record that keeps it refers to."""
+    """A row to be frozen: what its content is made of, and what the record that keeps it refers to. `digest` is that of its content.
 
-    digest: str
-    content: str
+    Of 300,000 rows each byte counts: digests are raw, `texts` holds those of sample, prompt, chosen and rejected text one after the other,
+    and rows whose votes fell alike share one `votes`.
+    """
+
+    digest: bytes
+    texts: bytes
     pair: int
     prompt: int
     sample: int
@@ -91,6 +96,16 @@ class Row:
     p_chosen: float
     votes: dict[str, Any]
     split: str
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What the snapshot's digest covers of it."""
+        size = len(self.texts) // 4
+        sample, prompt, chosen, rejected = (self.texts[place * size : (place + 1) * size].hex() for place in range(4))
+        return {
+            "sample": sample, "prompt": prompt, "chosen": chosen, "rejected": rejected,
+            "p_chosen": self.p_chosen, "votes": self.votes, "split": self.split,
+        }  # fmt: skip
 
     def record(self, snapshot: Snapshot, position: int) -> SnapshotRow:
         return SnapshotRow(
@@ -136,30 +151,33 @@ def freeze(*, campaign: Campaign, name: str, actor: User | None, **asked: Unpack
     with transaction.atomic():
         # Two freezes at once wait here for each other; claims, whose rows refer to the campaign, wait for none.
         campaign = Campaign.objects.select_for_update(no_key=True).get(pk=campaign.pk)
-        made = plan(campaign=campaign, filters=wanted)
-        if not made.rows:
-            raise FreezeRefused(why_empty(made))
-        digest = _digest(campaign, made.rows, made.evidence.rulings.values())
-        if known := Snapshot.objects.filter(digest=digest).first():
-            return known
-        return _keep(campaign, name, digest, made, actor)
+        return keep(campaign=campaign, name=name, made=plan(campaign=campaign, filters=wanted), actor=actor)
 
 
-def _keep(campaign: Campaign, name: str, digest: str, made: Plan, actor: User | None) -> Snapshot:
-    snapshot = Snapshot.objects.create(
-        name=name,
-        campaign=campaign,
-        digest=digest,
-        filters=made.filters.as_dict(),
-        counts=_counts(made),
-        simulated=campaign.simulated,
-        toy=campaign.toy,
-        external=campaign.external,
-        frozen_by=actor,
-    )
+@transaction.atomic
+def keep(*, campaign: Campaign, name: str, made: Plan, actor: User | None, digest: str = "", tell: Tell = quiet) -> Snapshot:
+    """Freeze what was planned; the same content again gives the snapshot that is there. Raises FreezeRefused when no row is left.
+
+    `digest` is that of the plan, where it was worked out before: of many rows it takes seconds.
+    """
+    if not made.rows:
+        raise FreezeRefused(why_empty(made))
+    digest = digest or digest_of(campaign, made)
+    if known := Snapshot.objects.filter(digest=digest).first():
+        return known
+    try:
+        with transaction.atomic():
+            snapshot = Snapshot.objects.create(
+                name=name, campaign=campaign, digest=digest, filters=made.filters.as_dict(), counts=_counts(made),
+                simulated=campaign.simulated, toy=campaign.toy, external=campaign.external, frozen_by=actor,
+            )  # fmt: skip
+    except IntegrityError:
+        # Somebody else froze the same between our look and now: the database lets one of us.
+        return Snapshot.objects.get(digest=digest)
     for start in range(0, len(made.rows), CHUNK):
         chunk = made.rows[start : start + CHUNK]
         SnapshotRow.objects.bulk_create([row.record(snapshot, position) for position, row in enumerate(chunk, start=start)])
+        tell("writing rows", start + len(chunk), len(made.rows))
     found = made.evidence.findings
     SnapshotEvidence.objects.create(
         snapshot=snapshot,
@@ -173,20 +191,28 @@ def _keep(campaign: Campaign, name: str, digest: str, made: Plan, actor: User | 
     return snapshot
 
 
-def plan(*, campaign: Campaign, filters: Filters) -> Plan:
-    """What freezing the campaign with these filters would give now; nothing is written. Raises FreezeRefused as `freeze` does."""
+def check(campaign: Campaign) -> None:
+    """Raises FreezeRefused for a campaign of which nothing is ever frozen."""
     if campaign.state == CampaignState.DRAFT:
         raise FreezeRefused("This campaign was never open: there is nothing to freeze.")
     if campaign.purpose == "qualify":
         raise FreezeRefused("A qualification asks what is known already: its answers train nobody.")
-    evidence = _evidence(campaign, filters)
-    rows, dropped = _resolve(campaign, evidence, filters)
+
+
+def plan(*, campaign: Campaign, filters: Filters, tell: Tell = quiet) -> Plan:
+    """What freezing the campaign with these filters would give now; nothing is written. Raises FreezeRefused as `freeze` does.
+
+    `tell` hears how far it is, at least every few seconds.
+    """
+    check(campaign)
+    evidence = _evidence(campaign, filters, tell)
+    rows, dropped = _resolve(campaign, evidence, filters, tell)
     if filters.drop_near_identical:
-        rows = _without(rows, near_identical(rows), NEAR_IDENTICAL, dropped)
+        rows = _without(rows, near_identical(rows, tell), NEAR_IDENTICAL, dropped)
     samples: dict[str, set[int]] = defaultdict(set)
     for row in rows:
         samples[row.split].add(row.sample)
-    leaking = leaks.across_splits(samples)
+    leaking = leaks.across_splits(samples, tell)
     rows = _without(rows, {row.pair for row in rows if row.sample in leaking}, LEAK, dropped)
     return Plan(filters, evidence, rows, {reason: tuple(pairs) for reason, pairs in dropped.items()})
 
@@ -197,17 +223,18 @@ def _without(rows: list[Row], leaving: Collection[int], reason: str, dropped: di
     return [row for row in rows if row.pair not in leaving]
 
 
-def near_identical(rows: Sequence[Row]) -> set[int]:
+def near_identical(rows: Sequence[Row], tell: Tell = quiet) -> set[int]:
     """The pairs whose two texts are nearly the same, or the same but for case and white space."""
     found: set[int] = set()
     for start in range(0, len(rows), 500):
         chunk = rows[start : start + 500]
         texts = dict(Completion.objects.filter(pk__in={pk for row in chunk for pk in (row.chosen, row.rejected)}).values_list("pk", "text"))
         found |= {row.pair for row in chunk if worth.alike(texts[row.chosen], texts[row.rejected])}
+        tell("comparing texts", start + len(chunk), len(rows))
     return found
 
 
-def _evidence(campaign: Campaign, asked: Filters) -> Evidence:
+def _evidence(campaign: Campaign, asked: Filters, tell: Tell) -> Evidence:
     """Read once what the campaign's raters and leads said. Raises FreezeRefused for simulated raters where clinicians judge."""
     answers = (
         Judgement.objects.speaking(external=campaign.external)
@@ -224,8 +251,12 @@ def _evidence(campaign: Campaign, asked: Filters) -> Evidence:
     unasked: dict[int, str] = {}
     raters: set[int] = set()
     heard: list[int] = []
-    late = 0
-    for pk, pair, verdict, annotator, simulated, surplus, state, repeat, kind, at, *harm in answers.iterator(chunk_size=5000):
+    late = read = 0
+    tell("reading answers", 0, 0)
+    for pk, pair, verdict, annotator, simulated, surplus, state, repeat, kind, at, *harm in answers.iterator(chunk_size=READ_AT_ONCE):
+        read += 1
+        if read % READ_AT_ONCE == 0:
+            tell("reading answers", read, 0)
         if simulated and not campaign.simulated:
             raise FreezeRefused(
                 "Simulated raters judged in this campaign, which is not marked simulated: "
@@ -281,11 +312,14 @@ def _of_pairs(campaign: Campaign) -> Any:
     )  # fmt: skip
 
 
-def _resolve(campaign: Campaign, evidence: Evidence, asked: Filters) -> tuple[list[Row], dict[str, list[int]]]:
+def _resolve(campaign: Campaign, evidence: Evidence, asked: Filters, tell: Tell) -> tuple[list[Row], dict[str, list[int]]]:
     """The rows that teach a preference, in the order of their content, and the pairs that were left out for each reason."""
     dropped: dict[str, list[int]] = defaultdict(list)
     rows: list[Row] = []
-    for pair in _of_pairs(campaign).iterator(chunk_size=CHUNK):
+    alike: dict[str, dict[str, Any]] = {}
+    for number, pair in enumerate(_of_pairs(campaign).iterator(chunk_size=CHUNK)):
+        if number % CHUNK == 0:
+            tell("planning", number, max(number, campaign.counts.get("pairs", 0)))
         if reason := kept_out(pair, evidence.findings, asked.task_types, asked.document_types) or evidence.unasked.get(pair.pk, ""):
             dropped[reason].append(pair.pk)
             continue
@@ -298,7 +332,7 @@ def _resolve(campaign: Campaign, evidence: Evidence, asked: Filters) -> tuple[li
         elif not asked.takes(resolved.p_chosen):
             dropped[MARGIN].append(pair.pk)
         else:
-            rows.append(_row(pair, resolved))
+            rows.append(_row(pair, resolved, alike))
     # In the order of their content: the same rows make the same files wherever and whenever they are written.
     rows.sort(key=lambda row: row.digest)
     return rows, dropped
@@ -333,7 +367,8 @@ def _ruling(pair: Pair, findings: safety.Findings) -> resolution.Ruling | None:
     return resolution.Ruling(outcome=findings.rulings[pair.pk].outcome, harmful=_sides(pair, findings.harmful))
 
 
-def _row(pair: Pair, resolved: resolution.Resolution) -> Row:
+def _row(pair: Pair, resolved: resolution.Resolution, alike: dict[str, dict[str, Any]]) -> Row:
+    """`alike`: the votes of the rows so far, by how they are written: 2 and 2.0 are not the same to a digest."""
     chosen, rejected = (pair.first, pair.second) if resolved.first_is_chosen else (pair.second, pair.first)
     votes = {
         "chosen": resolved.chosen,
@@ -344,24 +379,22 @@ def _row(pair: Pair, resolved: resolution.Resolution) -> Row:
         "basis": resolved.basis,
     }
     sample = pair.prompt.sample
-    content = {
-        "sample": sample.digest,
-        "prompt": pair.prompt.digest,
-        "chosen": chosen.digest,
-        "rejected": rejected.digest,
-        "p_chosen": resolved.p_chosen,
-        "votes": votes,
-        "split": sample.split,
-    }
-    return Row(
-        digest=records.digest_of(content), content=_canonical(content), pair=pair.pk, prompt=pair.prompt_id, sample=sample.pk,
-        chosen=chosen.pk, rejected=rejected.pk, p_chosen=resolved.p_chosen, votes=votes, split=sample.split,
+    row = Row(
+        digest=b"", texts=bytes.fromhex(sample.digest + pair.prompt.digest + chosen.digest + rejected.digest), pair=pair.pk,
+        prompt=pair.prompt_id, sample=sample.pk, chosen=chosen.pk, rejected=rejected.pk, p_chosen=resolved.p_chosen,
+        votes=alike.setdefault(repr(votes), votes), split=Split(sample.split).value,
     )  # fmt: skip
+    return replace(row, digest=bytes.fromhex(records.digest_of(row.content)))
 
 
 def _canonical(value: Any) -> str:
     """As records.digest_of writes what it digests."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def digest_of(campaign: Campaign, made: Plan) -> str:
+    """What the snapshot of this plan is called."""
+    return _digest(campaign, made.rows, made.evidence.rulings.values())
 
 
 def _digest(campaign: Campaign, rows: Sequence[Row], rulings: Collection[str]) -> str:
@@ -384,7 +417,7 @@ def _digest(campaign: Campaign, rows: Sequence[Row], rulings: Collection[str]) -
             continue
         said.update(b"[")
         for number, row in enumerate(rows):
-            said.update(f"{',' if number else ''}{row.content}".encode())
+            said.update(f"{',' if number else ''}{_canonical(row.content)}".encode())
         said.update(b"]")
     said.update(b"}")
     return said.hexdigest()
@@ -410,13 +443,14 @@ def rebuild(snapshot: Snapshot) -> str:
         ruling.dispute.pair_id: ruling
         for ruling in Adjudication.objects.filter(pk__in=evidence.rulings).select_related("dispute__pair__first", "dispute__pair__second")
     }
-    rows = []
+    rows: list[Row] = []
+    alike: dict[str, dict[str, Any]] = {}
     for pair in _of_pairs(snapshot.campaign).iterator(chunk_size=CHUNK):
         if pair.pk not in votes:
             continue
         flags, ruled = _sides(pair, harmful), rulings.get(pair.pk)
         ruling = resolution.Ruling(outcome=ruled.outcome, harmful=flags) if ruled is not None and ruled.pk in standing else None
-        rows.append(_row(pair, resolution.resolve(votes[pair.pk], flags=flags, ruling=ruling)))
+        rows.append(_row(pair, resolution.resolve(votes[pair.pk], flags=flags, ruling=ruling), alike))
     rows.sort(key=lambda row: row.digest)
     return _digest(snapshot.campaign, rows, [_ruling_digest(ruling, ruling.pk in standing) for ruling in rulings.values()])
 

@@ -127,13 +127,20 @@ def _attempt(claim: Claim, watch: _Watch) -> None:
     watch.pace.say("preparing", 0, 0)
     watch.wait(_go_on_from_what_was_kept, claim, job, kind, folder)
     watch.wait(kind.prepare, job, folder)
-    exit_code = _run(claim, job, kind, folder, watch)
-    result = read_result(folder, exit_code)
+    watch.wait(kind.lay_out, job, folder, watch.tell)
+    result = _result(claim, job, kind, folder, watch)
     watch.pace.finish()
     claims.patiently(lambda: claims.begin_publish(claim), seconds=PUBLISH_SECONDS)
     staged = watch.wait(kind.stage, job, result, folder)
     claims.publish(claim, kind=kind, result=result, staged=staged, patience=PUBLISH_SECONDS, tell=watch.tell, still=watch.pace.stop)
     log.info("%s succeeded.", claim)
+
+
+def _result(claim: Claim, job: Job, kind: Kind, folder: Path, watch: _Watch) -> dict[str, Any]:
+    """What the child promised to write, or what the kind's own work told."""
+    if kind.work is not None:
+        return watch.wait(kind.work, job, folder, watch.tell)
+    return read_result(folder, _run(claim, job, kind, folder, watch))
 
 
 def _go_on_from_what_was_kept(claim: Claim, job: Job, kind: Kind, folder: Path) -> None:
@@ -263,6 +270,7 @@ def _run(claim: Claim, job: Job, kind: Kind, folder: Path, watch: _Watch) -> int
     """Start the child, take in its events while it lives, and return its exit code. No process of its group outlives this call."""
     keeper = _Keeper(claim, job, kind, folder, watch)
     events = _Events(job, kind, folder, watch.pace, keeper)
+    assert kind.command is not None
     program = confinement.command(kind.command(job, folder), folder=folder, network=kind.network)
     lifeline, held = os.pipe()
     try:

@@ -71,12 +71,29 @@ def forget_others(job: Job, step: int | None) -> None:
 
 
 def clear(job: Job) -> None:
-    """The job has ended. Kept checkpoints go at once when it is done or cancelled; a failed one's stay as long as its inputs."""
+    """The job has ended. Kept checkpoints go at once when it is done or cancelled; a failed one's stay as long as its inputs. What its kind
+    leaves behind goes however it ended: what an attempt that was killed left is clinical text that nobody will read again.
+    """
+    for folder in _folders(attempts_of(job)):
+        for name in _left_by(job.kind):
+            shutil.rmtree(folder / name, ignore_errors=True)
     if job.state in (State.SUCCEEDED, State.CANCELLED):
         shutil.rmtree(folder_of(job), ignore_errors=True)
         for folder in _folders(attempts_of(job)):
             for name in LARGE:
                 shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def _left_by(kind: str) -> tuple[str, ...]:
+    """Nothing, of a kind that this version does not know."""
+    return kinds.get(kind).leaves if kind in kinds.names() else ()
+
+
+def clear_ended(*, within: float) -> None:
+    """Clear what jobs left that ended in the last `within` seconds, whoever ended them: nobody may have held them any more."""
+    leaving = [name for name in kinds.names() if kinds.get(name).leaves]
+    for job in Job.objects.filter(kind__in=leaving, state__in=ENDED, ended_at__gt=after(-within)).only("public_id", "kind", "state"):
+        clear(job)
 
 
 def sweep() -> int:

@@ -1,10 +1,15 @@
 """How long code of the runner waits for the database before it lets go: a supervisor that is frozen must not hold rows for ever."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from django.db import connection, transaction
 from django.db.backends.signals import connection_created
 
 # A frozen holder of a transaction is cut off; a row that another holds, and a statement that hangs, are given up and tried again.
+# Who only reads holds no row that anybody waits for: a statement may take longer, and so may what is made of its rows before the next.
+READING = {"statement_timeout": "30min", "idle_in_transaction_session_timeout": "5min"}
 LIMITS = {"idle_in_transaction_session_timeout": "10s", "lock_timeout": "2s", "statement_timeout": "15s"}
 
 
@@ -18,3 +23,16 @@ def _limit(connection: Any, **kwargs: Any) -> None:
         for name, value in LIMITS.items():
             # Names of our own, above.
             cursor.execute(f"SET {name} = %s", [value])
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """A transaction that only reads, with patience for it. It sees everything as it was at its beginning, however long it takes."""
+    outermost = not connection.in_atomic_block
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            if outermost:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            for name, value in READING.items():
+                cursor.execute("SELECT set_config(%s, %s, true)", [name, value])
+        yield

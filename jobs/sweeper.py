@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 LOCK = 0x526F756E6473  # "Rounds": any number, the same for every sweeper of a database
 RING_AGAIN_SECONDS = 20
+# A pass comes each few seconds; what it missed is found by the thorough one (`forget_old`).
+CLEARED_SECONDS = 120
 
 
 @contextmanager
@@ -46,6 +48,7 @@ def sweep() -> dict[str, int] | None:
         }  # fmt: skip
         while failed := claims.fail_orphans():
             did["orphans"] += failed
+        keeping.clear_ended(within=CLEARED_SECONDS)
         did["rung_again"] = ring_again()
         try:
             did["published"] = outbox.publish(Outbox.objects.all())

@@ -7,19 +7,20 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.http import HttpResponse, StreamingHttpResponse
+from django.http import Http404, HttpResponse, QueryDict, StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from django.shortcuts import redirect, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import content_disposition_header
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django_htmx.http import HttpResponseClientRedirect
 
 from accounts import access, fresh
 from accounts.access import TRAINERS, UserRequest
 from accounts.models import Role
-from annotation import export_rights, filters, lint, safety
+from annotation import export_rights, filters, freeze_jobs, lint, safety
 from annotation import snapshots as verbs
 from annotation.exports import card, levels
 from annotation.filters import Filters
@@ -27,6 +28,8 @@ from annotation.forms import AskedForm, FreezeForm
 from annotation.models import Campaign, CampaignState, Snapshot, SnapshotEvidence, Split
 from annotation.views import exporting
 from annotation.views.managing import get_campaign_for
+from jobs import advice, pulses
+from jobs.models import Job
 from web.charts import bar_chart
 
 # A steward sees what was frozen, and takes nothing away.
@@ -50,11 +53,17 @@ AT_ONCE = 2000
 @access.allow(*TRAINERS)
 @require_http_methods(["GET", "HEAD", "POST"])
 def campaign_freeze(request: UserRequest, pk: UUID) -> HttpResponse:
-    """What freezing would give, looked over before the button; then the snapshot."""
+    """What freezing would give, looked over before the button; then the snapshot. Of many pairs a job does both, watched here."""
     campaign = get_campaign_for(request.user, pk)
+    if "job" in request.GET and request.method != "POST":
+        return _watched(request, campaign)
     sent = request.POST or request.GET
     asked = AskedForm(sent or {"min_judgements": "1"}, campaign=campaign)
-    form = FreezeForm(request.POST if request.method == "POST" else None, initial={"name": _usual_name(campaign)})
+    looking = "look" in request.POST
+    form = FreezeForm(request.POST if request.method == "POST" and not looking else None, initial={"name": _usual_name(campaign)})
+    long = freeze_jobs.is_long(campaign)
+    if long and asked.is_valid() and (looking or form.is_valid()):
+        return _begun(request, campaign, asked, form, looking)
     if form.is_valid() and asked.is_valid():
         try:
             frozen = verbs.freeze(campaign=campaign, actor=request.user, name=form.cleaned_data["name"], **asked.asked())
@@ -62,9 +71,12 @@ def campaign_freeze(request: UserRequest, pk: UUID) -> HttpResponse:
             form.add_error(None, str(refused))
         else:
             return redirect("annotation:snapshot", frozen.public_id)
-    later = not (request.htmx or sent) and campaign.counts.get("pairs", 0) > AT_ONCE
-    page = {"campaign": campaign, "form": form, "asked": asked, "later": later}
-    if not later:
+    later = not (request.htmx or sent) and not long and campaign.counts.get("pairs", 0) > AT_ONCE
+    page = {"campaign": campaign, "form": form, "asked": asked, "later": later, "long": long}
+    if long:
+        if not request.htmx and (under_way := freeze_jobs.of_campaign(campaign)):
+            page |= _progress(under_way, f"{request.path}?job={under_way.public_id}")
+    elif not later:
         page |= _looked_over(campaign, asked)
     template = "annotation/campaign_freeze.html#report" if request.htmx else "annotation/campaign_freeze.html"
     return render(request, template, page, status=422 if form.errors or asked.errors else 200)
@@ -79,18 +91,69 @@ def _looked_over(campaign: Campaign, asked: AskedForm) -> dict[str, Any]:
         return {"report": None}
     wanted = Filters(**asked.asked())  # type: ignore[arg-type]  # collections become sorted tuples
     said = asked.cleaned_data
-    report = lint.look(campaign=campaign, filters=wanted, model=said.get("model"), context=said.get("context"))
-    if report.plan is None:
-        return {"report": report}
-    lost = report.plan.lost
+    return _told(lint.look(campaign=campaign, filters=wanted, model=said.get("model"), context=said.get("context")).told())
+
+
+def _told(report: dict[str, Any]) -> dict[str, Any]:
+    """A report as the page shows it (`lint.Report.told`)."""
+    used, dropped = report["used"], report["dropped"]
     return {
         "report": report,
-        "used": [(Split(split).label, count) for split, count in report.plan.used.items()],
-        "rows": len(report.plan.rows),
-        "dropped": [(verbs.DROP_REASONS.get(reason, reason), count) for reason, count in lost.items()],
-        "lost": sum(lost.values()),
-        "chart": targets_chart(report.histogram),
+        "used": [(Split(split).label, used[split]) for split in Split.values if split in used],
+        "rows": sum(used.values()),
+        "dropped": [(verbs.DROP_REASONS.get(reason, reason), count) for reason, count in dropped.items()],
+        "lost": sum(dropped.values()),
+        "chart": targets_chart([(step["low"], step["high"], step["rows"]) for step in report["targets"]]),
     }
+
+
+# --- many pairs: by a job ----------------------------------------------------------------------------------------------------------------
+
+
+def _begun(request: UserRequest, campaign: Campaign, asked: AskedForm, form: FreezeForm, looking: bool) -> HttpResponse:
+    said = asked.cleaned_data
+    try:
+        job = freeze_jobs.start(
+            campaign=campaign, name="" if looking else form.cleaned_data["name"], actor=request.user, look=looking,
+            model=said.get("model"), context=said.get("context"), **asked.asked(),
+        )  # fmt: skip
+    except verbs.FreezeRefused as refused:
+        messages.error(request, str(refused))
+        return redirect("annotation:campaign-freeze", campaign.public_id)
+    # What was asked for stays in the address, so that what was looked over can be frozen from there.
+    kept = QueryDict(mutable=True)
+    kept["job"] = str(job.public_id)
+    for name, value in asked.kept:
+        kept.appendlist(name, value)
+    return redirect(f"{reverse('annotation:campaign-freeze', args=[campaign.public_id])}?{kept.urlencode()}")
+
+
+def _watched(request: UserRequest, campaign: Campaign) -> HttpResponse:
+    """How far a job is that freezes the campaign or looks it over; then what came of it."""
+    job = _job_of(campaign, request.GET["job"])
+    if frozen := freeze_jobs.snapshot_of(job):
+        address = reverse("annotation:snapshot", args=[frozen.public_id])
+        return HttpResponseClientRedirect(address) if request.htmx else redirect(address)
+    page = {"campaign": campaign, "long": True, **_progress(job, request.get_full_path())}
+    if request.htmx:
+        return render(request, "annotation/campaign_freeze.html#watched", page)
+    page["asked"] = AskedForm(request.GET, campaign=campaign)
+    page["form"] = FreezeForm(initial={"name": job.spec["name"] or _usual_name(campaign)})
+    return render(request, "annotation/campaign_freeze.html", page)
+
+
+def _progress(job: Job, address: str) -> dict[str, Any]:
+    page: dict[str, Any] = {"job": job, "address": address}
+    if not job.ended:
+        return page | {"missing": pulses.missing((job.queue,))}
+    return page | (_told(job.result["looked"]) if "looked" in job.result else {"advice": advice.for_code(job.error_code)})
+
+
+def _job_of(campaign: Campaign, public_id: str) -> Job:
+    try:
+        return get_object_or_404(Job, public_id=UUID(public_id), kind=freeze_jobs.KIND, spec__campaign=str(campaign.public_id))
+    except ValueError:
+        raise Http404 from None
 
 
 def targets_chart(histogram: Sequence[tuple[float, float, int]]) -> SafeString:

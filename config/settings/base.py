@@ -232,6 +232,8 @@ ROUNDS_IMPORT_MAX_UNPACKED: int = env.int("ROUNDS_IMPORT_MAX_UNPACKED", 64 * 2**
 ROUNDS_IMPORT_MAX_ROWS: int = env.int("ROUNDS_IMPORT_MAX_ROWS", 10_000_000, validate=Range(1))
 ROUNDS_IMPORT_FOLDER: Path = env.path("ROUNDS_IMPORT_FOLDER", DATA_DIR / "incoming-data")
 ROUNDS_IMPORT_AT_ONCE_BYTES: int = env.int("ROUNDS_IMPORT_AT_ONCE_BYTES", 2 * 2**20, validate=Range(0))
+# So many judged pairs are frozen while the page waits; more by a job.
+ROUNDS_FREEZE_AT_ONCE: int = env.int("ROUNDS_FREEZE_AT_ONCE", 5000, validate=Range(0))
 ROUNDS_DEMO: bool = env.bool("ROUNDS_DEMO", False)
 # What invited people are told about the texts: "synthetic", "real", or nothing, and then whoever invites says it.
 ROUNDS_DATA: str = env.str("ROUNDS_DATA", "", validate=OneOf(("", "synthetic", "real")))

@@ -214,4 +214,4 @@ def test_what_takes_long_is_a_job_that_asks_again_whether_it_may(
     assert standing is not None
     ExportGrant.objects.filter(pk=standing.pk).update(revoked_at="2026-01-01T00:00Z")
     with pytest.raises(Unprepared, match="export nothing"):
-        export_jobs._prepare(job, tmp_path)
+        export_jobs._lay_out(job, tmp_path, lambda *_: None)

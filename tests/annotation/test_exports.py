@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from accounts.models import Profile, User
-from annotation import export_files, export_jobs, judgements, reading, snapshots
+from annotation import export_files, export_jobs, judgements, reading, snapshot_rows, snapshots
 from annotation.exports import dataset, levels, shards, spreadsheet, tables
 from annotation.exports.forms import FORMS
 from annotation.judgements import Answer, Span
@@ -267,3 +267,15 @@ def test_two_processes_write_the_same_bytes_as_one(frozen: Snapshot, tmp_path: P
     (tmp_path / "three").mkdir()
     with pytest.raises(ValueError, match="were laid out"):
         dataset.write(tmp_path, tmp_path / "three")
+
+
+def test_laying_out_tells_how_far_it_is(frozen: Snapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshot_rows, "CHUNK", 1)
+    told: list[tuple[str, int, int]] = []
+    export_files.lay_out(frozen, levels.FULL, tmp_path, lambda *said: told.append(said))
+    assert list(dict.fromkeys(phase for phase, *_ in told)) == ["gathering answers", "laying out", "working out figures"]
+    assert [(done, total) for phase, done, total in told if phase == "gathering answers"] == [(0, 4), (1, 4), (2, 4), (3, 4)]
+    steps = [done for phase, done, _ in told if phase == "laying out"]
+    lines = sum(path.read_bytes().count(b"\n") for path in tmp_path.glob("*.jsonl"))
+    assert {total for phase, _, total in told if phase == "laying out"} == {lines}
+    assert (steps[0], steps[-1], steps == sorted(steps), len(set(steps)) >= 4) == (0, lines, True, True)

@@ -1,6 +1,9 @@
 """An import as a job: a child reads, staging takes its parts while it does, one transaction stores all; what goes wrong stores nothing."""
 
 import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,10 +16,13 @@ from annotation import forks, import_batches, import_child, imports, sample_rows
 from annotation.models import Import, Sample, SampleCount, Source
 from annotation.reading.shapes import SampleRow
 from annotation.records import Problems
-from jobs import attempts, claims
+from jobs import attempts, claims, keeping, submissions, sweeper
 from jobs.errors import Cancelled
 from jobs.models import Job
 from tests.annotation.build import jsonl, row
+from tests.jobs.test_claims import let_the_lease_lapse
+from tests.workers import PROJECT
+from tests.workers import test_database_url as database_url
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -140,6 +146,64 @@ def test_what_another_import_stores_meanwhile_is_compared_by_the_next_try(data: 
     made = run(made)
     assert (made.state, made.counts["stored"], made.counts["already"]) == ("stored", 29, 1)
     assert not list((data / "jobs").rglob("*.copy"))
+
+
+# A worker of its own that stands still when its child has written all it read, so that it can be killed there.
+WORKER = """
+import sys, time
+import django
+django.setup()
+from annotation import imports
+from jobs import attempts, claims
+def stand_still(*args):
+    print("there", flush=True)
+    time.sleep(60)
+imports.keep_report = stand_still
+attempts.supervise(claims.claim(job_id=int(sys.argv[1]), worker=attempts.worker_name()))
+"""
+
+
+def test_what_a_killed_import_read_goes_as_soon_as_its_job_has_ended(data: Path) -> None:
+    made = asked(data, jsonl([row(n) for n in range(30)]).read())
+    job = made.job
+    assert job is not None
+    said = {
+        **os.environ, "DATABASE_URL": database_url(), "ROUNDS_DATA_DIR": str(data), "ROUNDS_IMPORT_FOLDER": str(data / "incoming"),
+        "PYTHONPATH": str(PROJECT), "DJANGO_SETTINGS_MODULE": "config.settings.test",
+    }  # fmt: skip
+    worker = subprocess.Popen([sys.executable, "-c", WORKER, str(job.pk)], env=said, stdout=subprocess.PIPE, start_new_session=True)
+    assert worker.stdout is not None
+    assert worker.stdout.readline() == b"there\n"
+    os.killpg(worker.pid, signal.SIGKILL)
+    worker.wait(20)
+    worker.stdout.close()
+    parts = attempts.folder_of(job, 1) / import_child.OUTPUT
+    assert b"chest pain" in b"".join(part.read_bytes() for part in parts.iterdir())
+    assert not Sample.objects.exists()
+    let_the_lease_lapse(job)
+    sweeper.sweep()
+    assert parts.exists(), "it is to be tried again"
+    submissions.cancel(job=job, actor=None)
+    sweeper.sweep()
+    assert not parts.exists(), "nobody held it when it was cancelled"
+    assert (attempts.folder_of(job, 1) / "spec.json").exists()
+
+
+@pytest.mark.parametrize("state", ["succeeded", "failed", "cancelled"])
+def test_parts_go_however_the_job_ended_and_a_failed_ones_inputs_stay(data: Path, state: str) -> None:
+    job = asked(data, jsonl([row(1)]).read()).job
+    assert job is not None
+    place = attempts.folder_of(job, 1)
+    for name in (import_child.OUTPUT, "input"):
+        (place / name).mkdir(parents=True)
+        (place / name / "text").write_text("chest pain")
+    keeping.clear_ended(within=60)
+    assert (place / import_child.OUTPUT).exists()
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL session_replication_role = replica")
+        Job.objects.filter(pk=job.pk).update(state=state, ended_at=job.created_at)
+    keeping.clear_ended(within=60)
+    assert [path.name for path in place.iterdir()] == ["input"]
 
 
 def scans(plan: dict[str, Any]) -> set[tuple[str, str, str]]:

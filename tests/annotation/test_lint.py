@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from accounts.models import User
-from annotation import judgements, lint
+from annotation import contradictions, judgements, lint, rubrics
 from annotation.answers import Answer
 from annotation.filters import Filters
 from annotation.models import Campaign, Completion, Judgement, Pair, Prompt, Source, Verdict
@@ -49,7 +49,7 @@ def test_a_sound_campaign_has_no_line_that_stops(made: Campaign) -> None:
     assert {check.name: check.state for check in report.checks} == {
         "Pairs": "ok", "Whose judgements": "ok", "Held-out pairs": "warn", "Leakage": "ok", "Near-identical texts": "ok",
         "Truncated texts": "ok", "Length": "ok", "Special tokens": "ok", "Empty texts and names": "ok", "Length and preference": "ok",
-        "Sides": "ok", "Label noise": "ok", "Edits": "ok", "Licences": "ok",
+        "Sides": "ok", "Label noise": "ok", "Reasons": "ok", "Edits": "ok", "Licences": "ok",
     }  # fmt: skip
     assert report.histogram[4] == (0.7, 0.75, 8)
     assert sum(rows for *_, rows in report.histogram) == 8
@@ -123,6 +123,49 @@ def test_edits_that_change_nothing_are_counted(alice: User) -> None:
     edit = Judgement.objects.get(edit__isnull=False).edit
     type(edit).objects.filter(pk=edit.pk).update(text=" ")
     assert look(built)["Edits"].state == "warn"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "axes", "harm", "against"),
+    [
+        ("first_much", {}, ("major", ""), True),
+        ("first_much", {}, ("minor", "life_threatening"), False),
+        ("second_slightly", {"correctness": 2}, ("", ""), True),
+        ("second_slightly", {"correctness": 2, "completeness": -1}, ("", ""), False),
+        ("second_slightly", {"correctness": 0}, ("", ""), False),
+        ("first_slightly", {"harm_extent": {"first": 3, "second": 1}}, ("", ""), True),
+        ("first_slightly", {"harm_extent": {"first": 3, "second": 1}}, ("", "minor"), False),
+        ("both_unacceptable", {"correctness": 2}, ("major", ""), False),
+        ("first_much", {"over_triage": -1, "wrong_items": {"first": 4, "second": 0}}, ("", ""), False),
+    ],
+)
+def test_a_vote_speaks_against_itself_when_all_its_reasons_do(verdict: str, axes: Any, harm: tuple[str, str], against: bool) -> None:
+    scales = {
+        "correctness": "comparative",
+        "completeness": "comparative",
+        "harm_extent": "risk",
+        "over_triage": "which",
+        "wrong_items": "count",
+    }
+    assert contradictions.opposed(verdict, axes=axes, scales=scales, harm=harm) is against
+
+
+def test_votes_whose_reasons_disagree_with_their_verdict_are_counted_and_their_pairs_named(alice: User) -> None:
+    built = campaign([alice], pairs=9, rubric=rubrics.template("T2"))
+    said = [
+        Answer(verdict=Verdict.FIRST_SLIGHTLY, axes={"correctness": -2}, rationale="The dose is ten times too high."),
+        Answer(verdict=Verdict.FIRST_MUCH, axes={"correctness": -2, "conciseness": -1}),
+        Answer(verdict=Verdict.FIRST_MUCH, axes={"correctness": 2}),
+        Answer(verdict=Verdict.BOTH_ACCEPTABLE, axes={"correctness": 2}),
+        *[Answer(verdict=Verdict.SECOND_MUCH)] * 5,
+    ]
+    given = [judgements.submit(assignment=lease(built, alice), answer=answer, key=uuid4()).assignment.pair_id for answer in said]
+    found = look(built)["Reasons"]
+    assert (found.state, found.detail) == (
+        "warn", f"2 of 3 votes with scales or flags give no reason but for the other side; pairs {given[1]}, {given[0]}",
+    )  # fmt: skip
+    assert "dose" not in found.fix
+    assert look(built, min_margin=0.4)["Reasons"].detail.startswith("1 of 2 votes"), "only of rows that are used"
 
 
 def test_imported_judgements_claim_nothing_of_raters_and_say_so() -> None:

@@ -75,6 +75,26 @@ def test_events_reach_the_kind_in_order_and_once(runner: str, dan: User, monkeyp
     assert seen == [0, 1, 2, 3, 4]
 
 
+def test_what_is_laid_out_before_the_child_begins_is_watched_too(runner: str, dan: User) -> None:
+    shown: list[tuple[str, int, int]] = []
+
+    def lay_out(job: Job, folder: Path, tell: kinds.Tell) -> None:
+        for done in (3, 7):
+            tell("laying out", done, 9)
+            wait_until(lambda done=done: Job.objects.get().progress_done == done, seconds=20, why="a heartbeat carries it", every=0.05)
+            shown.append(Job.objects.values_list("phase", "progress_done", "progress_total").get())
+
+    kinds.register(kinds.Kind(**{**kinds.get("fake").__dict__, "lay_out": lay_out}))
+    assert run(ask(dan)).state == "succeeded"
+    assert shown == [("laying out", 3, 9), ("laying out", 7, 9)]
+
+
+def test_a_kind_has_a_child_or_does_its_work_itself() -> None:
+    for wrong in ({}, {"command": lambda job, folder: [], "work": lambda job, folder, tell: {}}):
+        with pytest.raises(ValueError, match="one of the two"):
+            kinds.Kind(name="x", queue="io", **wrong)  # type: ignore[arg-type]
+
+
 def test_the_child_sees_no_secret_and_no_database(runner: str, dan: User, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROUNDS_SECRET_KEY", "canary")
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example")

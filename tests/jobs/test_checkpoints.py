@@ -267,7 +267,7 @@ def test_a_child_that_says_nothing_for_too_long_is_ended(runner: str, dan: User,
     assert gone(pid_of(job))
 
 
-@pytest.mark.parametrize("step", ["prepare", "keep", "stage"])
+@pytest.mark.parametrize("step", ["prepare", "lay_out", "work", "keep", "stage"])
 def test_a_cancel_does_not_wait_for_what_takes_long(runner: str, dan: User, step: str) -> None:
     """Preparing inputs, hashing a checkpoint, taking in a model: the job is cancelled while the work is still at it."""
     fake, begun, over = kinds.get("fake"), threading.Event(), threading.Event()
@@ -277,7 +277,7 @@ def test_a_cancel_does_not_wait_for_what_takes_long(runner: str, dan: User, step
         wait_until(lambda: Job.objects.get(pk=job.pk).state == "cancelled", seconds=20, why="it is cancelled meanwhile", every=0.05)
         over.set()
 
-    kinds.register(kinds.Kind(**{**fake.__dict__, step: slow}))
+    kinds.register(kinds.Kind(**{**fake.__dict__, step: slow, **({"command": None} if step == "work" else {})}))
     job = ask(dan, steps=50, every=1, pause=0.02)
 
     def cancel() -> None:

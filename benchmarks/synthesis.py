@@ -2,6 +2,8 @@
 
     .venv/bin/python benchmarks/synthesis.py --n 5000 --seed 1 --json
     .venv/bin/python benchmarks/synthesis.py --endpoint --n 200 --kills 3 --json
+    .venv/bin/python benchmarks/synthesis.py --endpoint --serve transformers --transformers SERVER/bin/transformers --n 200 --json
+    .venv/bin/python benchmarks/synthesis.py --model --n 200 --kills 2 --json
 
 The first asks the grammar backend for `--n` samples through the real rows, jobs and a real worker, and looks at what was stored: `tasks`
 and `documents` met, `cells_reachable` (share of the grid's task × part × difficulty × format places that the grammar can write an
@@ -10,9 +12,14 @@ have an earlier near-duplicate, found anew from the stored text), `json_valid` a
 same for the same seed; with `--again` a second run has to give it again. Fails unless: all wanted samples of 14 tasks, at least 90 % of
 cells, no exact and under 2 % near duplicates, all JSON valid, at most 180 seconds.
 
-The second asks a local server that speaks the OpenAI protocol for `--n` instructions. `--serving script` answers well-formed text, so
-that all of it runs to samples; `--serving phi` is a tiny Phi-3 with random weights, whose texts the strict parser refuses and counts.
-The worker is killed with SIGKILL `--kills` times. Fails when a row is lost, or stands there twice.
+The second asks a local server that speaks the OpenAI protocol for `--n` instructions. `--serve script` answers well-formed text, so
+that all of it runs to samples; `--serve phi` is a tiny Phi-3 with random weights, whose texts the strict parser refuses and counts;
+`--serve transformers` is the same model behind somebody else's server, `transformers serve` (`--transformers` names the command of an
+installation that has transformers[serving]; it is no dependency of ours). `--critic` is who judges, where that is not the same server:
+with a script that writes and transformers that judges, every stage is asked of it. The worker is killed with SIGKILL `--kills` times.
+Fails when a row is lost, or stands there twice. A row that was refused is a row that was answered.
+
+`--model` asks the same tiny Phi-3 in process: a registered version, written with by the generation engine as a job of the worker.
 
 Needs a PostgreSQL and a broker (DATABASE_URL, CELERY_BROKER_URL, else the embedded ones), on which it makes a database of its own.
 """
@@ -23,13 +30,16 @@ import argparse
 import json
 import os
 import random
+import socket
+import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -48,12 +58,16 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="a second run of the same seed has to give the same digest")
     parser.add_argument("--spoilt", type=float, default=0.0)
     parser.add_argument("--endpoint", action="store_true", help="a local server in the grammar's place, and kills")
-    parser.add_argument("--serving", choices=("script", "phi"), default="script")
+    parser.add_argument("--model", action="store_true", help="a registered tiny model in the grammar's place, and kills")
+    parser.add_argument("--serve", choices=tuple(SERVERS), default="script", help="who answers at the endpoint")
+    parser.add_argument("--critic", choices=tuple(SERVERS), help="who judges there (the same)")
+    parser.add_argument("--transformers", default=str(Path(sys.executable).with_name("transformers")), help="the command that can serve")
+    parser.add_argument("--tokens", type=int, help="at most so many in an answer (400, of a random model 24)")
     parser.add_argument("--kills", type=int, default=3)
     parser.add_argument("--json", action="store_true", help="end with one JSON line")
     options = parser.parse_args()
     with house() as workers:
-        found = served(options, workers) if options.endpoint else by_grammar(options, workers)
+        found = asked(options, workers) if options.endpoint or options.model else by_grammar(options, workers)
     for name, value in found.items():
         print(f"{name:<18} {value}")
     if options.json:
@@ -261,15 +275,30 @@ def scripted(messages: list[dict[str, str]], most: int, seed: int) -> str:
     return json.dumps({"rationale": "By length.", "better": "A" if len(first) >= len(second) else "B"})
 
 
-def phi() -> Callable[[list[dict[str, str]], int, int], str]:
-    """A tiny Phi-3 with random weights: real tokens, no sense."""
+def tiny() -> tuple[Any, Any]:
+    """A tiny Phi-3 with random weights and its tokenizer: real tokens, no sense."""
     import torch
 
     from training.engine import models, tokens
 
     torch.set_num_threads(1)
     tokenizer = tokens.build(2700, 1)
-    model = models.fresh_phi3(tokenizer=tokenizer, hidden=64, layers=2, heads=2, intermediate=128, seed=1).eval()
+    return models.fresh_phi3(tokenizer=tokenizer, hidden=64, layers=2, heads=2, intermediate=128, seed=1, context=2048).eval(), tokenizer
+
+
+def tiny_folder(folder: Path) -> Path:
+    from training.engine import models
+
+    models.save(*tiny(), folder)
+    return folder
+
+
+def phi() -> Callable[[list[dict[str, str]], int, int], str]:
+    import torch
+
+    from training.engine import tokens
+
+    model, tokenizer = tiny()
     lock = threading.Lock()
 
     def write(messages: list[dict[str, str]], most: int, seed: int) -> str:
@@ -285,50 +314,113 @@ def phi() -> Callable[[list[dict[str, str]], int, int], str]:
     return write
 
 
-def served(options: argparse.Namespace, workers: Any) -> dict[str, Any]:
+@dataclass(frozen=True)
+class At:
+    """A server that runs: where, under which name its model goes, how many requests it was asked, and how it ends."""
+
+    url: str
+    model: str
+    asked: Callable[[], int]
+    close: Callable[[], None]
+
+
+def scripted_server(folder: Path, options: argparse.Namespace) -> At:
+    return _served(scripted)
+
+
+def phi_server(folder: Path, options: argparse.Namespace) -> At:
+    return _served(phi())
+
+
+def _served(write: Callable[[list[dict[str, str]], int, int], str]) -> At:
+    server = Serving(write)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return At(f"http://127.0.0.1:{server.server_port}/v1", "tiny", lambda: server.asked, server.shutdown)
+
+
+def transformers_server(folder: Path, options: argparse.Namespace) -> At:
+    """`transformers serve` as a process of its own, pinned to the tiny model's folder."""
+    home = tiny_folder(folder / "served")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = folder / "serve.log"
+    offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HOME": str(folder / "hub"), "OMP_NUM_THREADS": "1"}
+    (folder / "hub" / "hub").mkdir(parents=True)
+    command = [options.transformers, "serve", str(home), "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
+    with log.open("wb") as out:
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | offline
+        child = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
+
+    def close() -> None:
+        child.terminate()
+        child.wait(timeout=30)
+
+    for _ in range(600):
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            # Its list holds what its cache holds, which is nothing: the model it is pinned to goes by its folder.
+            return At(f"http://127.0.0.1:{port}/v1", str(home), lambda: log.read_text(errors="replace").count("POST /v1/chat"), close)
+        if child.poll() is not None:
+            break
+        time.sleep(0.2)
+    child.kill()
+    raise SystemExit(f"transformers serve did not start:\n{log.read_text(errors='replace')[-2000:]}")
+
+
+SERVERS = {"script": scripted_server, "phi": phi_server, "transformers": transformers_server}
+
+
+def asked(options: argparse.Namespace, workers: Any) -> dict[str, Any]:
+    """`--n` instructions, and a worker that is killed on the way: what of it is there afterwards, and how often."""
     from django.conf import settings
 
     from annotation.models import Sample
     from training.synthesis import backends, runs
     from training.synthesis.models import SynthesisAnswer, SynthesisPair
 
-    server = Serving(scripted if options.serving == "script" else phi())
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    entry = {
-        "url": f"http://127.0.0.1:{server.server_port}/v1",
-        "model": "tiny",
-        "concurrency": 4,
-        "timeout": 60,
-        "price_in": 1,
-        "price_out": 4,
-    }
-    settings.ROUNDS_GENERATION_ENDPOINTS = {"writer": entry, "critic": entry | {"family": "another"}}
     # So that a killed worker's job is taken up again in seconds.
     workers.environment |= {"ROUNDS_BACK_OFF": "0.5,0.5,0.5", "ROUNDS_LEASE_SECONDS": "10", "ROUNDS_HEARTBEAT_SECONDS": "1"}
-    workers.environment["ROUNDS_GENERATION_ENDPOINTS"] = json.dumps(settings.ROUNDS_GENERATION_ENDPOINTS)
-    workers.start_worker(slots=2)
-    workers.start_sweeper()
-    # So many samples that `--n` instructions are drawn.
-    count = int(options.n * runs.PAIRS / runs.SPARE[backends.ENDPOINT])
-    run = runs.start(
-        name="served", wanted=runs.Wanted(count=count, spoilt=0.3, max_new_tokens=400), generator=backends.find("endpoint:writer"),
-        judge=backends.find("endpoint:critic", judging=True), seed=options.seed, licence="CDLA-Permissive-2.0", actor=None,
-    )  # fmt: skip
-    chance, killed = random.Random(options.seed), 0
-    wait = time.monotonic() + chance.uniform(3, 5)
+    servers: dict[str, At] = {}
+    if options.model:
+        generator, judge = f"model:{registered(settings.DATA_DIR)}", "grammar"
+    else:
+        who = {"writer": options.serve, "critic": options.critic or options.serve}
+        servers = {name: SERVERS[name](settings.DATA_DIR / f"server-{name}", options) for name in dict.fromkeys(who.values())}
+        told = {"concurrency": 4, "timeout": 60, "price_in": 1, "price_out": 4}
+        settings.ROUNDS_GENERATION_ENDPOINTS = {
+            role: {"url": servers[name].url, "model": servers[name].model, "family": role, **told} for role, name in who.items()
+        }
+        workers.environment["ROUNDS_GENERATION_ENDPOINTS"] = json.dumps(settings.ROUNDS_GENERATION_ENDPOINTS)
+        generator, judge = "endpoint:writer", "endpoint:critic"
+    try:
+        workers.start_worker(slots=2)
+        workers.start_sweeper()
+        writer = backends.find(generator)
+        # So many samples that `--n` instructions are drawn.
+        count = int(options.n * runs.PAIRS / runs.SPARE[writer.kind])
+        most = options.tokens or (400 if options.serve == (options.critic or options.serve) == "script" and not options.model else 24)
+        run = runs.start(
+            name="asked", wanted=runs.Wanted(count=count, spoilt=0.3, max_new_tokens=most), generator=writer,
+            judge=backends.find(judge, judging=True), seed=options.seed, licence="CDLA-Permissive-2.0", actor=None,
+        )  # fmt: skip
+        chance, killed = random.Random(options.seed), 0
+        wait = time.monotonic() + chance.uniform(3, 5)
 
-    def kill() -> None:
-        nonlocal killed, wait
-        asked = server.asked
-        if killed < options.kills and time.monotonic() > wait and asked:
-            workers.kill("worker")
-            killed += 1
-            time.sleep(chance.uniform(0.2, 1.0))
-            workers.start_worker(slots=2)
-            wait = time.monotonic() + chance.uniform(3, 8)
+        def kill() -> None:
+            nonlocal killed, wait
+            begun = sum(server.asked() for server in servers.values()) if servers else run.steps.filter(job__state="running").count()
+            if killed < options.kills and time.monotonic() > wait and begun:
+                workers.kill("worker")
+                killed += 1
+                time.sleep(chance.uniform(0.2, 1.0))
+                workers.start_worker(slots=2)
+                wait = time.monotonic() + chance.uniform(3, 8)
 
-    seconds = follow(run, kill)
-    server.shutdown()
+        seconds = follow(run, kill)
+        requests = sum(server.asked() for server in servers.values())
+    finally:
+        for server in servers.values():
+            server.close()
     items = list(run.items.order_by("number").values_list("number", "state"))
     answers = list(SynthesisAnswer.objects.filter(item__run=run).values_list("item", "stage", "number"))
     pairs = SynthesisPair.objects.filter(item__run=run)
@@ -345,11 +437,23 @@ def served(options: argparse.Namespace, workers: Any) -> dict[str, Any]:
     }
     attempts = [step.job.attempts for step in run.steps.select_related("job")]
     return {
-        "serving": options.serving, "instructions": len(items), "samples": samples.count(), "seconds": round(seconds, 1), "kills": killed,
-        "jobs": len(attempts), "attempts": sum(attempts), "requests": server.asked, "states": dict(Counter(state for _, state in items)),
+        "serving": "model" if options.model else f"{options.serve}, judged by {options.critic or options.serve}",
+        "instructions": len(items),
+        "samples": samples.count(), "seconds": round(seconds, 1), "kills": killed, "jobs": len(attempts), "attempts": sum(attempts),
+        "requests": requests, "states": dict(Counter(state for _, state in items)),
+        "answers": dict(Counter(stage for _, stage, _ in answers)),
         "reasons": runs.counts(run)["reasons"], "price": round(sum(row["price"] for row in runs.spent(run)), 4), **whole,
         "passed": all(whole.values()) and killed == options.kills,
     }  # fmt: skip
+
+
+def registered(folder: Path) -> str:
+    """The public id of the tiny model, registered as a house registers one."""
+    from modelhub import artifacts, versions
+    from modelhub.models import Kind
+
+    kept = artifacts.save(artifacts.stage(folder=tiny_folder(folder / "tiny")))
+    return str(versions.register(name="tiny", kind=Kind.BASE, artifact=kept, actor=None, licence="Apache-2.0").public_id)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import pytest
 from annotation import near
 from training.engine.grammar import answering, documents, extracting, faults, grid, judging, tasks, writing
 from training.engine.grammar.grid import Cell
+from training.engine.grammar.tasks import rewording
 
 
 def cell(task: str, *, document: str = "Discharge Summary", part: str = "hospital course", form: str = "json", level: str = "hard") -> Cell:
@@ -101,7 +102,7 @@ def test_a_correction_is_a_hundredth_of_what_stands_there() -> None:
 
 
 def test_an_abbreviation_read_back_gives_the_text() -> None:
-    short, key = tasks.shorthand("On examination the blood pressure was low, once daily.")
+    short, key = rewording.shorthand("On examination the blood pressure was low, once daily.")
     assert short == "O/E the BP was low, OD."
     assert key == [("O/E", "on examination"), ("BP", "blood pressure"), ("OD", "once daily")]
 

@@ -32,12 +32,12 @@ def watch(n: int = 2) -> list[dict[str, Any]]:
     return [{"id": str(index), "messages": row["prompt"]} for index, row in enumerate(pairs(n, seed=4))]
 
 
-def untrained(folder: Path, *, seed: int = 1, switch: int | None = None) -> Path:
+def untrained(folder: Path, *, seed: int = 1, switch: int | None = None, context: int = 512) -> Path:
     """A model folder: two layers, 32 wide. With ``switch``, a LongRoPE one whose position factors change above so many tokens."""
     from training.engine import models, tokens
 
     tokenizer = tokens.build(500, seed)
-    model = models.fresh_phi3(tokenizer=tokenizer, hidden=32, layers=2, heads=2, intermediate=64, seed=seed)
+    model = models.fresh_phi3(tokenizer=tokenizer, hidden=32, layers=2, heads=2, intermediate=64, seed=seed, context=context)
     models.save(model, tokenizer, folder)
     if switch is not None:
         import json

@@ -137,11 +137,31 @@ def test_an_input_like_a_held_out_one_is_dropped(settings: Any, tmp_path: Any) -
 
     stolen = Sample.objects.filter(source=first.source, split="train").order_by("pk")[0]
     file = tmp_path / "benchmark.jsonl"
-    file.write_text(json.dumps({"question": "Before. " + " ".join(stolen.input.split()[:14]), "answer": ["A", "B"]}) + "\n")
+    file.write_text(json.dumps({"question": "Before. " + " ".join(stolen.input.split()[:22]), "answer": ["A", "B"]}) + "\n")
     settings.ROUNDS_EVALUATION_TEXTS = [str(file)]
     third = start(name="third", count=30)
     carry(third)
     assert runs.counts(third)["reasons"]["pairs dropped"]["shares_words"] >= 1
+
+
+def test_an_output_of_a_held_out_sample_is_dropped_and_counted() -> None:
+    first = start(name="first", count=30)
+    carry(first)
+    held_out = Sample.objects.filter(source=first.source).order_by("pk")[0]
+    answer = " ".join(f"finding{number}" for number in range(24))
+    Sample.objects.filter(pk=held_out.pk).update(split="evaluation", output=answer)
+
+    def script(row: dict[str, Any], number: int) -> str | None:
+        text = by_grammar(row, number)
+        if row["asked"]["stage"] != "write" or text is None:
+            return text
+        # As a model would that has learnt it by heart: the answer to another question.
+        before, _, after = text.partition("<output>")
+        return f"{before}<output>{answer}</output>{after.partition('</output>')[2]}"
+
+    second = start(name="second", count=30, seed=2, formats=("plain_text",))
+    carry(second, script)
+    assert runs.counts(second)["reasons"]["pairs dropped"]["output_near_evaluation"] == second.items.count()
 
 
 def test_a_judge_of_the_generators_family_needs_a_written_reason(settings: Any) -> None:

@@ -116,3 +116,36 @@ def test_every_reason_by_its_name() -> None:
         2: "duplicate", 3: "near_duplicate", 4: "below_threshold", 5: "invalid_json", 6: "echo", 7: "near_evaluation", 9: "shares_words"
     }  # fmt: skip
     assert sorted(kept) == [1, 8]
+
+
+CASE = (
+    "Held out: a 54-year-old baker came with palpitations for nine days, an irregularly irregular pulse and absent P waves on the "
+    "electrocardiogram. Apixaban five milligrams twice daily was begun, bisoprolol was kept, and cardioversion is planned for the autumn."
+)
+ANSWER = (
+    "Atrial fibrillation, found by palpitations, an irregular pulse and absent P waves; anticoagulation with apixaban was begun, rate "
+    "control by bisoprolol goes on, and a cardioversion is planned once six weeks of tablets have been taken."
+)
+
+
+@pytest.mark.parametrize(
+    ("given", "output", "reason"),
+    [
+        (CASE, "Something else.", "near_evaluation"),
+        (ANSWER, "Something else.", "near_evaluation"),  # a held-out answer set as a question
+        ("", ANSWER.replace("six", "four"), "output_near_evaluation"),
+        ("", json.dumps({"summary": ANSWER}), "output_near_evaluation"),
+        ("", CASE, "output_near_evaluation"),
+        ("{words} " + CASE.upper() + " {words}", "Something else.", "holds_evaluation"),
+        ("{words} " + " ".join(CASE.split()[:26]), "Something else.", "holds_evaluation"),  # its larger half is enough
+        ("{words} " + " ".join(ANSWER.split()[4:]), "Something else.", "holds_evaluation"),
+        ("", "{words} So: " + ANSWER, "output_holds_evaluation"),
+        ("{words} " + " ".join(CASE.split()[:18]), "Something else.", ""),  # a sentence is no passage
+        ("", "Atrial fibrillation", ""),  # a label is nobody's
+    ],
+)
+def test_texts_of_held_out_samples_are_found_wherever_they_stand(given: str, output: str, reason: str) -> None:
+    words = " ".join(f"word{number}" for number in range(150))
+    row = candidate(1, given.format(words=words), output=output if output.startswith('{"') else output.format(words=words))
+    _, dropped = trim([row], Rules(most=9), evaluation=[CASE, ANSWER, "Atrial fibrillation"])
+    assert dropped.get(1, "") == reason

@@ -53,6 +53,7 @@ PAIRS = 3.5  # of an instruction, on average
 DRAWS = 5  # of the judge
 ENOUGH = 3  # of them have to be sound
 TRIES = 3
+CHECKPOINT_SECONDS = 5.0
 TOKENS = {Stage.WRITE: 3000, Stage.JUDGE: 900, Stage.REJECT: 1200, Stage.COMPARE: 500}
 
 
@@ -139,16 +140,7 @@ def read_documents(
     if unknown := set(kinds) - set(OutputKind.values):
         raise NotStarted("kinds", f"Unknown: {', '.join(sorted(unknown))}.")
     may_see(generator, corpus)
-    lacking = [
-        (document, kind)
-        for kind in OutputKind.values
-        if kind in kinds
-        for document in Document.objects.live()
-        .filter(corpus=corpus)
-        .exclude(outputs__kind=kind)
-        .order_by("digest")
-        .values_list("pk", flat=True)[:most]
-    ]
+    lacking = [(document, kind) for kind in OutputKind.values if kind in kinds for document in _lacking(corpus, kind)[:most]]
     if not lacking:
         raise NotStarted("corpus", "Every document has these outputs already.")
     run = SynthesisRun.objects.create(
@@ -244,7 +236,7 @@ def _ask(run: SynthesisRun, stage: Stage, free: "QuerySet[Any]") -> None:
     held = list(free.values_list("pk", flat=True)[: CHUNKS[backend.kind]])
     params: dict[str, Any] = {
         "temperature": temperature, "max_new_tokens": run.options.get("max_new_tokens") or TOKENS[stage],
-        "n": DRAWS if stage == Stage.JUDGE else 1, "checkpoint_seconds": 5.0,
+        "n": DRAWS if stage == Stage.JUDGE else 1, "checkpoint_seconds": CHECKPOINT_SECONDS,
     }  # fmt: skip
     if backend.kind == backends.GRAMMAR:
         params["grammar"] = True
@@ -401,21 +393,9 @@ def spent(run: SynthesisRun) -> list[dict[str, Any]]:
     """What each stage took: {"stage", "jobs", "asked", "answered", "prompt_tokens", "tokens", "seconds", "price"}."""
     found: dict[str, dict[str, Any]] = {}
     for step in run.steps.all():
-        row = found.setdefault(
-            step.stage,
-            {
-                "stage": step.get_stage_display(),
-                "jobs": 0,
-                "asked": 0,
-                "answered": 0,
-                "prompt_tokens": 0,
-                "tokens": 0,
-                "seconds": 0.0,
-                "price": 0.0,
-            },
-        )
+        row = found.setdefault(step.stage, {"stage": step.get_stage_display(), "jobs": 0, "price": 0.0, **dict.fromkeys(_MEASURED, 0)})
         row["jobs"] += 1
-        for key in ("asked", "answered", "prompt_tokens", "tokens", "seconds"):
+        for key in _MEASURED:
             row[key] += getattr(step, key)
         if step.stage != Stage.TRIM:
             row["price"] += backends.price(

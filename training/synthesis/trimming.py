@@ -11,19 +11,22 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from annotation import near
 from training.engine import lifeline, rundir
+from training.synthesis import passages
 
-# Inputs at least so alike are copies of each other, and so alike to an evaluation text they give its answers away.
+# Inputs at least so alike are copies of each other, and texts so alike to a held-out one give it away.
 ALIKE, TOO_NEAR = 0.9, 0.8
-# Words in a row that a sample may not share with an operator's evaluation file (Brown et al. 2020, appendix C).
-SHARED = 13
+# Outputs of fewer words are labels and phrases that many answers share, and are nobody's.
+FEW = 20
+# Held-out texts that are indexed at once, at 700 bytes each.
+AT_ONCE = 65_536
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,12 @@ class Rules:
 def trim(
     candidates: Sequence[Candidate], rules: Rules, *, evaluation: Iterable[str] = (), named: Iterable[str] = ()
 ) -> tuple[list[int], dict[int, str]]:
-    """(ids kept, the best dealt first; id → reason for every other). `evaluation` are inputs of held-out samples, `named` texts of the
-    operator's files: those also may not share thirteen words in a row."""
+    """(ids kept, the best dealt first; id → reason for every other). `evaluation` are inputs and outputs of held-out samples, `named` texts
+    of the operator's files: of those no run of thirteen words may be shared. Both are gone through more than once and never held."""
     dropped: dict[int, str] = {}
     left = sorted(candidates, key=lambda one: (-one.mean, one.place))
     left = _without(left, dropped, _unfit(left, rules))
-    left = _without(left, dropped, _contaminated(left, list(evaluation), list(named)))
+    left = _without(left, dropped, _contaminated(left, evaluation, named))
     left = _without(left, dropped, _copies(left, rules.alike))
     kept = deal(left, rules.most)
     _without(left, dropped, {one.id: "beyond_top_k" for one in left if one.id not in set(kept)})
@@ -86,24 +89,31 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _contaminated(left: Sequence[Candidate], evaluation: list[str], named: list[str]) -> dict[int, str]:
-    if not evaluation and not named:
-        return {}
-    index: near.Index[int] = near.Index(threshold=TOO_NEAR)
-    index.add_many(range(len(evaluation) + len(named)), [*evaluation, *named])
-    runs = {run for text in named for run in _runs(text)}
-    answers = index.ask_many([one.input for one in left])
-    return {
-        one.id: "near_evaluation" if found else "shares_words"
-        for one, found in zip(left, answers, strict=True)
-        if found or (runs and not runs.isdisjoint(_runs(f"{one.input}\n{one.output}")))
-    }
+def _contaminated(left: Sequence[Candidate], evaluation: Iterable[str], named: Iterable[str]) -> dict[int, str]:
+    """Inputs and outputs against all held-out texts: alike as a whole, or holding a passage. The first reason that fits is given."""
+    asked = [one.input for one in left] + [one.output if len(one.output.split()) >= FEW else "" for one in left]
+    found: dict[int, str] = {}
+    for places, reason in (
+        (_alike(asked, evaluation) | _alike(asked, named), "near_evaluation"),
+        (passages.holders(asked, evaluation), "holds_evaluation"),
+        (passages.holders([f"{one.input}\n{one.output}" for one in left], named, share=0), "shares_words"),
+    ):
+        for place in sorted(places):
+            found.setdefault(left[place % len(left)].id, reason if place < len(left) else f"output_{reason}")
+    return found
 
 
-def _runs(text: str) -> Iterable[bytes]:
-    words = near.plain(text).split()
-    for at in range(len(words) - SHARED + 1):
-        yield blake2b(" ".join(words[at : at + SHARED]).encode("utf-8", "surrogatepass"), digest_size=8).digest()
+def _alike(asked: Sequence[str], others: Iterable[str]) -> set[int]:
+    """Places of texts that are nearly one of the others, of which so many are indexed at a time."""
+    places = [place for place, text in enumerate(asked) if text.strip()]
+    stream = iter(others)
+    found: set[int] = set()
+    while stretch := list(islice(stream, AT_ONCE)):
+        index: near.Index[int] = near.Index(threshold=TOO_NEAR)
+        index.add_many(range(len(stretch)), stretch)
+        answers = index.ask_many([asked[place] for place in places])
+        found.update(place for place, alike in zip(places, answers, strict=True) if alike)
+    return found
 
 
 def _copies(left: Sequence[Candidate], alike: float) -> dict[int, str]:
@@ -134,18 +144,27 @@ def deal(left: Sequence[Candidate], most: int) -> list[int]:
     return kept[:most]
 
 
+@dataclass(frozen=True)
+class _Texts:
+    """A file's texts, line by line and as often as they are asked for: there may be more held-out texts than memory."""
+
+    path: Path
+
+    def __iter__(self) -> Iterator[str]:
+        with self.path.open(encoding="utf-8") as lines:
+            for line in lines:
+                yield json.loads(line)["text"]
+
+
 def main(folder: Path) -> None:
     began = time.monotonic()
     with rundir.Events(folder) as events:
         events.progress("evaluating", 0, 1)
         inputs = folder / rundir.INPUTS
         rules = Rules(**json.loads((inputs / "rules.json").read_text(encoding="utf-8")))
-        texts = {
-            name: [row["text"] for row in rundir.read_jsonl(inputs / f"{name}.jsonl", {"text": str})] for name in ("evaluation", "named")
-        }
         rows = rundir.read_jsonl(inputs / "candidates.jsonl", {"id": int})
         candidates = [Candidate(**row | {"place": tuple(row["place"]), "stratum": tuple(row["stratum"])}) for row in rows]
-        kept, dropped = trim(candidates, rules, **texts)
+        kept, dropped = trim(candidates, rules, evaluation=_Texts(inputs / "evaluation.jsonl"), named=_Texts(inputs / "named.jsonl"))
         (folder / rundir.OUTPUT).mkdir(exist_ok=True)
         made: list[dict[str, Any]] = [{"id": pk, "reason": ""} for pk in kept]
         rundir.write_jsonl(folder / rundir.OUTPUT / "items.jsonl", made + [{"id": pk, "reason": why} for pk, why in dropped.items()])

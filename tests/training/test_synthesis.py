@@ -147,9 +147,9 @@ def test_an_input_like_a_held_out_one_is_dropped(settings: Any, tmp_path: Any) -
 def test_an_output_of_a_held_out_sample_is_dropped_and_counted() -> None:
     first = start(name="first", count=30)
     carry(first)
-    held_out = Sample.objects.filter(source=first.source).order_by("pk")[0]
+    held_out = Sample.objects.filter(source=first.source, split="evaluation").order_by("pk")[0]
     answer = " ".join(f"finding{number}" for number in range(24))
-    Sample.objects.filter(pk=held_out.pk).update(split="evaluation", output=answer)
+    Sample.objects.filter(pk=held_out.pk).update(output=answer)
 
     def script(row: dict[str, Any], number: int) -> str | None:
         text = by_grammar(row, number)

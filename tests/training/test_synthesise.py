@@ -1,5 +1,6 @@
 """The page that asks for a synthesis: the grid, the cost ahead, and what is refused; and the list."""
 
+import random
 from typing import Any
 
 import pytest
@@ -93,10 +94,28 @@ def test_clinicians_scores_tell_how_far_a_judge_is_to_be_believed(as_dan: Client
     from training.synthesis import golden
 
     kept = {row.criterion: row for row in golden.agreement_of(run)}
-    assert kept["quality"].n == 3
-    assert [golden.kappa(pairs) for pairs in ([(1, 1), (4, 4)], [(1, 4), (4, 1)], [(3, 3), (3, 3)], [])] == [1.0, -1.0, None, None]
+    assert (kept["quality"].n, kept["quality"].kappa.value, kept["quality"].kappa.note) == (3, None, "n too small")
+
+
+def test_weighted_kappa_by_hand_and_its_interval() -> None:
+    from training.synthesis import golden
+
+    def value(*pairs: tuple[int, int]) -> float | None:
+        return golden.kappa(pairs * 20, range(len(pairs) * 20)).value
+
+    assert [value((1, 1), (4, 4)), value((1, 4), (4, 1)), value((3, 3), (3, 3)), value()] == [1.0, -1.0, None, None]
     # By hand: Σ(i−j)² seen (0+1+0)/3, expected over all nine crossings of {1,2,4} and {1,3,4}: 29/9.
-    assert golden.kappa([(1, 1), (2, 3), (4, 4)]) == pytest.approx(1 - (1 / 3) / (29 / 9))
+    assert value((1, 1), (2, 3), (4, 4)) == pytest.approx(1 - (1 / 3) / (29 / 9))
+    chance = random.Random(1)
+    said = [chance.randrange(1, 5) for _ in range(120)]
+    heard = [score if chance.random() < 0.7 else chance.randrange(1, 5) for score in said]
+    found = golden.kappa(list(zip(said, heard, strict=True)), range(120))
+    assert found.value == pytest.approx(0.665, abs=0.001)
+    assert (found.low, found.high) == (pytest.approx(0.477, abs=0.01), pytest.approx(0.781, abs=0.01))
+    # Forty who all agree have not shown that nobody ever disagrees.
+    agreed = golden.kappa([(1 + n % 4, 1 + n % 4) for n in range(40)], range(40))
+    assert agreed.value == 1
+    assert 0.9 < agreed.low < 1  # type: ignore[operator]
 
 
 def test_outputs_of_documents_are_asked_for(as_dan: Client) -> None:

@@ -113,7 +113,9 @@ def lay_out_gathered(snapshot: Snapshot, folder: Path, tell: Tell = quiet) -> No
 
 def _said(snapshot: Snapshot) -> dict[str, Any]:
     """What the queries are told."""
-    rulings = Adjudication.objects.filter(pk__in=snapshot.evidence.rulings).select_related("dispute__pair")
+    # Not the whole row of evidence, which names every answer: of a million that is a hundred megabytes.
+    named = SnapshotEvidence.objects.values_list("rulings", flat=True).get(snapshot=snapshot)
+    rulings = Adjudication.objects.filter(pk__in=named).select_related("dispute__pair")
     raters = snapshot_raters.of_gathered()
     return {
         "snapshot": snapshot.pk,

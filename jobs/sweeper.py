@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from django.db import InterfaceError, OperationalError, connection
 from django.db.models import Count, Exists, OuterRef
@@ -49,6 +50,7 @@ def sweep() -> dict[str, int] | None:
         while failed := claims.fail_orphans():
             did["orphans"] += failed
         keeping.clear_ended(within=CLEARED_SECONDS)
+        did |= _apps_turn()
         did["rung_again"] = ring_again()
         try:
             did["published"] = outbox.publish(Outbox.objects.all())
@@ -79,6 +81,41 @@ def _messages(queue: str) -> int:
             return int(channel.queue_declare(queue=queue, passive=True).message_count)
     except (OSError, KombuError, ChannelError):
         return 0
+
+
+@dataclass
+class _Chore:
+    """What an app wants looked after, how often in seconds, and when it had its last turn in this process."""
+
+    verb: Callable[[], int]
+    every: float
+    last: float = float("-inf")
+
+
+_chores: dict[str, _Chore] = {}
+
+
+def also_do(what: str, verb: Callable[[], int], *, every: float) -> None:
+    """Have `verb` called in a pass about `every` seconds; it says how many of `what` it moved, and does nothing more when called again.
+
+    Apps name theirs in `AppConfig.ready`.
+    """
+    _chores[what] = _Chore(verb, every)
+
+
+def _apps_turn() -> dict[str, int]:
+    did = {}
+    for what, chore in _chores.items():
+        if time.monotonic() - chore.last >= chore.every:
+            chore.last = time.monotonic()
+            try:
+                did[what] = chore.verb()
+            except (OperationalError, InterfaceError):
+                raise
+            except Exception as error:
+                # What an app got wrong must not stop every other promise. Messages may hold what belongs in no log.
+                log.warning("Looking after %s failed (%s).", what, type(error).__name__)
+    return did
 
 
 def also_forget(what: str, forget: Callable[[], int]) -> None:

@@ -12,5 +12,6 @@ class TrainingConfig(AppConfig):
         kinds.register()
         studies.listen()
         modelcards.register(cards.write)
+        sweeper.also_do("studies", studies.mend, every=20)
         sweeper.also_forget("stored log-probabilities' files", specs.forget_references)
         endpoints.allowed()  # settings that are wrong stop the start

@@ -10,12 +10,12 @@ from annotation import samples
 from annotation.models import Sample, Snapshot, Source, Split
 from jobs.models import ENDED, State
 from modelhub.models import AliasName, ModelVersion
-from training import endpoints, hyperparameters, presets, searches
+from training import endpoints, hyperparameters, presets, searches, studies
 from training.engine.errors import SpecError
 from training.engine.methods import METHODS
 from training.engine.presets import SEARCH
 from training.engine.spec import MAKES_MODEL, MOST_RANK, Endpoint
-from training.models import Run, RunQuerySet
+from training.models import Evaluation, Run, RunQuerySet
 
 MOST_PROMPTS = 5000
 
@@ -249,6 +249,32 @@ class RunFilterForm(forms.Form):
             case "not":
                 return runs.filter(job__state__in=(State.FAILED, State.CANCELLED))
         return runs
+
+
+class StudyForm(forms.Form):
+    """Whom a study asks, where it is not everybody of the snapshot's campaign, and the seed of its draws."""
+
+    raters = forms.ModelMultipleChoiceField(
+        queryset=User.objects.none(), required=False, widget=forms.CheckboxSelectMultiple,
+        help_text="None chosen means everybody who rates in the snapshot's campaign.",
+    )  # fmt: skip
+    seed = forms.IntegerField(
+        required=False, min_value=0, max_value=2**32 - 1,
+        help_text="Drawn when empty. The same seed draws the same prompts, orders and sides.",
+    )  # fmt: skip
+
+    def __init__(self, *args: Any, evaluation: Evaluation, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        choices: Any = self.fields
+        simulated = evaluation.snapshot is not None and evaluation.snapshot.campaign.simulated
+        may = User.objects.filter(is_active=True, grants__role__in=studies.RATE)
+        choices["raters"].queryset = (may if simulated else may.filter(simulated=False)).distinct().order_by("username")
+
+
+class StudyStopForm(forms.Form):
+    """Why a study is stopped: it stays on its page."""
+
+    reason = forms.CharField(max_length=300)
 
 
 class PromoteForm(forms.Form):

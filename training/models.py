@@ -7,7 +7,8 @@ from django.conf import settings
 from django.db import models
 from django.db.models.functions import Now
 
-from annotation.models import Snapshot
+from accounts.models import User
+from annotation.models import Membership, Snapshot
 from jobs.models import Job
 from modelhub.models import AliasName, ModelVersion
 
@@ -321,6 +322,31 @@ class StudyState(models.TextChoices):
     RUNNING = "running", "Being judged"
     DECIDED = "decided", "Ended"
     FAILED = "failed", "Came to nothing"
+    STOPPED = "stopped", "Stopped"
+
+    @classmethod
+    def under_way(cls) -> tuple[str, str]:
+        """Its raters must not learn yet which model is which."""
+        return cls.GENERATING, cls.RUNNING
+
+
+class StudyQuerySet(models.QuerySet["Study"]):
+    def for_list(self) -> "StudyQuerySet":
+        return self.select_related("champion", "challenger", "campaign", "evaluation", "started_by")
+
+    def of_version(self, version: ModelVersion) -> "StudyQuerySet":
+        """Those in which `version` is the champion or the challenger."""
+        return self.filter(models.Q(champion=version) | models.Q(challenger=version))
+
+    def rated_by(self, user: User) -> "StudyQuerySet":
+        """Those under way in which `user` rates, or will: what is known of them stays hidden from them, whatever their roles."""
+        asked = Study.raters.through.objects.filter(user=user).values("study")
+        member = Membership.objects.filter(user=user).values("campaign")
+        return self.filter(models.Q(pk__in=asked) | models.Q(campaign__in=member), state__in=StudyState.under_way())
+
+    def unblinded_for(self, user: User) -> "StudyQuerySet":
+        """Those whose models and figures `user` may see: all but the ones under way in which they rate."""
+        return self.exclude(pk__in=Study.objects.rated_by(user).values("pk"))
 
 
 class Study(models.Model):
@@ -340,10 +366,13 @@ class Study(models.Model):
     protocol_digest = models.CharField(max_length=64, blank=True)
     verdict = models.CharField(max_length=12, blank=True, help_text="As training/evidence/verdict.py says it, or empty while open.")
     counted = models.PositiveIntegerField(null=True, help_text="How many votes the verdict stands on; later ones are kept beside it.")
-    why_failed = models.CharField(max_length=300, blank=True)
+    why_failed = models.CharField(max_length=300, blank=True, help_text="Of one that was stopped: the words of who stopped it.")
     started_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+    stopped_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(db_default=Now())
     decided_at = models.DateTimeField(null=True)
+
+    objects = StudyQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]
@@ -362,6 +391,11 @@ class Study(models.Model):
                 | ~models.Q(state="decided") & models.Q(verdict="", counted__isnull=True, decided_at__isnull=True),
                 name="a_study_that_ended_has_a_verdict",
             ),
+            models.CheckConstraint(
+                condition=models.Q(state="stopped", stopped_by__isnull=False) & ~models.Q(why_failed="")
+                | ~models.Q(state="stopped") & models.Q(stopped_by__isnull=True),
+                name="a_study_is_stopped_by_somebody_and_for_a_reason",
+            ),
         ]
         triggers = [
             pgtrigger.Protect(name="never_deleted", operation=pgtrigger.Delete),
@@ -379,6 +413,25 @@ class Study(models.Model):
 
     def __str__(self) -> str:
         return f"study {self.pk}: {self.challenger} against {self.champion}"
+
+
+class StudyGuess(models.Model):
+    """Which text of a pair they judged a rater took for the new model's, asked after the study: whether its blinding held."""
+
+    assignment = models.OneToOneField("annotation.Assignment", on_delete=models.PROTECT, related_name="+")
+    study = models.ForeignKey(Study, on_delete=models.PROTECT, related_name="guesses")
+    guess = models.CharField(
+        max_length=7, choices=[("first", "First"), ("second", "Second"), ("no_idea", "No idea")], help_text="By completion, never by side."
+    )
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        ordering = ["id"]
+        verbose_name_plural = "study guesses"
+        triggers = [pgtrigger.Protect(name="append_only", operation=pgtrigger.Update | pgtrigger.Delete)]
+
+    def __str__(self) -> str:
+        return f"guess of {self.assignment_id} in study {self.study_id}"
 
 
 class Promotion(models.Model):

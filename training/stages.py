@@ -15,7 +15,7 @@ from jobs import pulses
 from jobs.models import State
 from modelhub.models import Alias, AliasName, ModelVersion
 from training import families
-from training.models import Evaluation, Run
+from training.models import Evaluation, Run, Study, StudyState
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def setup() -> Setup | None:
 
 def overview() -> dict[str, Any]:
     """Everything the home page shows. `next` is the first stage that has something to do."""
-    stages = [_samples(), _pairs(), _judgements(), _snapshots(), _runs(), _evaluations(), _champion()]
+    stages = [_samples(), _pairs(), _judgements(), _snapshots(), _runs(), _evaluations(), _studies(), _champion()]
     following = next((stage for stage in stages if stage.action is not None), None)
     return {
         "stages": stages,
@@ -181,6 +181,19 @@ def _evaluations() -> Stage:
     if waiting:
         stage.blocker = f"{waiting.name} is trained and not yet compared with what it started from."
         stage.action = Action("Evaluate it", reverse("training:run", args=[waiting.pk]))
+    return stage
+
+
+def _studies() -> Stage:
+    """Never what one that is under way has found: its raters may be trainers."""
+    newest = Study.objects.first()
+    stage = Stage("Blinded studies", Study.objects.count(), newest.created_at if newest else None, link=reverse("training:studies"))
+    if newest is None:
+        return stage
+    stage.note = f"study {newest.pk}: {newest.verdict or newest.get_state_display().lower()}"
+    if newest.state == StudyState.FAILED:
+        stage.blocker = newest.why_failed
+        stage.action = Action("See why", reverse("training:study", args=[newest.public_id]))
     return stage
 
 

@@ -1,23 +1,25 @@
 """Blinded before/after studies: the champion against a challenger on held-out prompts, until clinicians have decided or the cap is reached.
 
 `start` queues both models' answers; `open_when_answered` makes the campaign of them and locks the protocol; `consider` reads the verdict
-after every vote and ends the study. It promotes nothing.
+after every vote and ends the study; `stop` ends one before its time, and `mend` goes on with those whose process died. It promotes nothing.
 """
 
+import logging
 import random
 import secrets
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from typing import Any
 
-from django.db import IntegrityError, transaction
-from django.db.models import Q
+from django.db import DatabaseError, IntegrityError, transaction
+from django.db.models import Avg, Q, QuerySet
 from django.db.models.functions import Now
 
 from accounts import audit
-from accounts.models import User
+from accounts.models import Role, User
 from annotation import campaigns, judgements
 from annotation import prompts as rendering
 from annotation.campaigns import CampaignRefused
@@ -38,7 +40,9 @@ from annotation.models import (
     Verdict,
 )
 from annotation.records import digest_of
-from jobs.models import State
+from jobs import submissions
+from jobs.errors import NotCancellable
+from jobs.models import Job, State
 from modelhub import aliases
 from modelhub.models import AliasName, ModelVersion
 from training import generations
@@ -46,14 +50,21 @@ from training.engine import presets
 from training.evidence import verdict as evidence
 from training.models import Evaluation, Study, StudyState
 
+log = logging.getLogger(__name__)
+
 FORMAT = "study-1"
 FIRST = (Verdict.FIRST_MUCH, Verdict.FIRST_SLIGHTLY)
 SECOND = (Verdict.SECOND_MUCH, Verdict.SECOND_SLIGHTLY)
 CHALLENGER, CHAMPION, TIE = evidence.OUTCOMES
+RATE = (Role.ANNOTATOR, Role.ADJUDICATOR)
 
 
 class StudyRefused(Exception):
-    """A study cannot be started or opened as things are; the message says what to change. Nothing was made."""
+    """A study cannot be started, opened or stopped as things are; the message says what to change. Nothing was made."""
+
+
+class TooFewRaters(StudyRefused):
+    """Others have to be chosen."""
 
 
 # --- started -----------------------------------------------------------------------------------------------------------------------------
@@ -73,9 +84,9 @@ def start(*, evaluation: Evaluation, actor: User | None, raters: Collection[User
     if champion == challenger:
         raise StudyRefused(f"{challenger.name} is the champion already.")
     source = evaluation.snapshot.campaign
-    people = list(raters) or _raters_of(source)
+    people = list(raters) or raters_of(source)
     if len(people) < evidence.RATERS:
-        raise StudyRefused(f"A verdict needs {evidence.RATERS} raters; {len(people)} can be asked.")
+        raise TooFewRaters(f"A verdict needs {evidence.RATERS} raters; {len(people)} can be asked.")
     seed = secrets.randbits(32) if seed is None else seed
     prompts = _draw(source, seed)
     if len(prompts) < evidence.FEWEST:
@@ -98,9 +109,10 @@ def start(*, evaluation: Evaluation, actor: User | None, raters: Collection[User
     return study
 
 
-def _raters_of(source: Campaign) -> list[User]:
-    staying = source.memberships.filter(revoked_at__isnull=True, user__is_active=True).select_related("user").order_by("pk")
-    return [member.user for member in staying]
+def raters_of(source: Campaign) -> list[User]:
+    """Who rates in `source` and still may."""
+    staying = source.memberships.filter(revoked_at__isnull=True, user__in=User.objects.filter(is_active=True, grants__role__in=RATE))
+    return [member.user for member in staying.select_related("user").order_by("pk")]
 
 
 def _draw(source: Campaign, seed: int) -> list[Prompt]:
@@ -133,9 +145,9 @@ def open_when_answered(*, study: Study) -> bool:
         study = Study.objects.select_for_update(of=("self",)).get(pk=study.pk)
         if study.state != StudyState.GENERATING:
             return False
-        jobs = [generations.job_of(batch) for batch in (study.champion_texts, study.challenger_texts)]
+        jobs = jobs_of(study)
         if any(job is None or job.state in (State.FAILED, State.CANCELLED) for job in jobs):
-            return _failed(study, "A model's answers could not be made: start another study.")
+            return _failed(study, _unanswered(study, jobs))
         if not all(job is not None and job.state == State.SUCCEEDED for job in jobs):
             return False
         try:
@@ -144,6 +156,20 @@ def open_when_answered(*, study: Study) -> bool:
         except (CampaignRefused, StudyRefused) as refused:
             return _failed(study, str(refused))
         return True
+
+
+def jobs_of(study: Study) -> tuple[Job | None, Job | None]:
+    """The jobs that fill the champion's and the challenger's texts."""
+    return generations.job_of(study.champion_texts), generations.job_of(study.challenger_texts)
+
+
+def _unanswered(study: Study, jobs: tuple[Job | None, Job | None]) -> str:
+    for version, job in zip((study.champion, study.challenger), jobs, strict=True):
+        if job is not None and job.state == State.CANCELLED:
+            return f"The job in which {version.name} answered was cancelled."
+        if job is None or job.state == State.FAILED:
+            return f"{version.name} could not answer: its job failed{f' with {job.error_code}' if job else ''}."
+    raise AssertionError("neither failed")
 
 
 def _failed(study: Study, why: str) -> bool:
@@ -227,15 +253,20 @@ def raw_votes(study: Study) -> Iterator[dict[str, Any]]:
     """
     if study.campaign_id is None:
         return
+    votes = counted(study).select_related("assignment__pair__first", "assignment__pair__second")
+    for number, vote in enumerate(votes, start=1):
+        yield _told(study, number, vote)
+
+
+def counted(study: Study) -> QuerySet[Judgement]:
+    """The answers that count, in order of submission; once it was decided, up to the one that decided it."""
     votes = (
         Judgement.objects.votes()
         .filter(assignment__campaign=study.campaign_id, assignment__slot__kind=SlotKind.VOTE)
         .exclude(verdict=Verdict.CANNOT_JUDGE)
         .order_by("assignment__submitted_at", "assignment")
-        .select_related("assignment__pair__first", "assignment__pair__second")
     )
-    for number, vote in enumerate(votes[: study.counted] if study.counted is not None else votes, start=1):
-        yield _told(study, number, vote)
+    return votes[: study.counted] if study.counted is not None else votes
 
 
 def _told(study: Study, number: int, vote: Judgement) -> dict[str, Any]:
@@ -275,9 +306,9 @@ class Progress:
     hours: float | None
 
 
-def progress(study: Study) -> Progress:
-    """The verdict as the votes so far say it, and what is missing."""
-    votes = list(raw_votes(study))
+def progress(study: Study, votes: Sequence[dict[str, Any]] | None = None) -> Progress:
+    """The verdict as the votes so far say it, and what is missing. `votes` are its raw votes, where they have been read already."""
+    votes = list(raw_votes(study)) if votes is None else votes
     raters = len({vote["rater"] for vote in votes})
     found = evidence.follow_votes(votes)
     pairs = 0 if study.campaign is None else int(study.campaign.counts["pairs"])
@@ -285,11 +316,27 @@ def progress(study: Study) -> Progress:
 
 
 def _hours(study: Study, found: evidence.Verdict) -> float | None:
-    spent = Judgement.objects.votes().filter(assignment__campaign=study.campaign_id, active_ms__isnull=False)
-    seconds = [milliseconds / 1000 for milliseconds in spent.values_list("active_ms", flat=True) if milliseconds is not None]
-    if found.more is None or not seconds:
-        return None
-    return found.more * sum(seconds) / len(seconds) / 3600
+    pace = _pace(study.campaign) if study.campaign is not None else None
+    return None if found.more is None or pace is None else found.more * pace
+
+
+def _pace(campaign: Campaign) -> float | None:
+    """Hours of a clinician for one judgement, as measured in `campaign`; None where nothing was."""
+    votes = Judgement.objects.votes().filter(assignment__campaign=campaign, active_ms__gt=0)
+    mean = votes.aggregate(mean=Avg("active_ms"))["mean"]
+    return None if mean is None else float(mean) / 3_600_000
+
+
+def foreseen(evaluation: Evaluation) -> tuple[float, float] | None:
+    """Clinician-hours that a study would take at the fewest and at the most judgements, at the pace of the snapshot's campaign."""
+    pace = _pace(evaluation.snapshot.campaign) if evaluation.snapshot is not None else None
+    return None if pace is None else (evidence.FEWEST * pace, evidence.MOST * pace)
+
+
+def others(study: Study) -> list[Study]:
+    """Other studies of the same two models: each has its own chance of a false verdict, so they are told beside this one."""
+    same = Study.objects.filter(champion=study.champion, challenger=study.challenger).exclude(pk=study.pk)
+    return list(same.select_related("campaign"))
 
 
 # --- ended -------------------------------------------------------------------------------------------------------------------------------
@@ -330,6 +377,51 @@ def _over(study: Study) -> bool:
         return False
     found = evidence.follow_votes(list(raw_votes(study)))
     return found.decided_at is not None or found.judgements >= evidence.MOST
+
+
+@transaction.atomic
+def stop(*, study: Study, actor: User, reason: str) -> Study:
+    """End a study before its time, without a verdict: its jobs are cancelled or its campaign closed. What was judged stays.
+
+    Raises StudyRefused without a reason, and when it has ended already.
+    """
+    reason = " ".join(reason.split())[:300]
+    if not reason:
+        raise StudyRefused("Say why it is stopped: the reason stays on its page.")
+    held = Study.objects.select_for_update(of=("self",)).get(pk=study.pk)
+    if held.state not in StudyState.under_way():
+        raise StudyRefused(f"It is over already: {held.get_state_display().lower()}.")
+    for job in jobs_of(held) if held.campaign is None else ():
+        if job is not None:
+            with suppress(NotCancellable):
+                submissions.cancel(job=job, actor=actor)
+    if held.campaign is not None:
+        with suppress(CampaignRefused):  # closed by hand already
+            campaigns.close(campaign=held.campaign, actor=actor)
+    Study.objects.filter(pk=held.pk).update(state=StudyState.STOPPED, why_failed=reason, stopped_by=actor)
+    # The reason is somebody's free text: it stands on the study's page and not in the trail.
+    audit.record(actor, "study.stopped", held, was=held.state)
+    held.refresh_from_db()
+    return held
+
+
+def mend() -> int:
+    """Go on with studies that nobody goes on with: their process died, a job of theirs ended otherwise, their campaign was closed by hand.
+
+    Returns how many moved. Calling it again does nothing more.
+    """
+    moved = 0
+    for study in Study.objects.filter(state__in=StudyState.under_way()).select_related("campaign").order_by("pk"):
+        try:
+            if study.campaign is not None:
+                moved += consider(campaign=study.campaign)
+            else:
+                open_when_answered(study=study)
+                moved += not Study.objects.filter(pk=study.pk, state=StudyState.GENERATING).exists()
+        except DatabaseError as error:
+            # One that cannot go on must not keep the others waiting.
+            log.warning("Study %s could not be gone on with (%s).", study.public_id, type(error).__name__)
+    return moved
 
 
 def listen() -> None:

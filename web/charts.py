@@ -70,10 +70,38 @@ def _finite(series: Series) -> Series:
     return Series(series.name, [p for p in series.points if all(map(math.isfinite, p))], band)
 
 
+@dataclass(frozen=True)
+class _LogScale:
+    """Maps [low, high], both above 0, to [start, end] by the logarithm; what lies outside is drawn at the edge."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        inside = min(max(value, self.low), self.high)
+        share = math.log(inside / self.low) / math.log(self.high / self.low)
+        return round(self.start + share * (self.end - self.start), 2)
+
+
 def line_chart(
-    series: Sequence[Series], *, title: str, x_label: str, y_label: str, width: int = 640, height: int = 240, y_from_zero: bool = False
+    series: Sequence[Series],
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+    width: int = 640,
+    height: int = 240,
+    y_from_zero: bool = False,
+    y_log: tuple[float, float] | None = None,
+    reference: tuple[float, str] | None = None,
 ) -> SafeString:
-    """Lines with their names at their ends, bands for intervals, and a table. Raises ValueError above four series."""
+    """Lines with their names at their ends, bands for intervals, and a table. Raises ValueError above four series.
+
+    `y_log` makes the upright axis logarithmic between two powers of ten (what lies outside is drawn at the edge, and told by the table);
+    `reference` draws a labelled level line.
+    """
     if len(series) > MOST_SERIES:
         raise ValueError(f"At most {MOST_SERIES} series a chart; {len(series)} were given.")
     drawn = [_finite(s) for s in series]
@@ -81,12 +109,14 @@ def line_chart(
     ys = [y for s in drawn for _, y in s.points] + [v for s in drawn for b in s.band or () for v in b[1:]]
     if not xs:
         return format_html('<figure class="chart"><p class="muted">{}: no measurements yet.</p></figure>', title)
-    y_ticks = ticks(min(0.0, *ys) if y_from_zero else min(ys), max(ys))
+    y_ticks = _powers(*y_log) if y_log else ticks(min(0.0, *ys) if y_from_zero else min(ys), max(ys))
     x_ticks = ticks(min(xs), max(xs))
     x_low, x_high = (min(xs), max(xs)) if min(xs) < max(xs) else (x_ticks[0], x_ticks[-1])
     x = _Scale(x_low, x_high, LEFT, width - RIGHT)
-    y = _Scale(y_ticks[0], y_ticks[-1], height - BOTTOM, TOP)
+    y = (_LogScale if y_log else _Scale)(y_ticks[0], y_ticks[-1], height - BOTTOM, TOP)
     parts = [_y_axis(y_ticks, y, width), _x_axis([t for t in x_ticks if x_low <= t <= x_high], x, height, x_label)]
+    if reference:
+        parts.append(_level(reference, y, width))
     heights = _apart([y(s.points[-1][1]) if s.points else 0.0 for s in drawn], low=TOP + 4, high=height - BOTTOM)
     for place, s in enumerate(drawn, start=1):
         if s.band:
@@ -231,7 +261,20 @@ def figure(
     )
 
 
-def _y_axis(marks: Sequence[float], y: _Scale, width: int) -> SafeString:
+def _powers(low: float, high: float) -> list[float]:
+    """The powers of ten from `low` to `high`, which are two of them."""
+    return [10.0**power for power in range(round(math.log10(low)), round(math.log10(high)) + 1)]
+
+
+def _level(reference: tuple[float, str], y: _Scale | _LogScale, width: int) -> SafeString:
+    at = y(reference[0])
+    return format_html(
+        '<line class="axis" x1="{0}" x2="{1}" y1="{2}" y2="{2}" stroke-dasharray="4 3"/><text x="{3}" y="{4}">{5}</text>',
+        LEFT, width - RIGHT, at, LEFT + 6, at - 4, reference[1],
+    )  # fmt: skip
+
+
+def _y_axis(marks: Sequence[float], y: _Scale | _LogScale, width: int) -> SafeString:
     return format_html_join(
         "",
         '<line class="grid" x1="{1}" x2="{2}" y1="{0}" y2="{0}"/><text x="{3}" y="{4}" text-anchor="end">{5}</text>',

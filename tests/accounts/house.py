@@ -49,6 +49,7 @@ class House:
     run: Run
     evaluation: Evaluation
     preview: MergePreview
+    study: Study
     synthesis: SynthesisRun
     token: ApiToken
     invitation: Invitation
@@ -178,5 +179,5 @@ def furnish(folder: Path) -> House:
     assert RoleGrant.objects.count() == 8
     return House(
         people, clients, campaign, assignment, Sample.objects.earliest("pk"), snapshot, job, version, adapter, run, evaluation, preview,
-        synthesis, token, invitation, qualification, sitting, dispute, defect, imported, grant, records,
+        study, synthesis, token, invitation, qualification, sitting, dispute, defect, imported, grant, records,
     )  # fmt: skip

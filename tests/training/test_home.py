@@ -62,7 +62,7 @@ def test_each_stage_has_its_count_and_the_first_thing_to_do_is_the_filled_button
     page = as_dan.get("/")
     stages = {stage.name: stage for stage in page.context["stages"]}
     assert {name: stage.count for name, stage in stages.items()} == {
-        "Samples": 30, "Pairs": 30, "Judgements": 30, "Snapshots": 1, "Runs": 0, "Evaluations": 0, "Champion": 0,
+        "Samples": 30, "Pairs": 30, "Judgements": 30, "Snapshots": 1, "Runs": 0, "Evaluations": 0, "Blinded studies": 0, "Champion": 0,
     }  # fmt: skip
     assert page.context["next"].name == "Runs"
     assert f"/runs/new/?snapshot={frozen.public_id}" in page.text

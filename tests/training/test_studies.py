@@ -8,17 +8,18 @@ from uuid import uuid4
 import pytest
 from django.db import DatabaseError, transaction
 
-from accounts.models import Role, User
-from annotation import campaigns, judgements, snapshots
-from annotation.models import CampaignState, GenerationBatch, Judgement, Sample, Split, Verdict
+from accounts.models import AuditEntry, User
+from annotation import campaigns, judgements
+from annotation.models import CampaignState, Split, Verdict
 from annotation.records import digest_of
+from jobs import claims, submissions, sweeper
 from modelhub import aliases
 from modelhub.models import ModelVersion
 from tests.annotation import build as annotating
-from tests.cast import person
 from tests.training import build
+from tests.training import study as small
+from tests.training.study import answer, vote
 from training import evaluations, generations, studies
-from training.evidence import verdict as evidence
 from training.models import Evaluation, Study
 from training.studies import StudyRefused
 
@@ -27,58 +28,22 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def smaller(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same test with smaller numbers: twelve judgements at least, thirty at most."""
-    monkeypatch.setattr(evidence, "FEWEST", 12)
-    monkeypatch.setattr(evidence, "MOST", 30)
-    short = evidence.follow
-    monkeypatch.setattr(evidence, "follow", lambda outcomes, **said: short(outcomes, **{"most": 30, "fewest": 12} | said))
+    small.smaller(monkeypatch)
 
 
 @pytest.fixture
 def raters() -> list[User]:
-    return [person(f"rater-{number}", Role.ANNOTATOR) for number in range(3)]
+    return small.raters()
 
 
 @pytest.fixture
 def evaluation(tmp_path: Path, raters: list[User], dan: User) -> Evaluation:
-    source = annotating.campaign(raters, pairs=40, name="Letters")
-    annotating.rewrite(Sample.objects.all(), split=Split.EVALUATION)
-    annotating.rewrite(Sample.objects.filter(pk__in=Sample.objects.order_by("pk")[:4].values("pk")), split=Split.TRAIN)
-    for number in range(40):
-        annotating.judge(source, raters[number % 3])
-    campaigns.close(campaign=source, actor=None)
-    frozen = snapshots.freeze(campaign=source, name="spring", actor=None)
-    sft, dpo = build.version(tmp_path, "ward-sft"), build.version(tmp_path, "ward-dpo", "dpo")
-    found = evaluations.start(policy=dpo, reference=sft, snapshot=frozen, actor=dan)
-    return build.finish_evaluation(found, value=0.62, low=0.55, high=0.69, n=200)
-
-
-def answer(batch: GenerationBatch, told: str) -> None:
-    job = generations.job_of(batch)
-    assert job is not None
-    items = [
-        {"id": str(prompt), "text": told.format(prompt), "finish_reason": "stop", "tokens": 9, "n": 0}
-        for prompt in job.spec["inputs"]["prompts"]
-    ]
-    build.finish(job, items=items)
+    return small.evaluation(tmp_path, raters, dan)
 
 
 @pytest.fixture
 def study(evaluation: Evaluation, dan: User, django_capture_on_commit_callbacks: Callable[..., Any]) -> Study:
-    made = studies.start(evaluation=evaluation, actor=dan, seed=3)
-    with django_capture_on_commit_callbacks(execute=True):
-        answer(made.champion_texts, "Old answer to {}.")
-        answer(made.challenger_texts, "New and somewhat longer answer to {}.")
-    made.refresh_from_db()
-    return made
-
-
-def vote(study: Study, rater: User, *, challenger: bool, **said: Any) -> Judgement:
-    assert study.campaign is not None
-    held = annotating.lease(study.campaign, rater)
-    ours = held.pair.first.batch_id == study.challenger_texts_id
-    verdict = Verdict.FIRST_MUCH if ours == challenger else Verdict.SECOND_SLIGHTLY
-    return judgements.submit(assignment=held, verdict=verdict, key=uuid4(), **said)
+    return small.running(evaluation, dan, django_capture_on_commit_callbacks)
 
 
 def test_it_draws_held_out_prompts_only_and_asks_both_models_the_same_way(study: Study) -> None:
@@ -186,3 +151,85 @@ def test_an_evaluation_under_way_starts_none(evaluation: Evaluation, dan: User, 
     open_yet = evaluations.start(policy=other, reference=evaluation.reference, snapshot=evaluation.snapshot, actor=dan)
     with pytest.raises(StudyRefused, match="finished evaluation"):
         studies.start(evaluation=open_yet, actor=dan)
+
+
+def test_one_that_is_stopped_keeps_what_was_judged_and_gives_no_verdict(study: Study, raters: list[User], dan: User) -> None:
+    vote(study, raters[0], challenger=True)
+    with pytest.raises(StudyRefused, match="Say why"):
+        studies.stop(study=study, actor=dan, reason="  ")
+    studies.stop(study=study, actor=dan, reason="A licence\nwas withdrawn")
+    study.refresh_from_db()
+    assert study.campaign is not None
+    study.campaign.refresh_from_db()
+    assert (study.state, study.verdict, study.why_failed, study.stopped_by) == ("stopped", "", "A licence was withdrawn", dan)
+    assert study.campaign.state == CampaignState.CLOSED
+    assert len(list(studies.raw_votes(study))) == 1
+    assert AuditEntry.objects.filter(verb="study.stopped", actor_id=dan.pk).count() == 1
+    with pytest.raises(StudyRefused, match="over already: stopped"):
+        studies.stop(study=study, actor=dan, reason="again")
+    assert not studies.consider(campaign=study.campaign)
+
+
+def test_one_that_is_stopped_while_models_answer_cancels_their_jobs(evaluation: Evaluation, dan: User) -> None:
+    made = studies.start(evaluation=evaluation, actor=dan)
+    studies.stop(study=made, actor=dan, reason="wrong seed")
+    assert [job.state for job in studies.jobs_of(made) if job] == ["cancelled", "cancelled"]
+    assert studies.mend() == 0
+    # The next can begin.
+    studies.start(evaluation=evaluation, actor=dan)
+
+
+def test_the_sweeper_ends_what_a_cancelled_job_left_waiting(evaluation: Evaluation, dan: User) -> None:
+    made = studies.start(evaluation=evaluation, actor=dan)
+    assert studies.mend() == 0
+    job = generations.job_of(made.challenger_texts)
+    assert job is not None
+    submissions.cancel(job=job, actor=dan)
+    sweeper.also_do("studies", studies.mend, every=0)
+    did = sweeper.sweep()
+    assert did is not None
+    assert did["studies"] == 1
+    made.refresh_from_db()
+    assert (made.state, made.why_failed) == ("failed", "The job in which ward-dpo answered was cancelled.")
+    assert studies.mend() == 0
+
+
+def test_the_sweeper_names_the_model_whose_job_failed(evaluation: Evaluation, dan: User) -> None:
+    made = studies.start(evaluation=evaluation, actor=dan)
+    claims.fail(build.claimed(generations.job_of(made.champion_texts)), code="out_of_memory", detail="")  # type: ignore[arg-type]
+    assert studies.mend() == 1
+    made.refresh_from_db()
+    assert made.why_failed == "ward-sft could not answer: its job failed with out_of_memory."
+
+
+def test_the_sweeper_opens_what_its_process_did_not_live_to_open(
+    evaluation: Evaluation, dan: User, django_capture_on_commit_callbacks: Callable[..., Any]
+) -> None:
+    made = studies.start(evaluation=evaluation, actor=dan, seed=3)
+    with django_capture_on_commit_callbacks(execute=False):
+        answer(made.champion_texts, "Old answer to {}.")
+        answer(made.challenger_texts, "New and somewhat longer answer to {}.")
+    made.refresh_from_db()
+    assert made.state == "generating"
+    assert studies.mend() == 1
+    made.refresh_from_db()
+    assert made.state == "running"
+    assert studies.mend() == 0
+
+
+def test_the_sweeper_ends_one_whose_campaign_was_closed_by_hand(study: Study, raters: list[User], dan: User) -> None:
+    vote(study, raters[0], challenger=True)
+    assert studies.mend() == 0
+    campaigns.close(campaign=study.campaign, actor=dan)  # type: ignore[arg-type]
+    assert studies.mend() == 1
+    study.refresh_from_db()
+    assert (study.state, study.verdict, study.counted) == ("decided", "not decided", 1)
+    assert studies.mend() == 0
+
+
+def test_the_sweeper_decides_what_its_last_voters_process_did_not_live_to_decide(study: Study, raters: list[User]) -> None:
+    for number in range(12):
+        vote(study, raters[number % 3], challenger=True)
+    assert studies.mend() == 1
+    study.refresh_from_db()
+    assert (study.verdict, study.counted) == ("better", 12)

@@ -2,6 +2,8 @@
 
 import django.db.models.deletion
 import django.db.models.functions.datetime
+import pgtrigger.compiler
+import pgtrigger.migrations
 import uuid
 from django.conf import settings
 from django.db import migrations, models
@@ -132,5 +134,50 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='loopround',
             constraint=models.CheckConstraint(condition=models.Q(models.Q(('state__in', ['proposed', 'decided', 'dismissed']), _negated=True), models.Q(('evaluation__isnull', False), ('proposed_at__isnull', False), models.Q(('lineage_digest', ''), _negated=True)), _connector='OR'), name='a_proposal_has_its_evaluation_and_digest'),
+        ),
+        migrations.CreateModel(
+            name='StudyGuess',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('guess', models.CharField(choices=[('first', 'First'), ('second', 'Second'), ('no_idea', 'No idea')], help_text='By completion, never by side.', max_length=7)),
+                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+            ],
+            options={
+                'verbose_name_plural': 'study guesses',
+                'ordering': ['id'],
+            },
+        ),
+        migrations.AddField(
+            model_name='study',
+            name='stopped_by',
+            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL),
+        ),
+        migrations.AlterField(
+            model_name='study',
+            name='state',
+            field=models.CharField(choices=[('generating', 'Both models are answering'), ('running', 'Being judged'), ('decided', 'Ended'), ('failed', 'Came to nothing'), ('stopped', 'Stopped')], default='generating', max_length=10),
+        ),
+        migrations.AlterField(
+            model_name='study',
+            name='why_failed',
+            field=models.CharField(blank=True, help_text='Of one that was stopped: the words of who stopped it.', max_length=300),
+        ),
+        migrations.AddConstraint(
+            model_name='study',
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'stopped'), ('stopped_by__isnull', False), models.Q(('why_failed', ''), _negated=True)), models.Q(models.Q(('state', 'stopped'), _negated=True), ('stopped_by__isnull', True)), _connector='OR'), name='a_study_is_stopped_by_somebody_and_for_a_reason'),
+        ),
+        migrations.AddField(
+            model_name='studyguess',
+            name='assignment',
+            field=models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='annotation.assignment'),
+        ),
+        migrations.AddField(
+            model_name='studyguess',
+            name='study',
+            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='guesses', to='training.study'),
+        ),
+        pgtrigger.migrations.AddTrigger(
+            model_name='studyguess',
+            trigger=pgtrigger.compiler.Trigger(name='append_only', sql=pgtrigger.compiler.UpsertTriggerSql(func="RAISE EXCEPTION 'pgtrigger: Cannot update or delete rows from % table', TG_TABLE_NAME;", hash='d0d88089d1e632807fc5f8ce02b63a78a616ac8e', operation='UPDATE OR DELETE', pgid='pgtrigger_append_only_c0681', table='training_studyguess', when='BEFORE')),
         ),
     ]

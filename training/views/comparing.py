@@ -17,7 +17,7 @@ from modelhub.errors import AliasMoved, NothingBefore
 from modelhub.models import AliasName, ModelVersion
 from training import curves, evaluations, promotions
 from training.forms import PromoteForm
-from training.models import Evaluation, Promotion
+from training.models import Evaluation, Promotion, Study, StudyState
 from training.views.watching import get_run_for
 
 ITEMS_A_PAGE = 20
@@ -40,11 +40,15 @@ def evaluate(request: UserRequest, pk: int) -> HttpResponse:
 
 
 def get_evaluation_for(user: User, public_id: UUID) -> Evaluation:
-    """An evaluation a trainer may see. It shows who wrote what: while its campaign is open, its raters get 404."""
+    """An evaluation a trainer may see. It shows who wrote what: while its campaign is open, or a study of the same new model is under way,
+    their raters get 404.
+    """
     found = get_object_or_404(Evaluation.objects.select_related("job", "policy", "reference", "snapshot__campaign"), public_id=public_id)
     campaign = found.snapshot.campaign if found.snapshot else None
     if campaign and not Campaign.objects.unblinded_for(user).filter(pk=campaign.pk).exists():
         raise Http404("Not while you are rating in its campaign.")
+    if Study.objects.rated_by(user).filter(challenger=found.policy).exists():
+        raise Http404("Not while you are rating in a study of it.")
     return found
 
 
@@ -54,6 +58,7 @@ def evaluation(request: UserRequest, public_id: UUID) -> HttpResponse:
     found = get_evaluation_for(request.user, public_id)
     champion = aliases.current(AliasName.CHAMPION)
     gates = promotions.gates(found, champion=champion)
+    studies = list(found.studies.all())
     context = {
         "evaluation": found,
         "job": found.job,
@@ -64,6 +69,8 @@ def evaluation(request: UserRequest, public_id: UUID) -> HttpResponse:
         "champion": champion,
         "is_champion": champion == found.policy,
         "previous": aliases.previous(AliasName.CHAMPION),
+        "studies": studies,
+        "study_under_way": any(study.state in StudyState.under_way() for study in studies),
         "decisions": Promotion.objects.filter(evaluation=found).select_related("decided_by", "version"),
         **curves.of_evaluation(found),
     }

@@ -13,6 +13,7 @@ import pytest
 from accounts.models import Role, User
 from annotation import campaigns, judgements, snapshots
 from annotation.models import Assignment, GenerationBatch, Judgement, Sample, Split, Verdict
+from modelhub.models import ModelVersion
 from tests.annotation import build as annotating
 from tests.cast import person
 from tests.training import build
@@ -34,8 +35,13 @@ def raters() -> list[User]:
     return [person(f"rater-{number}", Role.ANNOTATOR) for number in range(3)]
 
 
-def evaluation(tmp_path: Path, people: list[User], actor: User, *, pairs: int = 40) -> Evaluation:
-    """A finished evaluation of ward-dpo against ward-sft on a snapshot that `people` judged; all but four samples are held out."""
+def evaluation(
+    tmp_path: Path, people: list[User], actor: User, *, pairs: int = 40, models: tuple[ModelVersion, ModelVersion] | None = None
+) -> Evaluation:
+    """A finished evaluation of ward-dpo against ward-sft on a snapshot that `people` judged; all but four samples are held out.
+
+    `models` are a new and an old one that can really answer.
+    """
     source = annotating.campaign(people, pairs=pairs, name="Letters")
     annotating.rewrite(Sample.objects.all(), split=Split.EVALUATION)
     annotating.rewrite(Sample.objects.filter(pk__in=Sample.objects.order_by("pk")[:4].values("pk")), split=Split.TRAIN)
@@ -43,7 +49,7 @@ def evaluation(tmp_path: Path, people: list[User], actor: User, *, pairs: int = 
         annotating.judge(source, people[number % len(people)])
     campaigns.close(campaign=source, actor=None)
     frozen = snapshots.freeze(campaign=source, name="spring", actor=None)
-    sft, dpo = build.version(tmp_path, "ward-sft"), build.version(tmp_path, "ward-dpo", "dpo")
+    dpo, sft = models or (build.version(tmp_path, "ward-dpo", "dpo"), build.version(tmp_path, "ward-sft"))
     found = evaluations.start(policy=dpo, reference=sft, snapshot=frozen, actor=actor)
     return build.finish_evaluation(found, value=0.62, low=0.55, high=0.69, n=200)
 

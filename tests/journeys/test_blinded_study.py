@@ -59,9 +59,7 @@ def judge_the_rest(study: Study, raters: list[User], until: int) -> None:
         judgements.submit(assignment=held, verdict=verdict, key=uuid4(), active_ms=60_000)
 
 
-def test_a_study_runs_from_one_click_to_its_verdict(
-    processes: Processes, open_page: Callable[..., Any], dan: User, tmp_path: Path
-) -> None:
+def test_a_study_runs_from_one_click_to_its_verdict(processes: Processes, open_page: Callable[..., Any], dan: User, tmp_path: Path) -> None:
     raters = small.raters()
     found = small.evaluation(tmp_path, raters, dan, pairs=evidence.FEWEST + 24, models=two_models(tmp_path / "models", dan))
     raters[2].grants.create(role=Role.TRAINER)

@@ -94,7 +94,7 @@ def verdict_of(study: Study, held: Assignment, challenger: bool | None) -> Verdi
 
 def decided(study: Study, people: list[User], commits: Callbacks) -> Study:
     """The raters take turns and prefer the challenger until it is better."""
-    for number in range(12):
+    for number in range(13):
         vote(study, people[number % 3], challenger=True, active_ms=90_000)
     with commits(execute=True):
         studies.consider(campaign=study.campaign)  # type: ignore[arg-type]

@@ -228,8 +228,8 @@ def test_the_sweeper_ends_one_whose_campaign_was_closed_by_hand(study: Study, ra
 
 
 def test_the_sweeper_decides_what_its_last_voters_process_did_not_live_to_decide(study: Study, raters: list[User]) -> None:
-    for number in range(12):
+    for number in range(13):
         vote(study, raters[number % 3], challenger=True)
     assert studies.mend() == 1
     study.refresh_from_db()
-    assert (study.verdict, study.counted) == ("better", 12)
+    assert (study.verdict, study.counted) == ("better", 13)

@@ -58,8 +58,8 @@ def test_while_models_answer_it_shows_both_jobs_and_asks_again(as_dan: Client, e
     made = studies.start(evaluation=evaluation, actor=dan)
     page = as_dan.get(address(made)).text
     assert 'hx-trigger="every 3s"' in page
-    assert "ward-sft : queued" in words(page)
-    assert "ward-dpo : queued" in words(page)
+    assert "ward-sft : waiting" in words(page)
+    assert "ward-dpo : waiting" in words(page)
     assert "not locked yet" in page
     part = as_dan.get(address(made), headers={"HX-Request": "true"}).text
     assert "<html" not in part
@@ -79,7 +79,7 @@ def test_while_it_runs_leads_and_trainers_see_how_far_it_is(
         vote(study, raters[number % 3], challenger=challenger, active_ms=120_000)
     votes = list(studies.raw_votes(study))
     progress = studies.progress(study)
-    with django_assert_num_queries(17):
+    with django_assert_num_queries(7):
         page = as_carol.get(address(study)).text
     told = words(page)
     assert "6 of 12 to 30 judgements, by 3 of at least 3 raters." in told
@@ -114,7 +114,7 @@ def test_who_rates_in_it_sees_no_model_and_no_figure_until_it_has_ended(
     for headers in ({}, {"HX-Request": "true"}):
         page = client.get(address(study), headers=headers).text
         assert "until it has ended" in page
-        assert not [told for told in ("ward-", "e-value", "ahead", "<svg viewBox", "1 of 12", study.protocol_digest) if told in page]
+        assert not [told for told in ("ward-", "e-value", "ahead", "<figure", "1 of 12", study.protocol_digest) if told in page]
     listed = client.get("/studies/").text
     assert "You rate in it" in listed
     assert "ward-" not in listed
@@ -131,6 +131,8 @@ def test_who_rates_in_it_sees_no_model_and_no_figure_until_it_has_ended(
     for number in range(12):
         with django_capture_on_commit_callbacks(execute=True):
             vote(study, raters[number % 3], challenger=True)
+    study.refresh_from_db()
+    assert study.state == "decided"
     page = client.get(address(study)).text
     assert "ward-dpo" in page
     assert client.get(f"/evaluations/{study.evaluation.public_id}/").status_code == 200
@@ -139,28 +141,28 @@ def test_who_rates_in_it_sees_no_model_and_no_figure_until_it_has_ended(
 def test_after_its_end_it_tells_everything(
     as_dan: Client, study: Study, raters: list[User], django_capture_on_commit_callbacks: Callable[..., Any], django_assert_num_queries: Any
 ) -> None:
-    late = annotating.lease(study.campaign, raters[0])  # type: ignore[arg-type]
     passed = annotating.lease(study.campaign, raters[1])  # type: ignore[arg-type]
     judgements.submit(assignment=passed, verdict=Verdict.CANNOT_JUDGE, cannot_reason="outside_field", key=uuid4())
-    vote(study, raters[2], challenger=False, harm_second="life_threatening", harm_second_type="wrong_dose")
-    for number in range(14):
+    vote(study, raters[0], challenger=False, harm_second="life_threatening", harm_second_type="wrong_dose")
+    late = annotating.lease(study.campaign, raters[0])  # type: ignore[arg-type]
+    for number in range(24):
         with django_capture_on_commit_callbacks(execute=True):
-            vote(study, raters[number % 3], challenger=True, active_ms=60_000)
+            vote(study, raters[1 + number % 2], challenger=True, active_ms=60_000)
         study.refresh_from_db()
         if study.state == "decided":
             break
     counted = study.counted
     assert counted is not None
     judgements.submit(assignment=late, verdict=Verdict.BOTH_UNACCEPTABLE, key=uuid4())
-    with django_assert_num_queries(21):
+    with django_assert_num_queries(9):
         page = as_dan.get(address(study)).text
     told = words(page)
     assert 'Better <span class="badge badge-good">better</span>' in page
     assert f"Decided at judgement {counted}, with e = " in told
     votes = list(studies.raw_votes(study))
     figures = study_figures.of(study, votes)
-    assert (figures.beside.late, figures.beside.cannot_judge, figures.beside.second_readers) == (1, 1, 0)
-    assert "1 late answer, 1 “cannot judge”, 0 of second readers" in told
+    assert (figures.beside.late, figures.beside.cannot_judge, figures.beside.second_readers) == (1, 1, 1)
+    assert "1 late answer, 1 “cannot judge”, 1 of second readers" in told
     # Every new answer has seven words, every old one four: (7 + 1) / (4 + 1) is above 1.25.
     assert [(one.name, one.votes) for one in figures.strata] == [("shorter", 0), ("similar", 0), ("longer", counted)]
     assert (figures.strata[2].wins, figures.strata[2].losses) == (counted - 1, 1)
@@ -217,4 +219,4 @@ def test_it_is_stopped_with_a_reason_that_stays(as_dan: Client, study: Study, da
     # Whoever starts another is told of this one.
     other = studies.start(evaluation=evaluation, actor=dan)
     page = words(as_dan.get(address(other)).text)
-    assert f"Study {study.pk} , now: stopped" in page
+    assert re.search(f"Study {study.pk} , .*: stopped", page)

@@ -50,11 +50,11 @@ def test_each_is_asked_once_about_a_few_of_their_own_pairs_and_told_nothing(
     small.decided(study, raters, django_capture_on_commit_callbacks)
     assert f'<a href="{address(study)}">Which was the new model?</a>' in client.get("/rate/").text
     asked = blinding.asked(study=study, rater=raters[0])
-    assert len(asked) == 4  # of twelve votes, his four
+    assert len(asked) == 5  # of thirteen votes, his five
     assert {pair.annotator_id for pair in asked} == {raters[0].pk}
-    with django_assert_num_queries(10):
+    with django_assert_num_queries(9):
         page = client.get(address(study)).text
-    assert page.count("is the new model’s") == 8
+    assert page.count("is the new model’s") == 10
     assert "ward-" not in page
     for pair in asked:
         left, right = (pair.pair.first, pair.pair.second) if pair.first_on_left else (pair.pair.second, pair.pair.first)
@@ -63,15 +63,16 @@ def test_each_is_asked_once_about_a_few_of_their_own_pairs_and_told_nothing(
 
     said = {str(pair.public_id): side_of_the_new(study, pair) for pair in asked[:3]}
     page = client.post(address(study), said, follow=True).text
-    assert page.count("is the new model’s") == 2
-    client.post(address(study), {str(asked[3].public_id): "no_idea"} | dict.fromkeys(said, "no_idea"))
+    assert page.count("is the new model’s") == 4
+    wrong = {"left": "right", "right": "left"}[side_of_the_new(study, asked[4])]
+    client.post(address(study), {str(asked[3].public_id): "no_idea", str(asked[4].public_id): wrong} | dict.fromkeys(said, "no_idea"))
     assert "You have answered: thank you." in client.get(address(study)).text
     check = blinding.check(study)
-    assert (check.raters, check.right, check.wrong, check.no_idea) == (1, 3, 0, 1)
-    assert (check.followed_vote, check.decided_vote) == (3, 3)
-    assert (check.told, check.rate.n) == ("not", 3)
+    assert (check.raters, check.right, check.wrong, check.no_idea) == (1, 3, 1, 1)
+    assert (check.followed_vote, check.decided_vote) == (3, 4)
+    assert (check.told, check.rate.n) == ("not", 4)
     page = as_dan.get(f"/studies/{study.public_id}/").text
-    assert "3 of 3 guesses by 1 rater named the new model" in page
+    assert "3 of 4 guesses by 1 rater named the new model" in page
     assert "No sign that the raters could tell." in page
     entry = AuditEntry.objects.filter(verb="study.guessed").order_by("pk")[0]
     assert entry.details == {"guesses": 3}
@@ -89,7 +90,7 @@ def test_guesses_that_chance_would_not_make_are_called_so(
         blinding.guess(study=study, rater=rater, guesses={pair.public_id: side_of_the_new(study, pair) for pair in pairs})
         assert blinding.open_for(study=study, rater=rater) == []
     check = blinding.check(study)
-    assert (check.right, check.raters, check.told) == (12, 3, "could")
+    assert (check.right, check.raters, check.told) == (13, 3, "could")
     with pytest.raises(GuessRefused, match="not the pairs"):
         blinding.guess(study=study, rater=raters[0], guesses={pairs[0].public_id: "left"})
     own = blinding.asked(study=study, rater=raters[0])[0]

@@ -64,7 +64,7 @@ def _model(text: str) -> ModelVersion | None:
 def study_start(request: UserRequest, public_id: UUID) -> HttpResponse:
     """POST starts the study with the campaign's own raters, in one click; the page is for choosing others, and says why it cannot."""
     evaluation = get_evaluation_for(request.user, public_id)
-    form = StudyForm(request.POST or None, evaluation=evaluation)
+    form = StudyForm(request.POST if request.method == "POST" else None, evaluation=evaluation)
     refused = None
     if request.method == "POST" and form.is_valid():
         try:

@@ -335,11 +335,11 @@ def queue(*, imported: Import, actor: User | None, dry: bool = False) -> Import:
     return imported
 
 
-def at_once(*, imported: Import, actor: User | None, dry: bool = False, seconds: float = AT_ONCE_SECONDS) -> Import:
+def at_once(*, imported: Import, actor: User | None, dry: bool = False, seconds: float | None = None) -> Import:
     """The same while the caller waits, in this process and one child. The row says what came of it: stored, or refused and why."""
     with _scratch() as folder:
         try:
-            read = _child(folder, spec_of(imported, dry=dry), seconds=seconds)
+            read = _child(folder, spec_of(imported, dry=dry), seconds=seconds or AT_ONCE_SECONDS)
             keep_report(imported, folder)
             check(imported, read)
             if dry:

@@ -4,12 +4,14 @@ Makes a small snapshot's export in every form (the writers need no database), th
 KTO, Reward and SFT trainers each run one step on it with a tiny untrained Phi-3; label-studio-sdk validates the configuration and every
 task; argilla builds the settings and every record; evalica ranks the arena's rows. Needs the engine's packages (datasets, trl); for
 label-studio-sdk and argilla a Python of its own with `pip install label-studio-sdk argilla`, named by --clients (they are no dependency of
-ours), else they are skipped with that reason.
+ours). Prints a line for each client: its version, and what it opened. A client that is absent is a failure, unless --without names it.
 
-    python benchmarks/export_clients.py --clients /path/to/venv/bin/python --json
+    python -m venv /tmp/clients && /tmp/clients/bin/pip install label-studio-sdk argilla
+    python benchmarks/export_clients.py --clients /tmp/clients/bin/python --json
 """
 
 import argparse
+import importlib.metadata
 import json
 import os
 import subprocess
@@ -109,7 +111,8 @@ from transformers import Phi3Config, Phi3ForCausalLM, Phi3ForSequenceClassificat
 from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, RewardConfig, RewardTrainer, SFTConfig, SFTTrainer
 from training.engine import tokens
 
-found = {"load_dataset": {}, "trl": {}}
+from importlib.metadata import version
+found = {"versions": {name: version(name) for name in ("datasets", "trl", "transformers", "torch")}, "load_dataset": {}, "trl": {}}
 names = [path.name for path in sorted(place.iterdir()) if path.is_dir() and path.name != "jsonl"]
 data = {name: load_dataset(str(place), name, cache_dir=str(out / "cache")) for name in names}
 for name, splits in data.items():
@@ -144,12 +147,11 @@ for name, make in cases.items():
 print(json.dumps(found))
 """
 
-CLIENTS = r"""
+LABEL_STUDIO = r"""
 import json, sys
+from importlib.metadata import version
 from pathlib import Path
-from unittest.mock import MagicMock
 place = Path(sys.argv[1])
-found = {}
 from label_studio_sdk.label_interface import LabelInterface
 view = LabelInterface((place / "label-studio" / "label_config.xml").read_text())
 view.validate()
@@ -161,7 +163,16 @@ for task in tasks:
     for annotation in task["annotations"]:
         if not view.validate_annotation(annotation):
             wrong += [error for region in annotation["result"] for error in view.validate_region(region, return_errors=True)]
-found["label_studio"] = {"tasks": len(tasks), "annotations": sum(len(t["annotations"]) for t in tasks), "wrong": wrong}
+print(json.dumps({"version": version("label-studio-sdk"), "tasks": len(tasks), "wrong": wrong,
+                  "annotations": sum(len(task["annotations"]) for task in tasks)}))
+"""
+
+ARGILLA = r"""
+import json, sys
+from importlib.metadata import version
+from pathlib import Path
+from unittest.mock import MagicMock
+place = Path(sys.argv[1])
 import argilla as rg
 from argilla.client import Argilla
 # Its classes ask for a server when they are made; none is needed to build them.
@@ -173,22 +184,25 @@ asked = {response.question_name for record in records for response in record.res
 options = {q.name: [option["value"] for option in q.serialize()["settings"].get("options") or []] for q in settings.questions}
 responses = [response for record in records for response in record.responses]
 unfit = [r.value for r in responses if options[r.question_name] and r.value not in options[r.question_name]]
-found["argilla"] = {"records": len(records), "responses": len(responses), "unknown": sorted(asked - questions),
-                    "unfit": unfit, "fields": [field.name for field in settings.fields], "ids": len({record.id for record in records})}
-print(json.dumps(found))
+print(json.dumps({"version": version("argilla"), "records": len(records), "responses": len(responses),
+                  "wrong": [*sorted(asked - questions), *unfit], "fields": [field.name for field in settings.fields],
+                  "ids": len({record.id for record in records})}))
 """
+# Clients that need a Python of their own, by the package's name: what to have it do.
+ELSEWHERE = {"label-studio-sdk": LABEL_STUDIO, "argilla": ARGILLA}
 
 
 def ranked(place: Path) -> dict[str, Any]:
     """evalica's Bradley–Terry over the arena's rows."""
     import evalica
 
+    version = importlib.metadata.version("evalica")
     rows = [json.loads(line) for path in sorted(place.glob("*.jsonl")) for line in path.read_text().splitlines()]
     winner = {"model_a": evalica.Winner.X, "model_b": evalica.Winner.Y}
     scores = evalica.bradley_terry(
         [row["model_a"] for row in rows], [row["model_b"] for row in rows], [winner.get(row["winner"], evalica.Winner.Draw) for row in rows]
     ).scores
-    return {"rows": len(rows), "scores": {name: round(float(score), 3) for name, score in scores.items()}}
+    return {"version": version, "rows": len(rows), "scores": {name: round(float(score), 3) for name, score in scores.items()}}
 
 
 def child(python: str, code: str, *arguments: str) -> dict[str, Any]:
@@ -200,11 +214,18 @@ def child(python: str, code: str, *arguments: str) -> dict[str, Any]:
     return found
 
 
+def have(python: str, package: str) -> bool:
+    asked = [python, "-c", f"import importlib.metadata as m; m.version({package!r})"]
+    return bool(python) and subprocess.run(asked, capture_output=True, check=False).returncode == 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clients", help="a Python that has label-studio-sdk and argilla")
+    parser.add_argument("--clients", default="", help="a Python that has label-studio-sdk and argilla")
+    parser.add_argument("--without", action="append", default=[], choices=[*ELSEWHERE, "trl", "evalica"], help="pass over this client")
     parser.add_argument("--json", action="store_true", help="end with one JSON line")
     given = parser.parse_args()
+    found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="rounds-clients-") as scratch:
         place = Path(scratch)
         lay_out(place / "laid")
@@ -212,18 +233,24 @@ def main() -> int:
             (place / form.key).mkdir()
             form.write(place / "laid", place / form.key, None)
         (place / "out").mkdir()
-        found = child(sys.executable, TRAINERS, str(place / "dataset"), str(place / "out"))
-        found["evalica"] = ranked(place / "lmarena")
-        if given.clients:
-            found |= child(given.clients, CLIENTS, scratch)
-        else:
-            print("skipped: label-studio-sdk and argilla; name a Python that has them by --clients")
+        if "trl" not in given.without:
+            found["trl"] = child(sys.executable, TRAINERS, str(place / "dataset"), str(place / "out"))
+        if "evalica" not in given.without:
+            found["evalica"] = ranked(place / "lmarena")
+        for package, code in ELSEWHERE.items():
+            if package in given.without:
+                continue
+            there = have(given.clients, package)
+            found[package] = child(given.clients, code, scratch) if there else {"absent": "install it into the Python that --clients names"}
     for name, told in found.items():
         print(f"{name}: {json.dumps(told)}")
+    for name in given.without:
+        print(f"{name}: passed over, as asked")
+    bad = sorted(name for name, told in found.items() if {"failed", "absent"} & told.keys() or told.get("wrong"))
+    print(f"{len(found) - len(bad)} of {len(found)} clients opened what is theirs" + (f"; not: {', '.join(bad)}" if bad else ""))
     if given.json:
-        print(json.dumps(found))
-    clients = found.get("label_studio", {}).get("wrong") or found.get("argilla", {}).get("unknown") or found.get("argilla", {}).get("unfit")
-    return 1 if "failed" in found or clients else 0
+        print(json.dumps({"clients": found, "opened": len(found) - len(bad), "not": bad, "passed_over": given.without}))
+    return 1 if bad else 0
 
 
 if __name__ == "__main__":

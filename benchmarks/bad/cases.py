@@ -1,7 +1,7 @@
 """The twenty-five bad inputs of the reliability research, each through the door that people and programs use, and what has to come of it.
 
-Files go through the API (`POST /api/v1/imports/`), models through their import, job settings through the launch verbs, answers through
-the compare page. Needs Django and a database of its own; see `benchmarks/bad_inputs.py`.
+Files go through the API (`POST /api/v1/imports/`) and through the wizard's pages, models through their import, job settings through the
+launch page, answers through the compare page. Needs Django and a database of its own; see `benchmarks/bad_inputs.py`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ TEXT = "Mrs Canary of Elm Street has syphilis"
 # Differences from the table's letter that the product decided on.
 LATE = "taken into a free slot or kept as surplus, never refused (design, section 2)"
 BY_PATH = "model.base_mismatch where the table has model.ref: an adapter often names its base by a path, which nothing here follows"
+TIES = "409 where they are frozen: no snapshot without a row exists that a job could be given"
+WORDS = "words, not job.config or job.data: nothing but a page launches a run, so that no program reads a code"
 RANK = "model.rank_mismatch, a code of its own: it is not the base that differs"
 
 
@@ -87,6 +89,29 @@ class House:
             said,
         )
 
+    def by_wizard(self, content: bytes, *, name: str = "rows.jsonl", shape: str = "", target: str = "", **more: str) -> tuple[int, str]:
+        """(the worst HTTP status, what the pages showed) of a file sent through the pages: chosen, looked at, and then imported."""
+        from django.core.files.uploadedfile import SimpleUploadedFile
+
+        chosen = self.as_dan.post("/samples/import/", {"file": SimpleUploadedFile(name, content), "whole": "yes"})
+        if chosen.status_code != 302:
+            return chosen.status_code, chosen.content.decode()
+        place = chosen["Location"]
+        looked = self.as_dan.get(place)
+        asked = {
+            "shape": shape,
+            "target": target or f"set-{uuid4().hex[:8]}",
+            "licence": "CC0-1.0",
+            "do": "store",
+            "synthetic": "on",
+            **more,
+        }
+        # Also where the page shows no form: nobody has to press a button to send it.
+        sent = self.as_dan.post(place, asked)
+        after = self.as_dan.get(place) if sent.status_code == 302 else sent
+        worst = max(looked.status_code, sent.status_code, after.status_code)
+        return worst, looked.content.decode() + after.content.decode()
+
 
 def stored() -> int:
     from annotation.models import Sample
@@ -109,12 +134,20 @@ def case(number: int) -> Callable[[Case], Case]:
 def refused(house: House, what: str, content: bytes, code: str, *, line: int | None = None, field: str | None = None, **how: str) -> Seen:
     """A file of which nothing is stored, and whose problems name the code, and the place where one is expected."""
     before, expected = stored(), {"import.conflict": 409, "upload.too_large": 413}.get(code, 422)
-    status, state, problems, said = house.bring(content, shape=how.pop("shape", "mediflow"), **how)
+    how = {"shape": "mediflow", **how}
+    status, state, problems, said = house.bring(content, **how)
     found = [p for p in problems if p["code"] == code and line in (None, p["line"]) and field in (None, p["field"])]
     silent = TEXT not in json.dumps(said)
     ok = (status, said.get("code")) == (expected, code) and bool(found) and stored() == before and silent
     told = (found or problems or [{"message": state}])[0]["message"]
-    return Seen(what, ok, status, f"{said.get('code')}: {told}"[:160], expected=f"{expected} {code}")
+    page, shown = house.by_wizard(content, **how)
+    # The wizard's page shows each problem with its code.
+    same = page < 500 and f'<td class="mono">{code}</td>' in shown and stored() == before
+    return Seen(
+        what, ok and same, max(status, page if page >= 500 else 0),
+        f"{said.get('code')}: {told}"[:160] + ("" if same else f" [the wizard: {page}, the code is not shown]"),
+        expected=f"{expected} {code}",
+    )  # fmt: skip
 
 
 @case(1)
@@ -380,29 +413,51 @@ def references(house: House) -> Iterator[Seen]:
 
 @case(24)
 def job_settings(house: House) -> Iterator[Seen]:
-    from django import forms
-
+    from annotation.models import Verdict
     from jobs.models import Job
-    from training import hyperparameters, presets, specs
+    from tests.annotation.build import campaign, judge
+    from tests.training import build
+    from training import presets, specs
     from training.engine.errors import SpecError
 
     dpo = next(preset for preset in presets.ALL if preset.kind == "dpo")
-    fields = {setting.name: setting.field() for setting in hyperparameters.ALL}
-    page = type("Launch", (forms.Form,), fields)
+    with tempfile.TemporaryDirectory() as folder:
+        policy = build.version(Path(folder), "a-policy")
+
+    def launch(**said: str) -> Any:
+        asked = {"policy": str(policy.public_id), "preset": dpo.key, "drawn": dpo.key, "name": f"run-{uuid4().hex[:8]}", **said}
+        return house.as_dan.post("/runs/new/", asked)
+
+    many, few = build.snapshot(pairs=32), build.snapshot(pairs=1, name="one row")
     for what, sent in (
-        ("lr 0, epochs 0 and beta NaN", {"learning_rate": "0", "epochs": "0", "beta": "nan"}),
+        ("lr 0, epochs 0, beta NaN and a seed below none", {"learning_rate": "0", "epochs": "0", "beta": "nan", "seed": "-1"}),
         ("lr negative", {"learning_rate": "-1e-5"}), ("lr 1e9", {"learning_rate": "1e9"}),
     ):  # fmt: skip
-        errors = page(sent).errors
-        yield Seen(what, set(sent) <= set(errors), 422, f"all at once: {', '.join(errors)}")
+        answer = launch(snapshot=str(many.public_id), **sent)
+        errors = answer.context["form"].errors if answer.context else {}
+        ok = answer.status_code == 422 and set(sent) <= set(errors) and not Job.objects.filter(kind="dpo").exists()
+        yield Seen(what, ok, answer.status_code, f"all at once: {', '.join(errors)}", WORDS, "422 job.config")
     try:
         specs.check("dpo", {**dpo.params, "lrate": 1e-5})
         yield Seen("an unknown key", False, 200, "taken")
     except SpecError as error:
-        yield Seen("an unknown key", "lrate" in str(error), 422, str(error)[:160])
+        yield Seen("an unknown key", "lrate" in str(error), 422, str(error)[:160], WORDS, "422 job.config")
     answer = house.as_dan.post("/runs/new/", {"preset": dpo.key, "learning_rate": "1e9"})
-    ok = answer.status_code in (404, 422) and not Job.objects.filter(kind="dpo").exists()
-    yield Seen("a launch without pairs, model and name", ok, answer.status_code, "nothing was queued")
+    errors = answer.context["form"].errors if answer.context else {}
+    ok = answer.status_code == 422 and {"snapshot", "policy", "name", "learning_rate"} <= set(errors)
+    yield Seen(
+        "a launch without pairs, model and name", ok, answer.status_code, f"all at once: {', '.join(errors)}", WORDS, "422 job.config"
+    )
+    answer = launch(snapshot=str(few.public_id))
+    stops = [check for check in (answer.context or {}).get("checks", []) if check.stops]
+    ok = answer.status_code == 422 and bool(stops) and not Job.objects.filter(kind="dpo").exists()
+    yield Seen("one row", ok, answer.status_code, "; ".join(f"{c.name}: {c.detail}" for c in stops)[:160], WORDS, "422 job.data")
+    tied = campaign([house.alice], pairs=3)
+    for _ in range(3):
+        judge(tied, house.alice, Verdict.BOTH_ACCEPTABLE)
+    answer = house.as_dan.post("/api/v1/snapshots/", {"campaign": str(tied.public_id), "name": "Ties"}, content_type="application/json")
+    said = answer.json()["detail"]
+    yield Seen("all pairs ties", answer.status_code == 409 and "3 (" in said, answer.status_code, said[:160], TIES, "422 job.data")
 
 
 @case(25)

@@ -64,6 +64,9 @@ LEADS            = " in      403     ok      ok      403     ok      in      403
 CAROL_JUDGES     = " in      403     404     ok      403     ok      in      403 "
 # Carol judges in the campaign that is asked about.
 UNBLINDED_LEADS  = " in      403     404     ok      403     ok      in      403 "
+# The same with the steward, who audits.
+EVIDENCE         = " in      403     ok      ok      ok      ok      in      403 "
+UNBLINDED_EVIDENCE = " in    403     404     ok      ok      ok      in      403 "
 STUDIO           = " in      403     ok      ok      403     ok      in      403 "
 READERS          = " in      403     403     ok      ok      ok      in      403 "
 HOUSE            = " in      403     403     403     ok      ok      in      403 "
@@ -212,6 +215,9 @@ DECISIONS: dict[str, Row] = {
     "training:studies":            rows("GET", LEADS),
     "training:study":              rows("GET", LEADS),
     "training:study-stop":         rows("POST", TRAINERS),
+    "training:evidence":           rows("GET", UNBLINDED_EVIDENCE),
+    "training:evidence-pack":      rows("GET", UNBLINDED_EVIDENCE),
+    "training:evidence-verifier":  rows("GET", EVIDENCE),
     "training:study-guess":        rows("GET", MEMBERS, "POST", MEMBERS),
     "training:lineage-search":      asks_first("GET", READERS),
     "training:lineage":             asks_first("GET", READERS),
@@ -436,6 +442,8 @@ POINTING_AT: dict[str, Callable[[House], dict[str, Any]]] = {
     "training:promote": lambda house: {"public_id": house.evaluation.public_id},
     "training:study-start": lambda house: {"public_id": house.evaluation.public_id},
     "training:study": lambda house: {"public_id": house.study.public_id},
+    "training:evidence": lambda house: {"public_id": house.study.public_id},
+    "training:evidence-pack": lambda house: {"public_id": house.study.public_id},
     "training:study-stop": lambda house: {"public_id": house.study.public_id},
     "training:study-guess": lambda house: {"campaign": house.campaign.public_id},
     "training:lineage": lambda house: {"kind": "run", "key": house.run.pk},

@@ -55,8 +55,8 @@ def _accuracy(evaluation: Evaluation, pairs: list[dict[str, Any]]) -> dict[str, 
     }  # fmt: skip
 
 
-def decided(evaluation: Evaluation, raters: Sequence[User], dan: User, *, fewest: int) -> Study:
-    """A study of it in which about two of three prefer the challenger, until it ends by itself at `fewest` votes or soon after."""
+def decided(evaluation: Evaluation, raters: Sequence[User], dan: User, *, fewest: int, share: float = 0.7) -> Study:
+    """A study of it in which about `share` prefer the challenger, until it ends by itself at `fewest` votes or soon after."""
     study = studies.start(evaluation=evaluation, actor=dan, raters=raters, seed=3)
     _answer(study.champion_texts, "Old answer to case {}: rest and fluids.")
     _answer(study.challenger_texts, "New answer to case {}: rest, fluids and a review tomorrow.")
@@ -70,7 +70,7 @@ def decided(evaluation: Evaluation, raters: Sequence[User], dan: User, *, fewest
         rater = raters[number % len(raters)]
         held = annotating.lease(study.campaign, rater)
         ours = held.pair.first.batch_id == study.challenger_texts_id
-        wins = ours == (draw.random() < 0.7)
+        wins = ours == (draw.random() < share)
         verdict = Verdict.BOTH_ACCEPTABLE if number % 9 == 8 else Verdict.FIRST_MUCH if wins else Verdict.SECOND_SLIGHTLY
         said: dict[str, Any] = {"rationale": RATIONALE} if number % 10 == 0 else {}
         if number == 31:

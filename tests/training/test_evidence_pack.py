@@ -11,14 +11,16 @@ from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.test import override_settings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytest_django import DjangoDbBlocker
 
-from accounts.models import Role, User
+from accounts.models import AuditEntry, Role, User
 from annotation.models import Completion, Sample
 from tests.cast import person
 from tests.database import standing
@@ -427,16 +429,16 @@ def test_the_same_state_gives_the_same_bytes(study: Study, data: bytes) -> None:
 
 
 def test_no_text_of_a_case_and_no_rater_is_in_it(study: Study, data: bytes) -> None:
-    told = data.decode("utf-8", "replace")
+    inside = data.decode("utf-8", "replace")
     assert User.objects.filter(username__in=RATERS).count() == 3
     for name in RATERS:
-        assert name not in told
+        assert name not in inside
     texts = {text for sample in Sample.objects.all() for text in (sample.instruction, sample.input, sample.output)}
     texts |= set(Completion.objects.values_list("text", flat=True)) | {studied.RATIONALE}
     assert len(texts) > 500
-    assert not [text for text in texts if text in told]
+    assert not [text for text in texts if text in inside]
     for word in ("chest pain", "troponin", "fluids", "warfarin", "case 1"):
-        assert word not in told
+        assert word not in inside
 
 
 def test_only_who_decided_is_named_and_no_vote_has_a_time(study: Study, made: Pack) -> None:
@@ -452,6 +454,38 @@ def test_only_who_decided_is_named_and_no_vote_has_a_time(study: Study, made: Pa
     assert judged
     assert not [said for said in judged if "rounds:at" in said]
     assert document["activity"][f"rounds:study.{study.public_id}"]["rounds:verdict"] == "better"
+
+
+# --- by command --------------------------------------------------------------------------------------------------------------------------
+
+
+def told(name: str, *arguments: object, **options: Any) -> str:
+    out = io.StringIO()
+    call_command(name, *map(str, arguments), stdout=out, **options)
+    return out.getvalue()
+
+
+def test_the_commands_write_and_verify_it(study: Study, made: Pack, data: bytes, tmp_path: Path) -> None:
+    place = tmp_path / "pack.zip"
+    assert f"Digest {made.digest}" in told("evidence_pack", study.pk, out=place)
+    assert place.read_bytes() == data
+    assert AuditEntry.objects.get(verb=pack.TAKEN).details == {"digest": made.digest, "via": "command"}
+    assert f"OK: better. Pack digest {made.digest}" in told("verify_pack", place, digest=made.digest)
+    with pytest.raises(CommandError, match="is there already; nothing is overwritten"):
+        told("evidence_pack", study.public_id, out=place)
+    place.write_bytes(data.replace(b'"rater": "rater 2"', b'"rater": "rater 3"', 1))
+    with pytest.raises(CommandError, match=r"FAILED: votes\.jsonl"):
+        told("verify_pack", place)
+
+
+@pytest.mark.parametrize(
+    ("named", "said"), [("0", "There is no study 0"), ("spring", "“spring” is no study's number"), (str(uuid4()), "There is no study")]
+)
+def test_a_study_that_is_not_there_is_named(tmp_path: Path, named: str, said: str) -> None:
+    with pytest.raises(CommandError, match=said):
+        told("evidence_pack", named, out=tmp_path / "pack.zip")
+    with pytest.raises(CommandError, match="cannot be read: No such file"):
+        told("verify_pack", tmp_path / "pack.zip")
 
 
 def test_there_is_no_pack_before_the_end(study: Study) -> None:

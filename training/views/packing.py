@@ -1,5 +1,6 @@
 """The evidence of a study: what is in its pack and how anybody verifies it, the pack as a zip, and the verifier by itself."""
 
+from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
@@ -29,7 +30,8 @@ def get_study_for(user: User, public_id: UUID) -> Study:
         "evaluation__reference__artifact", "evaluation__snapshot",
     )  # fmt: skip
     study = get_object_or_404(found, public_id=public_id)
-    campaigns = {study.campaign_id, study.evaluation.snapshot.campaign_id if study.evaluation.snapshot else None} - {None}
+    held = (study.campaign_id, study.evaluation.snapshot.campaign_id if study.evaluation.snapshot else None)
+    campaigns = {pk for pk in held if pk is not None}
     if Campaign.objects.unblinded_for(user).filter(pk__in=campaigns).count() < len(campaigns):
         raise Http404("Not while you are rating in its campaign.")
     return study
@@ -40,7 +42,7 @@ def get_study_for(user: User, public_id: UUID) -> Study:
 def evidence(request: UserRequest, public_id: UUID) -> HttpResponse:
     """The pack's digest and files, and who has taken which pack: what was taken earlier may be another, if more was decided since."""
     study = get_study_for(request.user, public_id)
-    page = {"study": study, "pack": None, "may_see_study": request.user.has_role(*TRAINERS, Role.ADJUDICATOR)}
+    page: dict[str, Any] = {"study": study, "pack": None, "may_see_study": request.user.has_role(*TRAINERS, Role.ADJUDICATOR)}
     if study.state == StudyState.DECIDED:
         made = pack.assemble(study)
         taken = AuditEntry.objects.filter(verb=pack.TAKEN, object_type="training.study", object_id=str(study.public_id))

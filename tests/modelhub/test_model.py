@@ -108,6 +108,6 @@ def test_a_model_that_is_not_there_is_not_found(as_dan: Client) -> None:
 def test_its_queries_are_counted(model_folder: Make, as_dan: Client, django_assert_num_queries: Any) -> None:
     made = family.build(model_folder)
     # session, user with roles, version, aliases; the card: its run, ancestry, edges, revision, evaluations, promotions, blocks, digests,
-    # earlier revisions; then ancestry, edges, moves, made from it, its run, evaluations, runs from it
-    with django_assert_num_queries(20):
+    # earlier revisions; then ancestry, edges, moves, made from it, its run, evaluations, runs from it, studies
+    with django_assert_num_queries(21):
         as_dan.get(url(made["dpo"]))

@@ -214,6 +214,22 @@ def test_an_empty_file_no_file_and_another_zip_are_no_packs(tmp_path: Path) -> N
     assert "this is no evidence pack" in wrong(tmp_path / "other.zip")
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=200), st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.dictionaries(st.text(), inner)))
+def test_whatever_is_given_it_answers_with_a_name(tmp_path_factory: pytest.TempPathFactory, noise: bytes, said: Any) -> None:
+    folder = tmp_path_factory.mktemp("noise")
+    assert "FAILED: " in wrong(folder / "pack.zip", noise)
+    (folder / "pack.zip").unlink()
+    for document in (noise, json.dumps(said).encode(), manifest_of(said), manifest_of({"README.txt": said})):
+        (folder / verify.MANIFEST).write_bytes(document)
+        assert "FAILED: " in wrong(folder)
+
+
+def manifest_of(files: Any) -> bytes:
+    told = {"format": verify.FORMAT, "study": "x", "files": files}
+    return json.dumps({**told, "digest": sha256(json.dumps(told, sort_keys=True, separators=(",", ":")).encode()).hexdigest()}).encode()
+
+
 # --- hostile archives --------------------------------------------------------------------------------------------------------------------
 
 
@@ -314,6 +330,10 @@ def test_votes_that_were_swapped_dropped_or_turned_are_found(made: Pack, tmp_pat
         ("evaluation.json", lambda said: said.update(draws=10**12), "tells of more draws"),
         ("study.json", lambda said: said.update(verdict="worse"), "says “worse”, and the votes say “better”"),
         ("study.json", lambda said: said.update(study="another"), "is of another study"),
+        ("study.json", lambda said: said["champion"].update(name="ward-old"), "is of other models than the protocol"),
+        ("card.json", lambda said: said.update(artifact="0" * 64), "is of another model"),
+        ("evaluation.json", lambda said: said["policy"].update(digest="0" * 64), "is of another model, or another evaluation"),
+        ("decision.json", lambda said: said["decisions"][0]["version"].update(name="ward-old"), "decides about another model"),
         ("protocol.json", lambda said: said["test"].update(threshold=2.0), "its digest is not of what it says"),
         ("campaign.json", lambda said: said.update(guideline="Prefer the left."), "its digest is not of what it says"),
         ("rubric.json", lambda said: said["content"].update(checks=["mine"]), "its digest is not of what it says"),

@@ -97,6 +97,8 @@ def verify(place: str | os.PathLike[str], *, digest: str = "") -> Report:
         return Report([fault], said, found, "")
     except OSError as error:
         return Report([Fault(str(place), f"cannot be read: {error.strerror}")], said, found, "")
+    except (ValueError, TypeError, RecursionError) as error:
+        return Report([Fault(str(place), f"is no evidence pack ({type(error).__name__})")], said, found, "")
 
 
 # --- is it whole? ------------------------------------------------------------------------------------------------------------------------
@@ -116,7 +118,12 @@ def _manifest(content: bytes) -> dict[str, Any]:
     for name, told in listed.items():
         if not _NAME.fullmatch(name):
             raise Fault(name, "is a name that no pack holds: it could lead out of the folder")
-        if set(told) != {"bytes", "sha256"} or type(told["bytes"]) is not int or not 0 <= told["bytes"] <= MOST_BYTES:
+        if (
+            not isinstance(told, dict)
+            or set(told) != {"bytes", "sha256"}
+            or type(told["bytes"]) is not int
+            or not 0 <= told["bytes"] <= MOST_BYTES
+        ):
             raise Fault(MANIFEST, f"does not say how large {name} is, and of which SHA-256")
         if not isinstance(told["sha256"], str) or not _SHA256.fullmatch(told["sha256"]):
             raise Fault(MANIFEST, f"does not say of which SHA-256 {name} is")
@@ -163,8 +170,9 @@ def _folder(place: Path) -> tuple[dict[str, bytes], list[Fault]]:
 
 def _archive(place: Path) -> tuple[dict[str, bytes], list[Fault]]:
     """The files of a zip that must be, byte for byte, what Rounds writes of these files: nothing in it is searched for or unfolded."""
-    if place.stat().st_size > MOST_BYTES:
-        raise Fault(place.name, f"is larger than a pack may be ({MOST_BYTES} bytes)")
+    about = place.stat()
+    if not stat.S_ISREG(about.st_mode) or about.st_size > MOST_BYTES:
+        raise Fault(place.name, f"is no file, or larger than a pack may be ({MOST_BYTES} bytes)")
     data = place.read_bytes()
     try:
         files, faults = _taken_apart(data)
@@ -407,10 +415,15 @@ class _Checked:
         told = _json(MANIFEST, self.files[MANIFEST])["study"]
         self.need(study["study"] == protocol["study"] == told, "study.json", "is of another study than the protocol or the manifest")
         self.need(study["protocol_digest"] == protocol["digest"], "study.json", "names another protocol")
+        same = all(study[side] == protocol[side] for side in SIDES)
+        self.need(same, "study.json", "is of other models than the protocol")
+        self.need(self.read("card.json")["artifact"] == study["challenger"]["digest"], "card.json", "is of another model")
 
     def _computed(self) -> None:
         votes = self._votes()
-        evaluation = self.read("evaluation.json")
+        evaluation, study, protocol = self.read("evaluation.json"), self.read("study.json"), self.read("protocol.json")
+        same = evaluation["policy"] == study["challenger"] and evaluation["evaluation"] == protocol["evaluation"]
+        self.need(same, "evaluation.json", "is of another model, or another evaluation, than the protocol")
         pairs = self._pairs(evaluation)
         self.reading = "analysis.json"
         found = analyse(votes, pairs, self._suites(), evaluation, self.code)
@@ -418,7 +431,7 @@ class _Checked:
         if pairs:
             recorded = {key: evaluation["preference_accuracy"][key] for key in found["held_out"]}
             self._same(recorded, found["held_out"], "evaluation.json", "preference_accuracy")
-        study, verdict = self.read("study.json"), found["verdict"]
+        verdict = found["verdict"]
         same = study["verdict"] == verdict["verdict"]
         self.need(same, "study.json", f"says “{_shown(str(study['verdict']))}”, and the votes say “{verdict['verdict']}”")
         self.need(study["counted"] == len(votes), "votes.jsonl", f"holds {len(votes)} votes, and {study['counted']} were counted")
@@ -471,6 +484,7 @@ class _Checked:
         decisions = self.read("decision.json")["decisions"]
         for decision in decisions:
             gates = decision["gates"]
+            self.need(decision["version"] == study["challenger"], "decision.json", "decides about another model")
             open_yet = [gate["name"] for gate in gates if not gate["passed"] and not gate.get("override")]
             self.need(decision["decision"] != "promoted" or not open_yet, "decision.json", f"promotes against {', '.join(open_yet)}")
             for gate in gates:

@@ -172,7 +172,7 @@ def test_a_changed_byte_of_any_file_is_found_and_the_file_named(made: Pack, data
     """First, last and random bytes of every file and every byte of its header, at a random bit."""
     draw = random.Random(7)
     for name, (start, end) in places(made).items():
-        inside = {start, end - 1, *(draw.randrange(start, end) for _ in range(12))}
+        inside = {start, end - 1, *(draw.randrange(start, end) for _ in range(6))}
         for at in (*inside, *range(start - 30 - len(name), start)):
             changed = bytearray(data)
             changed[at] ^= 1 << draw.randrange(8)
@@ -214,7 +214,7 @@ def test_an_empty_file_no_file_and_another_zip_are_no_packs(tmp_path: Path) -> N
     assert "this is no evidence pack" in wrong(tmp_path / "other.zip")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.binary(max_size=200), st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.dictionaries(st.text(), inner)))
 def test_whatever_is_given_it_answers_with_a_name(tmp_path_factory: pytest.TempPathFactory, noise: bytes, said: Any) -> None:
     folder = tmp_path_factory.mktemp("noise")
@@ -227,7 +227,7 @@ def test_whatever_is_given_it_answers_with_a_name(tmp_path_factory: pytest.TempP
 
 def manifest_of(files: Any) -> bytes:
     told = {"format": verify.FORMAT, "study": "x", "files": files}
-    return json.dumps({**told, "digest": sha256(json.dumps(told, sort_keys=True, separators=(",", ":")).encode()).hexdigest()}).encode()
+    return verify.as_json({**told, "digest": verify.digest_of(told)})
 
 
 # --- hostile archives --------------------------------------------------------------------------------------------------------------------

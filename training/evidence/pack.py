@@ -273,6 +273,7 @@ def _unnamed(document: dict[str, Any]) -> dict[str, Any]:
 
 _TOLD = {
     "MANIFEST.json": "every file with its size and SHA-256, and the pack's digest",
+    "README.txt": "how to verify the pack, and what its files are",
     "analysis.json": "the verdict with its e-values, counts by length, harm flags with their bound, held-out and suite figures",
     "campaign.json": "what the raters' campaign was locked with before the first vote: guideline, rubric, pairs by digest",
     "card.json": "the challenger's model card, for programs",
@@ -328,4 +329,4 @@ def told_of(name: str) -> str:
     """What a file of the pack is, in a few words."""
     if match := verify.SUITES.fullmatch(name):
         return f"what the {match[2]} scored on the suite “{match[1]}”, item by item"
-    return _TOLD.get(name, "what you are reading")
+    return _TOLD[name]

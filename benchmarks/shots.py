@@ -111,6 +111,7 @@ SHOTS = [
     Shot("extract", TRAINING, "an adapter about to be extracted from an expert: base, rank, what it takes."),
     Shot("extracted", TRAINING, "how near the extracted adapter comes, layer by layer.", full=True),
     Shot("lineage", TRAINING, "what a merge is made of, up to the texts; each box leads on.", important=True, full=True),
+    Shot("evidence", TRAINING, "the evidence of a blinded study: its pack, the digest, how anybody verifies it.", full=True, kept=False),
     Shot("jobs", TRAINING, "background work: what runs, what waits in which turn, on which workers.", full=True),
     Shot("job", TRAINING, "a job that failed for its memory: both figures, what to do, its tries."),
     Shot("invitations-empty", RUNNING, "nobody invited yet.", kept=False),

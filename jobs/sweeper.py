@@ -2,9 +2,11 @@
 
 import logging
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Thread
 
 from django.db import InterfaceError, OperationalError, connection
 from django.db.models import Count, Exists, OuterRef
@@ -126,6 +128,42 @@ def also_forget(what: str, forget: Callable[[], int]) -> None:
 _forgotten: dict[str, Callable[[], int]] = {}
 
 
+def also_look(what: str, look: Callable[[], dict[str, int]]) -> None:
+    """Have `look` called at every pass, beside the jobs' own: it takes what steps can be taken and says what it did. It may take long,
+    be called by several sweepers at once, and be killed at any moment. Apps name theirs in `AppConfig.ready`."""
+    _looks[what] = look
+
+
+_looks: dict[str, Callable[[], dict[str, int]]] = {}
+
+
+def look() -> dict[str, int]:
+    """Every look that apps have named; what they did together. One that fails does not keep the others from theirs."""
+    did: dict[str, int] = {}
+    for what, one in _looks.items():
+        try:
+            did |= one()
+        except (OperationalError, InterfaceError) as error:
+            log.warning("The look at %s waits for the database (%s).", what, type(error).__name__)
+            connection.close()
+        except Exception as error:
+            # Its message may hold anything that was read.
+            log.error("The look at %s failed (%s).\n%s", what, type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))  # noqa: TRY400
+    return did
+
+
+def _keep_looking(stopped: Callable[[], bool], every: float) -> None:
+    """In a thread of its own: bells and leases wait for no look."""
+    try:
+        while not stopped():
+            did = look()
+            if any(did.values()):
+                log.info("Looked: %s.", ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in did.items() if count))
+            _rest(stopped, every)
+    finally:
+        connection.close()
+
+
 def forget_old() -> None:
     """Bells that rang a day ago, signs of life of workers long gone, what ended jobs left on the disk, and what apps have named."""
     for what, forget in _forgotten.items():
@@ -139,6 +177,8 @@ def forget_old() -> None:
 
 def run(*, stopped: Callable[[], bool], every: float) -> None:
     """Sweep until `stopped` says so. A database that is away is waited for."""
+    # A daemon: what it has begun when we end is rolled back, and taken again by the next sweeper.
+    Thread(target=_keep_looking, args=(stopped, every), name="looks", daemon=True).start()
     passes = 0
     while not stopped():
         try:
@@ -153,6 +193,10 @@ def run(*, stopped: Callable[[], bool], every: float) -> None:
         except (OperationalError, InterfaceError) as error:
             log.warning("The database is away (%s).", type(error).__name__)
             connection.close()
-        pause_ends = time.monotonic() + every
-        while not stopped() and time.monotonic() < pause_ends:
-            time.sleep(min(0.1, every))
+        _rest(stopped, every)
+
+
+def _rest(stopped: Callable[[], bool], every: float) -> None:
+    pause_ends = time.monotonic() + every
+    while not stopped() and time.monotonic() < pause_ends:
+        time.sleep(min(0.1, every))

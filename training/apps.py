@@ -7,11 +7,12 @@ class TrainingConfig(AppConfig):
     def ready(self) -> None:
         from jobs import sweeper
         from modelhub import cards as modelcards
-        from training import cards, endpoints, kinds, specs, studies
+        from training import cards, endpoints, kinds, loop_rounds, specs, studies
 
         kinds.register()
         studies.listen()
         modelcards.register(cards.write)
         sweeper.also_do("studies", studies.mend, every=20)
+        sweeper.also_look("loops", loop_rounds.look)
         sweeper.also_forget("stored log-probabilities' files", specs.forget_references)
         endpoints.allowed()  # settings that are wrong stop the start

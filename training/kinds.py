@@ -1,7 +1,7 @@
 """The kinds of work this app gives the runner: how each is started, watched and published."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from modelhub import artifacts, versions
 from modelhub.errors import NameTaken, Refused
 from modelhub.imports import ROLE
 from modelhub.models import Kind
-from training import endpoints, evaluations, ingest, launch, merges, specs, studies, suiteruns
+from training import endpoints, evaluations, ingest, launch, loop_rounds, merges, specs, studies, suiteruns
 from training.engine import checkpoints, references, rundir
 from training.engine.checkpoints import Torn
 from training.engine.merging import journal
@@ -27,6 +27,7 @@ from training.suite.results import SuiteResult
 from training.synthesis import kinds as synthesis
 
 QUEUE = "compute"
+Publish = Callable[[Job, dict[str, Any], Any], dict[str, Any]]
 # Told to stop, trainings save what they have learned, and generations what they have written. The others end whole or not at all.
 CAN_KEEP = MAKES_MODEL - {"build-base", "merge", "extract"} | {"generate", "ask"}
 
@@ -48,9 +49,20 @@ def register() -> None:
 def _kind(name: str, *, stage: Any, publish: Any, ingest: Any = ingest.events) -> kinds.Kind:
     return kinds.Kind(
         name=name, queue=QUEUE, command=lambda job, folder: launch.command(folder, specs.processes(job)), environment=_environment,
-        prepare=specs.prepare, ingest=ingest, keep=_keep, resume=_resume, stage=stage, publish=publish,
+        prepare=specs.prepare, ingest=ingest, keep=_keep, resume=_resume, stage=stage, publish=_heard(publish),
         again=_again, device=name not in ("merge", "extract", "ask"), can_keep=name in CAN_KEEP, network=name == "ask",
     )  # fmt: skip
+
+
+def _heard(publish: Publish) -> Publish:
+    """`publish`, and the loop whose round waited for the job goes on after it."""
+
+    def publish_and_tell(job: Job, result: dict[str, Any], staged: Any) -> dict[str, Any]:
+        told = publish(job, result, staged)
+        loop_rounds.listen(job)
+        return told
+
+    return publish_and_tell
 
 
 def _environment(job: Job) -> dict[str, str]:

@@ -15,7 +15,7 @@ from jobs import pulses
 from jobs.models import State
 from modelhub.models import Alias, AliasName, ModelVersion
 from training import families
-from training.models import Evaluation, Run, Study, StudyState
+from training.models import Evaluation, LoopRound, Run, Study, StudyState
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,7 @@ def overview() -> dict[str, Any]:
         "absent": pulses.missing(),
         "models": ModelVersion.objects.exists(),
         "flags": Dispute.objects.open_flags().count(),
+        "proposals": LoopRound.objects.waiting().count(),
     }
 
 

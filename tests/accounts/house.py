@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from django.db.models.functions import Now
 from django.test import Client
 
 from accounts import invitations
@@ -48,6 +49,7 @@ class House:
     adapter: ModelVersion
     run: Run
     evaluation: Evaluation
+    round: LoopRound
     preview: MergePreview
     study: Study
     synthesis: SynthesisRun
@@ -128,7 +130,7 @@ def furnish(folder: Path) -> House:
     )
     of_loop = LoopRound.objects.create(
         loop=loop, number=1, state="proposed", snapshot=snapshot, run=run, evaluation=evaluation, lineage_digest="d" * 64,
-        proposed_at=evaluation.created_at,
+        proposed_at=Now(),
     )  # fmt: skip
     suite = SuiteRun.objects.create(job=asking, version=version, suite="mini", settings_digest="d" * 64)
     recipe = MergeRecipe.objects.create(
@@ -178,6 +180,6 @@ def furnish(folder: Path) -> House:
     clients = {role: signed_in(user) for role, user in people.items()} | {"anonymous": Client()}
     assert RoleGrant.objects.count() == 8
     return House(
-        people, clients, campaign, assignment, Sample.objects.earliest("pk"), snapshot, job, version, adapter, run, evaluation, preview,
-        study, synthesis, token, invitation, qualification, sitting, dispute, defect, imported, grant, records,
+        people, clients, campaign, assignment, Sample.objects.earliest("pk"), snapshot, job, version, adapter, run, evaluation, of_loop,
+        preview, study, synthesis, token, invitation, qualification, sitting, dispute, defect, imported, grant, records,
     )  # fmt: skip

@@ -85,6 +85,11 @@ def lease(campaign: Campaign, annotator: User) -> Assignment:
     return held
 
 
+def submitted(held: Assignment, verdict: Verdict = Verdict.FIRST_MUCH) -> Judgement:
+    """Answer a pair that is leased."""
+    return judgements.submit(assignment=held, verdict=verdict, key=uuid4())
+
+
 def judge(campaign: Campaign, annotator: User, verdict: Verdict = Verdict.FIRST_MUCH, cannot_reason: str = "") -> Judgement:
     """Lease the next pair and answer it."""
     return judgements.submit(assignment=lease(campaign, annotator), verdict=verdict, key=uuid4(), cannot_reason=cannot_reason)

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from tests.training.looping import world  # noqa: F401 (fixture)
+
 
 @pytest.fixture(autouse=True)
 def data_dir(settings: Any, tmp_path: Path) -> Path:

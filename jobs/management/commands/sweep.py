@@ -19,7 +19,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["once"]:
-            self.stdout.write(json.dumps(sweeper.sweep() or {"another_sweeper_is_running": True}))
+            did = sweeper.sweep()
+            self.stdout.write(json.dumps({"another_sweeper_is_running": True} if did is None else did | sweeper.look()))
             return
         patience.limit_every_connection()
         # A plain list: a handler that took the lock of a threading.Event could find this very thread holding it.

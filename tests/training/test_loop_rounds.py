@@ -1,0 +1,287 @@
+"""The unattended loop: judgements become a proposal by themselves, once, whoever looks and however often; nothing is ever promoted."""
+
+import ast
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db.models.functions import Now
+
+from accounts.models import AuditEntry, User
+from annotation import snapshots
+from annotation.models import CampaignState, GenerationBatch, Snapshot
+from jobs import claims, submissions, sweeper
+from modelhub import aliases
+from modelhub.models import AliasName
+from tests.annotation import build as annotating
+from tests.training import build, looping
+from tests.training.looping import World
+from training import evaluations, loop_digests, loop_policies, loop_rounds, promotions
+from training.models import Evaluation, LoopPolicy, LoopRound, Promotion, SuiteRun
+
+pytestmark = pytest.mark.django_db
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def counting_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every look may count at once."""
+    monkeypatch.setattr(loop_rounds, "LOOKING", float("inf"))
+    monkeypatch.setattr(loop_rounds, "_next_count", {})
+
+
+@pytest.fixture(autouse=True)
+def data_dir(settings: Any, world: World) -> Path:
+    settings.DATA_DIR = world.data
+    return world.data
+
+
+@pytest.fixture
+def loop(world: World, db: None) -> LoopPolicy:
+    return looping.policy(world.campaign)
+
+
+def test_judgements_become_a_proposal_and_no_name_moves(
+    world: World, loop: LoopPolicy, tmp_path: Path, django_capture_on_commit_callbacks: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    champion = build.version(tmp_path, "ward-champion")
+    aliases.move(name=AliasName.CHAMPION, to=champion, actor=None, expected=None, reason="")
+
+    def never(**_: Any) -> None:
+        raise AssertionError("a loop decides nothing")
+
+    for module, verb in ((aliases, "move"), (aliases, "roll_back"), (promotions, "decide"), (promotions, "roll_back")):
+        monkeypatch.setattr(module, verb, never)
+    assert sweeper.look() == {"rounds_stepped": 1, "rounds_settled": 0, "rounds_begun": 1}
+    one = LoopRound.objects.get()
+    assert one.run is not None
+    assert (one.run.policy, one.run.reference, one.run.seed, one.run.preset) == (world.start, world.start, 3, "demo")
+    # The hooks alone carry it on: nobody looks in between.
+    with django_capture_on_commit_callbacks(execute=True):
+        build.finish(one.run.job)
+    one.refresh_from_db()
+    assert one.evaluation is not None
+    assert one.evaluation.reference == champion
+    assert sorted(one.suite_runs.values_list("version__name", flat=True)) == [f"round-{loop.pk}-1", "ward-champion"]
+    with django_capture_on_commit_callbacks(execute=True):
+        build.finish_evaluation(one.evaluation, value=0.7, low=0.6, high=0.8, n=240)
+        for made in one.suite_runs.select_related("job"):
+            build.finish_suite(made)
+    one.refresh_from_db()
+    assert one.state == "proposed"
+    assert len(one.lineage_digest) == 64
+    assert aliases.current(AliasName.CHAMPION) == champion
+    assert not Promotion.objects.exists()
+    told = list(AuditEntry.objects.filter(verb__startswith="round.").order_by("pk").values_list("verb", "actor_name"))
+    assert told == [("round.began", ""), ("round.proposed", "")]
+    # And looking again finds nothing to do.
+    assert not any(sweeper.look().values())
+
+
+def test_no_module_of_it_names_what_decides_or_moves() -> None:
+    for path in [*(PROJECT / "training").glob("loop_*.py"), PROJECT / "training/management/commands/loop.py"]:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        called = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+        assert not {name for name in called if name.rpartition(".")[2] in ("decide", "move", "_move", "roll_back")}, path
+        imported = {name.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for name in node.names}
+        assert not imported & {"promotions", "Promotion", "Alias", "AliasMove"}, path
+
+
+def test_it_waits_for_as_many_new_pairs_as_the_policy_says(world: World) -> None:
+    loop = looping.policy(world.campaign, pairs_needed=19)
+    assert loop_rounds.ready(loop).missing == "18 of 19 new training pairs are there."
+    assert loop_rounds.begin(loop=loop) is None
+    loop = looping.policy(world.campaign, pairs_needed=18)
+    assert loop_rounds.begin(loop=loop) is not None
+    assert Snapshot.objects.get().counts["used"] == {"train": 18, "validation": 0, "evaluation": 6}
+
+
+def test_a_paused_policy_begins_nothing_and_a_round_under_way_goes_on(loop: LoopPolicy, dan: User) -> None:
+    loop_rounds.look()
+    loop_policies.pause(loop=loop, actor=dan)
+    one = looping.carried_on(LoopRound.objects.get())
+    assert one.state == "proposed"
+    loop_rounds.dismiss(one=one, actor=dan, reason="A trial.")
+    loop_rounds.look()
+    assert LoopRound.objects.count() == 1
+
+
+def test_a_second_round_needs_new_pairs_of_the_champions_texts(loop: LoopPolicy, world: World) -> None:
+    looping.proposed(loop)
+    after = loop_rounds.ready(loop)
+    assert (after.new, after.first) == (0, False)
+    assert after.missing.startswith("0 of 16 new")
+    said = loop_rounds.Ready(pairs=100, new=40, fresh=29, needed=20, first=False).missing
+    assert said == "29 of 100 training pairs are new and compare texts of the champion; from the second round on 30 % are needed."
+    assert loop_rounds.Ready(pairs=100, new=40, fresh=30, needed=20, first=False).missing == ""
+    assert loop_rounds.Ready(pairs=100, new=40, fresh=0, needed=20, first=True).missing == ""
+    assert loop_rounds.Ready(pairs=15, new=15, fresh=0, needed=1, first=True).missing.startswith("15 training pairs are there")
+    # Whose texts they are is looked up by the version that wrote them.
+    LoopRound.objects.update(run=None)
+    assert loop_rounds.ready(loop).fresh == 0
+    GenerationBatch.objects.filter(system="north").update(system="", version=world.start)
+    again = loop_rounds.ready(loop)
+    assert again.fresh == again.new == again.pairs
+
+
+def test_a_job_that_fails_ends_the_round_and_a_second_switches_the_policy_off(loop: LoopPolicy) -> None:
+    loop_rounds.look()
+    first = LoopRound.objects.get()
+    assert first.run is not None
+    submissions.cancel(job=first.run.job, actor=None)
+    # The same look that ends it begins the next, on the same snapshot: nobody has learnt from those pairs.
+    loop_rounds.look()
+    second = LoopRound.objects.get(number=2)
+    first.refresh_from_db()
+    assert (first.state, second.state, second.snapshot) == ("failed", "working", first.snapshot)
+    assert first.why_ended == f"“DPO round-{loop.pk}-1” was cancelled."
+    assert second.run is not None
+    claim = build.claimed(second.run.job)
+    claims.fail(claim, code="out_of_memory", detail="")
+    loop_rounds.look()
+    loop.refresh_from_db()
+    assert not loop.active
+    assert loop.why_stopped == f"Rounds 1 and 2 came to nothing. The last: “DPO round-{loop.pk}-2” failed: out_of_memory."
+    loop_rounds.look()
+    assert LoopRound.objects.count() == 2
+    # Resumed, it tries again; and one more failure is enough.
+    loop_policies.resume(loop=loop, actor=None)
+    loop.refresh_from_db()
+    assert (loop.active, loop.why_stopped) == (True, "")
+    loop_rounds.look()
+    assert LoopRound.objects.filter(number=3, state="working").exists()
+
+
+def test_a_second_proposal_beside_an_undecided_one_switches_the_policy_off(loop: LoopPolicy, tmp_path: Path) -> None:
+    frozen = snapshots.freeze(campaign=loop.campaign, name="by hand", actor=None)
+    other = evaluations.start(policy=build.version(tmp_path, "a"), reference=build.version(tmp_path, "b"), snapshot=frozen, actor=None)
+    LoopRound.objects.create(loop=loop, number=1, state="proposed", evaluation=other, lineage_digest="d" * 64, proposed_at=Now())
+    loop_rounds.look()
+    one = looping.carried_on(LoopRound.objects.get(number=2))
+    loop.refresh_from_db()
+    assert (one.state, loop.active) == ("proposed", False)
+    assert loop.why_stopped.startswith("Rounds 1 and 2 are undecided")
+
+
+def test_nothing_held_out_is_said_and_not_tried_for_ever(loop: LoopPolicy, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop_rounds.look()
+    one = LoopRound.objects.get()
+    assert one.run is not None
+    build.finish(one.run.job)
+
+    def nothing(**_: Any) -> None:
+        raise evaluations.NothingHeldOut("The snapshot's campaign has no prompts of the evaluation split.")
+
+    monkeypatch.setattr(evaluations, "start", nothing)
+    assert loop_rounds.step(one=one).why_ended == "The snapshot's campaign has no prompts of the evaluation split."
+    assert not SuiteRun.objects.exists()
+
+
+def test_a_mistake_of_ours_ends_the_round_without_its_words(
+    loop: LoopPolicy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise KeyError(" ".join(("Patient", "7")))
+
+    monkeypatch.setattr(loop_rounds, "_launched", broken)
+    loop_rounds.look()
+    assert LoopRound.objects.get(number=1).why_ended == "It could not go on: KeyError."
+    assert "Patient 7" not in caplog.text
+
+
+def test_what_can_never_be_frozen_switches_the_policy_off(loop: LoopPolicy) -> None:
+    User.objects.filter(username="rater").update(simulated=True)
+    loop_rounds.look()
+    loop.refresh_from_db()
+    assert not loop.active
+    assert loop.why_stopped.startswith("Simulated raters judged in this campaign")
+
+
+def test_a_decision_on_its_evaluation_settles_a_proposal(loop: LoopPolicy, dan: User) -> None:
+    one = looping.proposed(loop)
+    assert one.evaluation is not None
+    assert list(LoopRound.objects.waiting()) == [one]
+    promotions.decide(evaluation=one.evaluation, actor=dan, expected=None)
+    assert not LoopRound.objects.waiting().exists()
+    loop_rounds.look()
+    one.refresh_from_db()
+    assert (one.state, one.decided_by) == ("decided", dan)
+    with pytest.raises(loop_rounds.NotOpen):
+        loop_rounds.dismiss(one=one, actor=dan, reason="Too late.")
+
+
+def test_dismissing_says_who_and_why_and_only_once(loop: LoopPolicy, dan: User) -> None:
+    one = loop_rounds.dismiss(one=looping.proposed(loop), actor=dan, reason="  The recipe was a trial. ")
+    assert (one.state, one.decided_by, one.why_ended) == ("dismissed", dan, "The recipe was a trial.")
+    with pytest.raises(loop_rounds.NotOpen):
+        loop_rounds.dismiss(one=one, actor=dan, reason="Again.")
+
+
+# --- the same once more ------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_inputs_give_the_same_lineage_digest_under_other_names(loop: LoopPolicy) -> None:
+    first = looping.proposed(loop)
+    copy = looping.judged(name="Letters, a copy", batches=list(GenerationBatch.objects.all()))
+    second = looping.proposed(looping.policy(copy))
+    assert first.snapshot is not None
+    assert second.snapshot is not None
+    assert first.snapshot.digest != second.snapshot.digest
+    assert first.lineage_digest == second.lineage_digest
+    other = looping.judged(name="Letters, another seed", batches=list(GenerationBatch.objects.all()))
+    third = looping.proposed(looping.policy(other, seed=4))
+    assert third.lineage_digest != first.lineage_digest
+
+
+def test_the_digest_covers_what_the_model_came_of_and_no_name_or_date(loop: LoopPolicy) -> None:
+    one = looping.proposed(loop)
+    told = loop_digests.lineage(one)
+    assert sorted(told) == [
+        "data", "evaluation", "format", "output", "policy", "reference", "software", "suites", "training",
+    ]  # fmt: skip
+    assert told["training"]["seed"] == 3
+    assert told["training"]["params"]["beta"] == 0.1
+    assert [{len(task["items"]) for task in suite["tasks"].values()} for suite in told["suites"]] == [{40}, {40}]
+    said = str(told)
+    for name in ("round-", "ward-sft", "Letters", str(one.public_id)):
+        assert name not in said, name
+    # One vote more or less, and it is another.
+    assert one.evaluation is not None
+    Evaluation.objects.filter(pk=one.evaluation.pk).update(results=one.evaluation.results | {"labels": "planted"})
+    assert loop_digests.of(LoopRound.objects.get(pk=one.pk)) != one.lineage_digest
+
+
+# --- looking ----------------------------------------------------------------------------------------------------------------------------
+
+
+def test_counting_takes_a_small_share_of_the_sweepers_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    looping.policy(world.campaign, pairs_needed=400)
+    monkeypatch.setattr(loop_rounds, "LOOKING", 1e-6)
+    counted = []
+    plan = snapshots.plan
+    monkeypatch.setattr(snapshots, "plan", lambda **asked: counted.append(1) or plan(**asked))
+    for _ in range(5):
+        loop_rounds.look()
+    assert len(counted) == 1
+
+
+def test_a_look_that_fails_does_not_keep_the_sweeper_from_its_work(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken() -> dict[str, int]:
+        raise ValueError(" ".join(("Patient", "7")))
+
+    monkeypatch.setitem(sweeper._looks, "broken", broken)
+    assert "rounds_begun" in sweeper.look()
+    assert "The look at broken failed (ValueError)" in caplog.text
+    assert "Patient 7" not in caplog.text
+
+
+def test_a_draft_is_waited_for(world: World) -> None:
+    draft = annotating.campaign([], pairs=4, opened=False)
+    loop = looping.policy(draft)
+    loop_rounds.look()
+    loop.refresh_from_db()
+    assert loop.active
+    assert loop.campaign.state == CampaignState.DRAFT

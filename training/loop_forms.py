@@ -1,0 +1,68 @@
+"""What a trainer says of a campaign's loop, and of a proposal that is put aside."""
+
+from typing import Any
+
+from django import forms
+
+from modelhub import aliases
+from modelhub.models import ModelVersion
+from training import loop_policies
+from training.forms import label_of
+from training.models import LoopPolicy
+
+USUAL_PAIRS, USUAL_SEED = 300, 1
+
+
+class LoopForm(forms.Form):
+    """On or off, when a round begins, and how it trains. What is wrong is said beside its field (`refuse`)."""
+
+    active = forms.BooleanField(
+        required=False, label="Begin rounds by itself", help_text="Off, nothing begins. A round under way goes on to its proposal."
+    )
+    pairs_needed = forms.IntegerField(
+        min_value=1, max_value=2**31 - 1, initial=USUAL_PAIRS, label="New training pairs before a round begins",
+        help_text="Usable pairs of the train split that no earlier round has trained on. Under 100 in all, a round is a dry run only.",
+    )  # fmt: skip
+    policy = forms.ChoiceField(label="Start model", help_text="Every round trains a copy of it.")
+    preset = forms.ChoiceField(label="Recipe", help_text="What is done to the copy, and how.")
+    seed = forms.IntegerField(
+        min_value=0, max_value=loop_policies.MOST_SEED, initial=USUAL_SEED,
+        help_text="The same judgements, model, recipe and seed give the same proposal.",
+    )  # fmt: skip
+
+    def __init__(self, *args: Any, loop: LoopPolicy | None, toy: bool, **kwargs: Any) -> None:
+        kwargs.setdefault("initial", _as_it_is(loop) if loop else {"active": True, "preset": "demo" if toy else "clinic"})
+        super().__init__(*args, **kwargs)
+        choices: Any = self.fields
+        champion = aliases.current(loop_policies.CHAMPION)
+        who = f"now {champion.name}" if champion else "nobody yet"
+        choices["policy"].choices = [
+            (loop_policies.CHAMPION, f"whoever is champion when a round begins ({who})"),
+            *((str(version.public_id), label_of(version)) for version in ModelVersion.objects.usable()),
+        ]
+        choices["preset"].choices = [(preset.key, preset.label) for preset in loop_policies.offered()]
+
+    def asked(self) -> dict[str, Any]:
+        """The policy as `loop_policies.put` takes it."""
+        said = dict(self.cleaned_data)
+        if said["policy"] != loop_policies.CHAMPION:
+            said["policy"] = ModelVersion.objects.get(public_id=said["policy"])
+        return said
+
+    def refuse(self, problems: dict[str, str]) -> None:
+        for field, problem in problems.items():
+            self.add_error(field if field in self.fields else None, problem)
+
+
+def _as_it_is(loop: LoopPolicy) -> dict[str, Any]:
+    named = loop.params["policy"]
+    return {
+        "active": loop.active, "pairs_needed": loop.pairs_needed, "preset": loop.params["preset"], "seed": loop.params["seed"],
+        "policy": named.get("alias") or named["version"],
+    }  # fmt: skip
+
+
+class DismissForm(forms.Form):
+    """Why a proposal is put aside."""
+
+    reason = forms.CharField(max_length=300, strip=True)

@@ -1,0 +1,365 @@
+"""One turn of a campaign's loop by itself: enough new pairs → a snapshot → a run → an evaluation and suites → a proposal.
+
+`look` is called by the sweeper every few seconds and `heard` when a job has ended; either takes whatever step can be taken, under the
+round's lock, so that it does not matter who comes first, how often, or who was killed in between: a step and the job it asks for are one
+transaction. At its end a round is a proposal that people decide. Nothing here decides one, and nothing here moves a name.
+"""
+
+import logging
+import time
+import traceback
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from accounts import audit
+from accounts.models import User
+from annotation import snapshots
+from annotation.filters import Filters
+from annotation.models import Campaign, CampaignState, Completion, SnapshotRow, Split
+from annotation.snapshots import FreezeRefused
+from jobs.models import Job, State
+from modelhub import aliases
+from modelhub.models import AliasName, ModelVersion
+from training import evaluations, loop_digests, loop_policies, preflight, runs, suiteruns
+from training.engine.errors import SpecError
+from training.evidence.verdict import UNDECIDED
+from training.models import LoopPolicy, LoopRound, RoundState
+
+log = logging.getLogger(__name__)
+
+# From the second round on so large a share of what is trained on is new, and compares texts of the model that is champion now: a loop
+# that goes on with its first model's texts learns less and less of what it says today.
+FRESH_SHARE = 0.3
+# Counting what is usable takes a while on a large campaign: at most this share of the time is spent on it.
+LOOKING = 0.05
+# Resolving a campaign's votes is one transaction, and takes longer than what else the sweeper does.
+PATIENCE = "300s"
+
+
+class Nothing(Exception):
+    """The round comes to nothing; the message says why, for whoever reads its page."""
+
+
+# --- is there enough ---------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What a round could train on now. `pairs`: of the train split; `new`: those no earlier round trained on; `fresh`: those of them in
+    which a text of today's champion was judged. `first`: no round of this loop has trained yet."""
+
+    pairs: int
+    new: int
+    fresh: int
+    needed: int
+    first: bool
+
+    @property
+    def counted(self) -> int:
+        """New pairs, as far as they are needed."""
+        return min(self.new, self.needed)
+
+    @property
+    def missing(self) -> str:
+        """What a round waits for, in words; nothing when it can begin."""
+        if self.new < self.needed:
+            return f"{self.new} of {self.needed} new training pairs are there."
+        if self.pairs < preflight.PAIRS_NEEDED:
+            return f"{self.pairs} training pairs are there, and no run starts with fewer than {preflight.PAIRS_NEEDED}."
+        if not self.first and self.fresh < FRESH_SHARE * self.pairs:
+            return (
+                f"{self.fresh} of {self.pairs} training pairs are new and compare texts of the champion; "
+                f"from the second round on {100 * FRESH_SHARE:.0f} % are needed."
+            )
+        return ""
+
+
+def ready(loop: LoopPolicy, made: snapshots.Plan | None = None) -> Ready:
+    """Count what would be frozen now, or what `made` says would. Raises FreezeRefused when the campaign cannot be frozen at all."""
+    made = made or snapshots.plan(campaign=loop.campaign, filters=Filters())
+    usable = {row.pair: (row.chosen, row.rejected) for row in made.rows if row.split == Split.TRAIN}
+    trained = LoopRound.objects.filter(loop=loop, run__output__isnull=False)
+    seen = set(SnapshotRow.objects.filter(snapshot__in=trained.values("snapshot"), split=Split.TRAIN).values_list("pair", flat=True))
+    new = usable.keys() - seen
+    champion = aliases.current(AliasName.CHAMPION) or loop_policies.start_model(loop)
+    texts = {text for pair in new for text in usable[pair]}
+    theirs = set(Completion.objects.filter(pk__in=texts, batch__version=champion).values_list("pk", flat=True)) if champion else set()
+    fresh = sum(bool(theirs.intersection(usable[pair])) for pair in new)
+    return Ready(pairs=len(usable), new=len(new), fresh=fresh, needed=loop.pairs_needed, first=not trained.exists())
+
+
+@transaction.atomic
+def begin(*, loop: LoopPolicy) -> LoopRound | None:
+    """Freeze a snapshot and open a round on it, when the policy is on, no round is under way, and there is enough; else None.
+
+    A second caller at the same moment finds the first at it and does nothing. What can never be frozen switches the policy off.
+    """
+    with connection.cursor() as cursor:
+        for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
+            cursor.execute(f"SET LOCAL {limit} = '{PATIENCE}'")  # both names and the figure are ours
+    held = LoopPolicy.objects.select_for_update(of=("self",), no_key=True, skip_locked=True).select_related("campaign")
+    mine = held.filter(pk=loop.pk, active=True).first()
+    if mine is None or mine.rounds.filter(state=RoundState.WORKING).exists():
+        return None
+    if mine.campaign.state == CampaignState.DRAFT:
+        return None
+    # As whoever freezes by hand does: what is counted is what is frozen.
+    campaign = Campaign.objects.select_for_update(no_key=True).get(pk=mine.campaign_id)
+    try:
+        made = snapshots.plan(campaign=campaign, filters=Filters())
+        if ready(mine, made).missing:
+            return None
+        number = (mine.rounds.values_list("number", flat=True).first() or 0) + 1
+        frozen = snapshots.keep(campaign=campaign, name=f"{campaign.name[:90]}, round {number}", made=made, actor=None)
+    except FreezeRefused as refused:
+        loop_policies.stop(loop=mine, why=str(refused))
+        return None
+    opened = LoopRound.objects.create(loop=mine, number=number, snapshot=frozen)
+    audit.record(None, "round.began", opened, campaign=str(mine.campaign.public_id), number=number, snapshot=frozen.digest)
+    return opened
+
+
+def undecided(one: LoopRound) -> bool:
+    """Whether it is proposed and nobody has decided, or what was decided stands on a study that could not tell, and promoted nothing."""
+    if one.state == RoundState.PROPOSED:
+        return True
+    if one.state not in (RoundState.DECIDED, RoundState.DISMISSED) or one.evaluation is None:
+        return False
+    if one.evaluation.promotions.filter(decision="promoted").exists():
+        return False
+    return one.evaluation.studies.filter(verdict=UNDECIDED).exists()
+
+
+# --- step by step ------------------------------------------------------------------------------------------------------------------------
+
+
+def step(*, one: LoopRound) -> LoopRound:
+    """Take the next step of a round, if it can be taken now; the round as it is then. What cannot go on has failed and says why."""
+    with transaction.atomic():
+        held = LoopRound.objects.select_for_update(of=("self",)).select_related("loop__campaign", "snapshot").get(pk=one.pk)
+        if held.state != RoundState.WORKING:
+            return held
+        try:
+            with transaction.atomic():
+                _advance(held)
+        except (OperationalError, InterfaceError):
+            raise
+        except Nothing as nothing:
+            _fail(held, str(nothing))
+        except Exception as error:
+            # A mistake of ours: said once, not again at every look, and without its message, which may hold anything.
+            where = "".join(traceback.format_tb(error.__traceback__))
+            log.error("Round %s could not go on (%s).\n%s", held.public_id, type(error).__name__, where)  # noqa: TRY400
+            _fail(held, f"It could not go on: {type(error).__name__}.")
+    return held
+
+
+def _advance(held: LoopRound) -> None:
+    """Launch, then compare, then propose: whichever is next, and only if what it needs has ended."""
+    if held.run is None:
+        held.run = _launched(held)
+        held.save(update_fields=["run"])
+        return
+    _must_not_have_failed(held.run.job)
+    output = held.run.output
+    if output is None:
+        return
+    if held.evaluation is None:
+        champion = aliases.current(AliasName.CHAMPION)
+        reference = held.run.policy if champion is None or champion == output else champion
+        assert reference is not None
+        assert held.snapshot is not None
+        try:
+            held.evaluation = evaluations.start(policy=output, reference=reference, snapshot=held.snapshot, actor=None, seed=held.run.seed)
+            asked = [suiteruns.start(version=version, actor=None) for version in (output, reference)]
+        except (evaluations.NothingHeldOut, suiteruns.NotAskable) as refused:
+            raise Nothing(str(refused)) from None
+        held.save(update_fields=["evaluation"])
+        held.suite_runs.set(asked)
+        return
+    asked = list(held.suite_runs.select_related("job"))
+    for job in (held.evaluation.job, *(made.job for made in asked)):
+        _must_not_have_failed(job)
+    if held.evaluation.finished_at is not None and all(made.finished_at is not None for made in asked):
+        _propose(held)
+
+
+def _launched(held: LoopRound) -> Any:
+    start, params = loop_policies.start_model(held.loop), held.loop.params
+    if start is None:
+        raise Nothing("The model that the policy names is not there any more.")
+    assert held.snapshot is not None
+    try:
+        return runs.start(
+            snapshot=held.snapshot, policy=start, preset=params["preset"], seed=params["seed"], actor=None,
+            name=f"round-{held.loop.pk}-{held.number}",
+        )  # fmt: skip
+    except (runs.Refused, SpecError) as refused:
+        raise Nothing(str(refused)) from None
+
+
+def _must_not_have_failed(job: Job) -> None:
+    if job.state in (State.FAILED, State.CANCELLED):
+        why = f"failed: {job.error_code}" if job.state == State.FAILED else "was cancelled"
+        raise Nothing(f"“{job.label}” {why}.")
+
+
+def _propose(held: LoopRound) -> None:
+    """The end of what a machine may do: the digest is written, and the round waits for people."""
+    held.state, held.lineage_digest = RoundState.PROPOSED, loop_digests.of(held)
+    LoopRound.objects.filter(pk=held.pk).update(state=held.state, lineage_digest=held.lineage_digest, proposed_at=Now())
+    assert held.run is not None
+    assert held.run.output is not None
+    audit.record(None, "round.proposed", held, version=str(held.run.output.public_id), lineage=held.lineage_digest)
+    before = held.loop.rounds.filter(number__lt=held.number).exclude(state=RoundState.FAILED).select_related("evaluation").first()
+    if before is not None and undecided(before):
+        why = f"Rounds {before.number} and {held.number} are undecided: look at both before more of clinicians' time is spent."
+        loop_policies.stop(loop=held.loop, why=why)
+
+
+def _fail(held: LoopRound, why: str) -> None:
+    held.state, held.why_ended = RoundState.FAILED, why[:300]
+    LoopRound.objects.filter(pk=held.pk).update(state=held.state, why_ended=held.why_ended, ended_at=Now())
+    audit.record(None, "round.failed", held, campaign=str(held.loop.campaign.public_id))
+    if held.loop.rounds.filter(number=held.number - 1, state=RoundState.FAILED).exists():
+        loop_policies.stop(loop=held.loop, why=f"Rounds {held.number - 1} and {held.number} came to nothing. The last: {why}")
+
+
+# --- decided by people -------------------------------------------------------------------------------------------------------------------
+
+
+class NotOpen(Exception):
+    """The proposal does not wait for a decision any more."""
+
+
+@transaction.atomic
+def dismiss(*, one: LoopRound, actor: User, reason: str) -> LoopRound:
+    """Put a proposal aside, with the reason. Its model, evaluation and snapshot stay. Raises NotOpen when it waits no more."""
+    changed = LoopRound.objects.filter(pk=one.pk, state=RoundState.PROPOSED).update(
+        state=RoundState.DISMISSED, why_ended=reason.strip()[:300], decided_by=actor, ended_at=Now()
+    )
+    if not changed:
+        raise NotOpen("Somebody has decided it meanwhile.")
+    audit.record(actor, "round.dismissed", one, campaign=str(one.loop.campaign.public_id))
+    one.refresh_from_db()
+    return one
+
+
+@transaction.atomic
+def settle() -> int:
+    """Mark as decided the proposals on whose evaluation somebody has decided since; how many."""
+    waiting = LoopRound.objects.filter(state=RoundState.PROPOSED, evaluation__promotions__isnull=False).distinct()
+    settled = 0
+    for one in LoopRound.objects.select_for_update(of=("self",)).filter(pk__in=waiting.values("pk")).select_related("evaluation"):
+        assert one.evaluation is not None
+        decision = one.evaluation.promotions.order_by("pk").first()
+        if decision is None:
+            continue
+        settled += LoopRound.objects.filter(pk=one.pk, state=RoundState.PROPOSED).update(
+            state=RoundState.DECIDED, decided_by=decision.decided_by, ended_at=decision.decided_at
+        )
+    return settled
+
+
+# --- who calls it ------------------------------------------------------------------------------------------------------------------------
+
+# When the votes of a policy's campaign are counted next, by this process's clock. Another process counts by its own.
+_next_count: dict[int, float] = {}
+
+
+def look() -> dict[str, int]:
+    """Every step that can be taken now, of every round and policy; what was done. The sweeper's part."""
+    did = {"rounds_stepped": 0, "rounds_settled": settle(), "rounds_begun": 0}
+    for one in LoopRound.objects.filter(state=RoundState.WORKING).order_by("pk"):
+        did["rounds_stepped"] += _moves(one)
+    for loop in LoopPolicy.objects.filter(active=True).exclude(rounds__state=RoundState.WORKING).order_by("pk"):
+        began = time.monotonic()
+        if began < _next_count.get(loop.pk, 0.0):
+            continue
+        opened = begin(loop=loop)
+        ended = time.monotonic()
+        _next_count[loop.pk] = ended + (ended - began) / LOOKING
+        if opened is not None:
+            did["rounds_begun"] += 1
+            did["rounds_stepped"] += _moves(opened)
+    return did
+
+
+def _moves(one: LoopRound) -> bool:
+    """Take its next step; whether anything came of it."""
+    before = (one.state, one.run_id, one.evaluation_id)
+    after = step(one=one)
+    return before != (after.state, after.run_id, after.evaluation_id)
+
+
+def heard(*, job: int) -> int:
+    """Go on with the rounds that waited for a job, as soon as it has ended; how many did."""
+    theirs = Q(run__job=job) | Q(evaluation__job=job) | Q(suite_runs__job=job)
+    waiting = LoopRound.objects.filter(theirs, state=RoundState.WORKING).distinct()
+    return sum(_moves(one) for one in waiting.order_by("pk"))
+
+
+def listen(job: Job) -> None:
+    """Called inside the transaction that ends a job: look at its round after it."""
+    transaction.on_commit(partial(heard, job=job.pk), robust=True)
+
+
+# --- read --------------------------------------------------------------------------------------------------------------------------------
+
+
+def champion_moved(one: LoopRound) -> ModelVersion | None:
+    """The model a proposal would be held against today, where it is not the one it was compared with."""
+    current, evaluation = aliases.current(AliasName.CHAMPION), one.evaluation
+    if current is None or evaluation is None or current in (evaluation.reference, evaluation.policy):
+        return None
+    return current
+
+
+@dataclass(frozen=True)
+class Part:
+    """One stage of a round as a page shows it: `state` is done, working, waiting or failed. `of` names the row it made, `job` its work."""
+
+    name: str
+    state: str
+    detail: str = ""
+    kind: str = ""
+    of: Any = None
+    job: Job | None = None
+
+
+def parts(one: LoopRound) -> list[Part]:
+    """The stages in order, each with how far it is. Two queries after `LoopRound.objects.for_page`."""
+    made = [Part("Frozen", DONE, _pairs(one), "snapshot", one.snapshot)]
+    run, evaluation = one.run, one.evaluation
+    made.append(_part("Trained", "run", run, run.job if run else None))
+    made.append(_part("Compared", "evaluation", evaluation, evaluation.job if evaluation else None))
+    asked = list(one.suite_runs.select_related("job", "version").order_by("pk"))
+    if not asked:
+        made.append(Part("Asked the mini-suite", WAITING))
+    made += [_part(f"Asked the mini-suite: {suite.version.name}", "suite", suite, suite.job) for suite in asked]
+    ended = one.state not in (RoundState.WORKING, RoundState.FAILED)
+    made.append(Part("Proposed", DONE if ended else FAILED if one.state == RoundState.FAILED else WAITING))
+    return made
+
+
+DONE, WORKING, WAITING, FAILED = "done", "working", "waiting", "failed"
+
+
+def _pairs(one: LoopRound) -> str:
+    used = one.snapshot.counts["used"] if one.snapshot else {}
+    return ", ".join(f"{count} {split}" for split, count in used.items() if count)
+
+
+def _part(name: str, kind: str, of: Any, job: Job | None) -> Part:
+    if job is None:
+        return Part(name, WAITING, kind=kind)
+    if job.state in (State.FAILED, State.CANCELLED):
+        return Part(name, FAILED, job.get_state_display(), kind, of, job)
+    if job.state == State.SUCCEEDED:
+        return Part(name, DONE, "", kind, of, job)
+    return Part(name, WORKING, job.phase or job.get_state_display(), kind, of, job)

@@ -40,8 +40,12 @@ class Pace:
 
     def add(self, found: Collection[Answer], tokens: int | None = None) -> None:
         """``tokens`` is what they took together, where their own numbers do not say it."""
-        self.done += len(found)
         self.tokens += sum(answer.tokens or 0 for answer in found) if tokens is None else tokens
+        self.move(len(found))
+
+    def move(self, count: int) -> None:
+        """So many more are done, whatever they are."""
+        self.done += count
         if time.monotonic() - self._said >= SAY_EVERY_SECONDS:
             self.say()
 

@@ -10,16 +10,16 @@ from __future__ import annotations
 import bisect
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from transformers.cache_utils import Cache, DynamicLayer
+from transformers.cache_utils import Cache
 
-from training.engine import buckets, models, sampling
+from training.engine import beginnings, buckets, models, sampling
 from training.engine.answers import Answer, Pace, Place
 from training.engine.attempt import Attempt
+from training.engine.beginnings import Beginning
 from training.engine.errors import RopeSide, TooLong
 from training.engine.sampling import Sampling
 from training.engine.tokens import stop_ids
@@ -54,41 +54,19 @@ class Row:
     made: list[int] = field(default_factory=list)
 
 
-class Roomy(DynamicLayer):
-    """Keys and values of one layer with room for all that will come, so that no step copies what is there: [rows, heads, room, size]."""
-
-    def __init__(self, room: int) -> None:
-        super().__init__()
-        self.room, self.width = room, 0
-
-    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        self.dtype, self.device = key_states.dtype, key_states.device
-        self.held = [one.new_empty(*one.shape[:2], self.room, one.shape[-1]) for one in (key_states, value_states)]
-        self.is_initialized = True
-
-    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-        start, self.width = self.width, self.width + key_states.shape[-2]
-        for held, new in zip(self.held, (key_states, value_states), strict=True):
-            held[:, :, start : self.width] = new
-        self.keys, self.values = (held[:, :, : self.width] for held in self.held)
-        return self.keys, self.values
-
-    def batch_select_indices(self, indices: torch.Tensor) -> None:
-        self.held = [held[indices] for held in self.held]
-
-
 class Decoder:
-    """A model and how it chooses its tokens. ``drawn_alone`` counts the tokens that were drawn again for their row alone."""
+    """A model and how it chooses its tokens. ``drawn_alone`` counts the tokens that were drawn again for their row alone.
+
+    With ``share_beginnings`` what most prompts begin with is read once for all of them; it changes nothing that is said.
+    """
 
     def __init__(
         self, attempt: Attempt, model: Any, tokenizer: Any, how: Sampling, *, max_new_tokens: int, batch_size: int,
-        token_budget: int = TOKEN_BUDGET,
+        token_budget: int = TOKEN_BUDGET, share_beginnings: bool = False,
     ) -> None:  # fmt: skip
         self.attempt, self.model, self.tokenizer, self.how = attempt, model, tokenizer, how
         self.max_new_tokens, self.batch_size, self.token_budget = max_new_tokens, batch_size, token_budget
-        self.ends = ends(model, tokenizer)
+        self.share_beginnings, self.ends = share_beginnings, ends(model, tokenizer)
         self.drawn_alone = 0
 
     def answers(self, prompts: Sequence[list[int]], *, n: int = 1, skip: Collection[Place] = frozenset()) -> Iterator[dict[Place, Answer]]:
@@ -107,9 +85,23 @@ class Decoder:
                 for number in range(n)
                 if (index, number) not in skip
             ]
-            for batch in self._batches(rows):
-                for ended in self._write(batch):
-                    yield {row.place: self.answer(row.made, side) for row in ended}
+            for beginning, going_on in self._by_beginning(rows, side):
+                for batch in self._batches(going_on):
+                    for ended in self._write(batch, beginning):
+                        yield {row.place: self.answer(row.made, side) for row in ended}
+
+    def _by_beginning(self, rows: Sequence[Row], side: str) -> list[tuple[Beginning, list[Row]]]:
+        """The rows that have nothing to share, then those that do, each with what they begin with."""
+        nothing = Beginning(self.model, [])
+        if not self.share_beginnings or side == buckets.LONG:
+            return [(nothing, list(rows))]
+        with torch.inference_mode():
+            beginning = Beginning(self.model, beginnings.shared([row.prompt for row in rows]))
+        if not beginning.tokens:
+            return [(nothing, list(rows))]
+        going_on = [beginning.starts(row.prompt) for row in rows]
+        others = [row for row, has in zip(rows, going_on, strict=True) if not has]
+        return [(nothing, others), (beginning, [row for row, has in zip(rows, going_on, strict=True) if has])]
 
     def sides(self, prompts: Sequence[list[int]]) -> list[str]:
         """The side of LongRoPE each is on, empty for a model with one. Raises as ``answers``."""
@@ -140,12 +132,15 @@ class Decoder:
             start += size
 
     @torch.inference_mode()
-    def _write(self, rows: list[Row]) -> Iterator[list[Row]]:
+    def _write(self, rows: list[Row], beginning: Beginning) -> Iterator[list[Row]]:
         """Write ``rows`` to their ends; those that have ended come out, a step at a time."""
         firsts = [place for place, row in enumerate(rows) if place == 0 or row.place[0] != rows[place - 1].place[0]]
-        inputs, mask = _left_padded([rows[place].prompt for place in firsts], self.tokenizer.pad_token_id, self.max_new_tokens)
-        width, cache = inputs.shape[1], Cache(layer_class_to_replicate=partial(Roomy, mask.shape[1]))
-        logits = self._forward(inputs, mask[:, :width], (mask[:, :width].cumsum(-1) - 1).clamp(min=0), cache)
+        # What is shared stands first, then padding, then what is each row's own.
+        own, read = [rows[place].prompt[len(beginning) :] for place in firsts], torch.ones((len(firsts), len(beginning)), dtype=torch.long)
+        inputs, mask = _left_padded(own, self.tokenizer.pad_token_id, self.max_new_tokens)
+        mask = torch.cat([read, mask], dim=1)
+        width, cache = len(beginning) + inputs.shape[1], beginning.cache(len(firsts), mask.shape[1])
+        logits = self._forward(inputs, mask[:, :width], (mask[:, :width].cumsum(-1) - 1).clamp(min=0)[:, len(beginning) :], cache)
         if len(firsts) < len(rows):
             owner = torch.tensor([bisect.bisect(firsts, place) - 1 for place in range(len(rows))])
             cache.batch_select_indices(owner.to(self.model.device))

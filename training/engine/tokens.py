@@ -118,10 +118,14 @@ def encode_markup(tokenizer: Any, text: str) -> list[int]:
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
+def controls(tokenizer: Any) -> list[str]:
+    """Every control token as it is written."""
+    added = [one.content for one in tokenizer.added_tokens_decoder.values() if one.special]
+    return sorted({*tokenizer.all_special_tokens, *added})
+
+
 def _controls(tokenizer: Any, text: str) -> bool:
-    return any(token in text for token in tokenizer.all_special_tokens) or any(
-        added.content in text for added in tokenizer.added_tokens_decoder.values() if added.special
-    )
+    return any(token in text for token in controls(tokenizer))
 
 
 def split_completion(tokenizer: Any, prompt: Sequence[Message], completion: Sequence[Message]) -> tuple[list[int], list[int]]:

@@ -30,7 +30,7 @@ def ask(
     output.mkdir(parents=True, exist_ok=True)
     # Its warnings quote documents.
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    found = {}
+    found, runs = {}, {}
     cut: dict[str, int] = {}
     for name, copy in loaded.items():
         task, before = tasks.made(SETS[name], copy, mode=mode, most_new=most_new), getattr(lm, "cut", 0)
@@ -39,14 +39,17 @@ def ask(
             apply_chat_template=True, fewshot_as_multiturn=True,
         )  # fmt: skip
         assert told is not None
-        found[name] = _result(name, told["samples"][name], output, mode)
+        found[name], runs[name] = _result(name, told["samples"][name], output, mode)
         cut[name] = getattr(lm, "cut", 0) - before
     settings = {
         "mode": mode, "limit": limit, "decoding": {"temperature": lm.how.temperature} if hasattr(lm, "how") else {},
         "max_new_tokens": most_new,
-        "template_sha256": _digest(lm.chat_template(True)), "system": {name: prompts.SYSTEM[name] for name in loaded},
+        "template": lm.chat_template(True), "template_sha256": _digest(lm.chat_template(True)),
+        "system": {name: prompts.SYSTEM[name] for name in loaded},
         "files": {name: copy.digests for name, copy in loaded.items()}, "cut": cut,
         "other_files": sorted(path for copy in loaded.values() for path in copy.differing), "harness": "lm-eval 0.4.13",
+        # What each run scored by itself, where answers are sampled and a score is the mean of several.
+        "runs": {name: scores for name, scores in runs.items() if len(scores) > 1},
     }  # fmt: skip
     seconds, latencies = getattr(lm, "seconds", 0.0), getattr(lm, "latencies", [])
     result = SuiteResult(
@@ -58,21 +61,32 @@ def ask(
     return result
 
 
-def _result(name: str, samples: list[dict[str, Any]], output: Path, mode: str) -> TaskResult:
+def _result(name: str, samples: list[dict[str, Any]], output: Path, mode: str) -> tuple[TaskResult, list[float]]:
+    """The result, and what each run scored. A line of the answers' file has the digests of what was asked beside what was said."""
     wanted = SETS[name]
-    rows = []
+    rows, by_run = [], []
     for sample in sorted(samples, key=lambda one: one["doc_id"]):
-        # Of choices, the log probability of each; of texts, the text.
-        said = sample["filtered_resps"]
-        answer = said[0] if isinstance(said[0], str) else [one[0] for one in said]
-        rows.append({"id": sample["doc"]["id"], "answer": answer} | {key: sample[key] for key in (wanted.metric, *wanted.also)})
+        # Of choices, the log probability of each; of texts, the text, or one a run.
+        written = not sample["doc"]["choices"]
+        said = sample["filtered_resps"][0] if written else [one[0] for one in sample["filtered_resps"]]
+        rows.append(
+            {
+                "id": sample["doc"]["id"], "answer": said[0] if written and len(said) == 1 else said,
+                "doc_sha256": sample["doc_hash"], "prompt_sha256": sample["prompt_hash"], "target_sha256": sample["target_hash"],
+            }
+            | {key: sample[key] for key in (wanted.metric, *wanted.also)}
+        )  # fmt: skip
+        if written and len(said) > 1:
+            by_run.append([tasks.scorer(wanted)(text.strip(), json.loads(sample["doc"]["gold"]))[wanted.metric] for text in said])
     text = "".join(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows).encode()
     (output / file_of(name)).write_bytes(text)
     items = [float(row[wanted.metric]) for row in rows]
-    score = tasks.twice_the_first(items) if mode == tasks.COMPAT and name in tasks.COUNTED_TWICE else tasks.mean(items)
-    return TaskResult(
-        metric=wanted.metric, higher_is_better=True, n=len(items), score=score, items=items, outputs_sha256=hashlib.sha256(text).hexdigest()
-    )
+    combine = tasks.mean_of(name, mode)
+    result = TaskResult(
+        metric=wanted.metric, higher_is_better=True, n=len(items), score=combine(items), items=items,
+        outputs_sha256=hashlib.sha256(text).hexdigest(),
+    )  # fmt: skip
+    return result, [combine(run) for run in zip(*by_run, strict=True)]
 
 
 def _digest(text: str) -> str:

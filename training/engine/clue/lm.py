@@ -1,25 +1,30 @@
 """Our own decoding as a language model of lm-evaluation-harness: evaluation answers on the path on which pairs are generated.
 
-What makes it quicker than the harness's own `hf` is that path (answers leave a batch as they end, prompts of like length go together), and
-that the choices of a question are read off one pass over it. What a row scores is the same.
+What makes it quicker than the harness's own `hf`: what the prompts of a task begin with, its instruction and shots, is read once for all
+of them; answers leave a batch as they end; the output layer computes only the places that are asked for. What a row scores is the same.
 """
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Mapping, Sequence
-from itertools import takewhile
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise, takewhile
 from typing import Any
 
 import torch
 from lm_eval.api.model import TemplateLM
 
-from training.engine import buckets, continuous, decoding, models, tokens
+from training.engine import beginnings, buckets, continuous, decoding, models, tokens
 from training.engine.answers import Answer, Pace, Place
+from training.engine.beginnings import Beginning
 from training.engine.errors import EngineError
 from training.engine.sampling import Sampling
 from training.engine.spec import Generate
 from training.engine.toytext import Message
+
+# Turns of a conversation whose tokens are kept, and how many texts are encoded whole as well, to see that it is the same.
+TURNS_KEPT, TRIED = 512, 8
 
 
 class Laid(str):
@@ -38,6 +43,9 @@ class EngineLM(TemplateLM):
         self.batch_size, self.how = batch_size, Sampling(temperature=temperature)
         self.written, self.seconds, self.cut = 0, 0.0, 0
         self.latencies: list[float] = []
+        self._controls = re.compile("|".join(map(re.escape, sorted(tokens.controls(tokenizer), key=len, reverse=True))))
+        self._turns: dict[str, list[int]] = {}
+        self._by_turns, self._tried = True, 0
         model.eval()
 
     @property
@@ -63,27 +71,55 @@ class EngineLM(TemplateLM):
         return laid
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **kwargs: Any) -> list[int]:
-        return tokens.encode_markup(self.tokenizer, string)
+        """Turn by turn, as a tokenizer cuts at its control tokens before all else: instruction and shots stand in every prompt, and are
+        encoded once. Should a tokenizer not do so, which is tried on the first texts, whole."""
+        cuts = [found.start() for found in self._controls.finditer(string)]
+        if not self._by_turns or len(cuts) < 2:
+            return tokens.encode_markup(self.tokenizer, string)
+        ids = []
+        for start, end in pairwise([0, *cuts, len(string)]):
+            turn = string[start:end]
+            if turn and turn not in self._turns:
+                # What was said once only is forgotten again.
+                if len(self._turns) >= TURNS_KEPT:
+                    self._turns.clear()
+                self._turns[turn] = tokens.encode_markup(self.tokenizer, turn)
+            ids += self._turns.get(turn, [])
+        if self._tried < TRIED:
+            self._tried += 1
+            whole = tokens.encode_markup(self.tokenizer, string)
+            self._by_turns, ids = self._by_turns and ids == whole, whole
+        return ids
 
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
-        """Texts in the requests' order, cut before the first of their stop texts."""
+        """Texts in the requests' order, cut before the first of their stop texts. A request that comes again is answered anew, by the next
+        sample number: greedy decoding says the same."""
         texts = [""] * len(requests)
         for most in sorted({request.args[1]["max_gen_toks"] for request in requests}):
-            mine = [index for index, request in enumerate(requests) if request.args[1]["max_gen_toks"] == most]
-            prompts = [self._fitting(self._prompt(requests[index].args[0]), most) for index in mine]
+            asked: dict[int, list[int]] = {}
+            for index, request in enumerate(requests):
+                if request.args[1]["max_gen_toks"] == most:
+                    asked.setdefault(id(request), []).append(index)
+            turns = list(asked.values())
+            prompts = [self._fitting(self._prompt(requests[mine[0]].args[0]), most) for mine in turns]
             begun = time.monotonic()
-            found = self._write(prompts, most)
+            found = self._write(prompts, most, max(map(len, turns)))
             self.seconds += time.monotonic() - begun
-            for place, index in enumerate(mine):
-                self.written += found[place, 0].tokens or 0
-                texts[index] = _until(found[place, 0].text, requests[index].args[1].get("until", []))
+            for place, mine in enumerate(turns):
+                for number, index in enumerate(mine):
+                    self.written += found[place, number].tokens or 0
+                    texts[index] = _until(found[place, number].text, requests[index].args[1].get("until", []))
             self._time_alone(prompts, most)
         return texts
 
     def _prompt(self, text: str) -> list[int]:
-        return (
-            tokens.encode_chat(self.tokenizer, text.messages, generation_prompt=True) if isinstance(text, Laid) else self.tok_encode(text)
-        )
+        if isinstance(text, Laid) and self._is_hostile(text):
+            return tokens.encode_chat(self.tokenizer, text.messages, generation_prompt=True)
+        return self.tok_encode(text)
+
+    def _is_hostile(self, text: Laid) -> bool:
+        """Whether a control token is written in a message."""
+        return any(self._controls.search(one["content"]) for one in text.messages)
 
     def _fitting(self, prompt: list[int], most: int) -> list[int]:
         """The end of a prompt that with ``most`` new tokens is too long, as the harness does it: what is asked stands last."""
@@ -96,17 +132,19 @@ class EngineLM(TemplateLM):
         self.cut += len(prompt) > room
         return prompt[-room:]
 
-    def _write(self, prompts: Sequence[list[int]], most: int) -> dict[Place, Answer]:
-        decoder = decoding.Decoder(self.attempt, self.model, self.tokenizer, self.how, max_new_tokens=most, batch_size=self.batch_size)
-        pace = Pace(self.attempt, phase="evaluating", done=0, total=len(prompts))
+    def _write(self, prompts: Sequence[list[int]], most: int, n: int) -> dict[Place, Answer]:
+        decoder = decoding.Decoder(
+            self.attempt, self.model, self.tokenizer, self.how, max_new_tokens=most, batch_size=self.batch_size, share_beginnings=True
+        )
+        pace = Pace(self.attempt, phase="evaluating", done=0, total=n * len(prompts))
         answers: dict[Place, Answer] = {}
         if continuous.is_wanted(Generate(temperature=self.how.temperature, max_new_tokens=most)):
             try:
-                for found in continuous.answers(decoder, prompts, n=1, seed=self.attempt.spec.seed):
+                for found in continuous.answers(decoder, prompts, n=n, seed=self.attempt.spec.seed):
                     answers |= found
             except continuous.Stopped as stopped:
                 self.attempt.events.log(f"continuous batching stopped ({stopped}): the rest is written in static batches")
-        for found in decoder.answers(prompts, skip=frozenset(answers)):
+        for found in decoder.answers(prompts, n=n, skip=frozenset(answers)):
             answers |= found
             pace.add(found.values())
         pace.say()
@@ -123,7 +161,8 @@ class EngineLM(TemplateLM):
 
     def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
         """As the harness cuts them, blanks at the end of the context going over to the continuation."""
-        if not isinstance(context, Laid) or not tokens._controls(self.tokenizer, "".join(one["content"] for one in context.messages)):
+        if not isinstance(context, Laid) or not self._is_hostile(context):
+            # (The context is encoded for each of its choices, the turns it consists of once.)
             pair: tuple[list[int], list[int]] = super()._encode_pair(context, continuation)
             return pair
         return self._prompt(context), tokens.encode_plain(self.tokenizer, continuation)
@@ -140,25 +179,47 @@ class EngineLM(TemplateLM):
         keys = list(rows)
         scores: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
         pace = Pace(self.attempt, phase="evaluating", done=0, total=len(requests))
-        lengths = [len(read) for read, _ in keys]
-        for chunk in buckets.by_length(lengths, batch_size=self.batch_size, switch=models.switch_of(self.model)):
+        for beginning, chunk in self._chunks(keys):
             self.attempt.check()
-            for place, told in zip(chunk, self._read([keys[place] for place in chunk]), strict=True):
+            for place, told in zip(chunk, self._read([keys[place] for place in chunk], beginning), strict=True):
                 for index in rows[keys[place]]:
                     scores[index] = _scored(told, requests[index][2])
-            pace.done += sum(len(rows[keys[place]]) for place in chunk)
-            pace.say()
+            pace.move(sum(len(rows[keys[place]]) for place in chunk))
+        pace.say()
         return scores
 
+    def _chunks(self, rows: Sequence[tuple[Sequence[int], int]]) -> Iterator[tuple[Beginning, list[int]]]:
+        """Batches of like length, each with what its rows begin with; those on the long side of LongRoPE share nothing."""
+        switch = models.switch_of(self.model)
+        # The last `size` places are what is asked for, so they are nobody's beginning.
+        contexts = [read[: len(read) - size + 1] if buckets.side(len(read), switch) == buckets.SHORT else () for read, size in rows]
+        with torch.inference_mode():
+            beginning = Beginning(self.model, beginnings.shared([context for context in contexts if context]))
+        has = [bool(beginning.tokens) and beginning.starts(context) for context in contexts]
+        for wanted, start in ((False, Beginning(self.model, [])), (True, beginning)):
+            mine = [place for place in range(len(rows)) if has[place] == wanted]
+            lengths = [len(rows[place][0]) for place in mine]
+            for chunk in buckets.by_length(lengths, batch_size=self.batch_size, switch=switch):
+                yield start, [mine[place] for place in chunk]
+
     @torch.inference_mode()
-    def _read(self, rows: Sequence[tuple[Sequence[int], int]]) -> list[torch.Tensor]:
+    def _read(self, rows: Sequence[tuple[Sequence[int], int]], beginning: Beginning) -> list[torch.Tensor]:
         """Log probabilities of what follows each of the last places of each row: [tokens of its continuation, vocabulary]."""
+        done, to = len(beginning), self.model.device
         width, deepest = max(len(read) for read, _ in rows), min(len(read) - size for read, size in rows)
-        inputs = torch.full((len(rows), width), self.tokenizer.pad_token_id)
+        inputs = torch.full((len(rows), width - done), self.tokenizer.pad_token_id)
         for place, (read, _) in enumerate(rows):
-            inputs[place, : len(read)] = torch.tensor(read)  # padding stands behind, where no token looks
-        kept = width - deepest
-        logits = self.model(input_ids=inputs.to(self.model.device), use_cache=False, logits_to_keep=kept).logits
+            inputs[place, : len(read) - done] = torch.tensor(read[done:])  # padding stands behind, where no token looks
+        from_beginning = (
+            {
+                "past_key_values": beginning.cache(len(rows), width),
+                "position_ids": torch.arange(done, width, device=to)[None],
+                "use_cache": True,
+            }
+            if done
+            else {"use_cache": False}
+        )
+        logits = self.model(input_ids=inputs.to(to), logits_to_keep=width - deepest, **from_beginning).logits
         return [
             logits[place, len(read) - size - deepest : len(read) - deepest].double().cpu().log_softmax(-1)
             for place, (read, size) in enumerate(rows)

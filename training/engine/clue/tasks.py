@@ -15,6 +15,8 @@ from training.engine.clue.loaders import Loaded
 from training.suite.register import DataSet
 
 GREEDY, COMPAT = "greedy", "clue_compat"
+# CLUE samples, without a seed: what it prints is one draw. Ours is the mean of five, with each of them beside it.
+COMPAT_RUNS = 5
 # CLUE adds the first item of these two sets to its running mean twice.
 COUNTED_TWICE = ("MedNLI", "MeDiSumCode")
 
@@ -33,7 +35,7 @@ def made(wanted: DataSet, loaded: Loaded, *, mode: str = GREEDY, most_new: int |
         "num_fewshot": len(loaded.shots),
         "process_results": _chosen if choosing else _scorer(wanted),
         "metric_list": [
-            {"metric": name, "aggregation": _mean_of(wanted.name, mode), "higher_is_better": True} for name in (wanted.metric, *wanted.also)
+            {"metric": name, "aggregation": mean_of(wanted.name, mode), "higher_is_better": True} for name in (wanted.metric, *wanted.also)
         ],
         "fewshot_delimiter": "\n\n",
         "metadata": {"version": 1},
@@ -44,7 +46,12 @@ def made(wanted: DataSet, loaded: Loaded, *, mode: str = GREEDY, most_new: int |
         config |= {"output_type": "multiple_choice", "doc_to_choice": "choices"}
     else:
         cap = wanted.cap if most_new is None else min(wanted.cap, most_new)
-        config |= {"output_type": "generate_until", "generation_kwargs": {"until": ["<|end|>"], "max_gen_toks": cap, "do_sample": False}}
+        runs = COMPAT_RUNS if mode == COMPAT else 1
+        config |= {
+            "output_type": "generate_until", "repeats": runs,
+            "generation_kwargs": {"until": ["<|end|>"], "max_gen_toks": cap, "do_sample": mode == COMPAT},
+            "filter_list": [{"name": "all runs", "filter": [{"function": "take_first_k", "k": runs}]}],
+        }  # fmt: skip
     return ConfigurableTask(config=config)
 
 
@@ -57,16 +64,27 @@ def _chosen(doc: Mapping[str, Any], results: Results) -> scorers.Figures:
     return {"accuracy": float(told.index(max(told)) == doc["answer"])}
 
 
-def _scorer(wanted: DataSet) -> Callable[[Mapping[str, Any], Results], scorers.Figures]:
+def scorer(wanted: DataSet) -> Callable[[str, Any], scorers.Figures]:
+    """(answer, gold) → figures of a set whose answers are written."""
     by_task: dict[str, Callable[[str, Any], scorers.Figures]] = {
         "nli": scorers.label_once, "summary": scorers.rouge, "qa": scorers.rouge, "error": scorers.medec, "extraction": scorers.sdoh,
         "choice": scorers.lettered, "coding": lambda answer, gold: scorers.icd_codes(answer, gold, codes.known()),
     }  # fmt: skip
-    score = by_task[wanted.task]
-    return lambda doc, results: score(results[0].strip(), json.loads(doc["gold"]))
+    return by_task[wanted.task]
 
 
-def _mean_of(name: str, mode: str) -> Callable[[Sequence[float]], float]:
+def _scorer(wanted: DataSet) -> Callable[[Mapping[str, Any], Results], scorers.Figures]:
+    """The mean of each figure over all runs of an item."""
+    score = scorer(wanted)
+
+    def scored(doc: Mapping[str, Any], results: Results) -> scorers.Figures:
+        runs = [score(text.strip(), json.loads(doc["gold"])) for text in results[0]]
+        return {name: mean([run[name] for run in runs]) for name in runs[0]}
+
+    return scored
+
+
+def mean_of(name: str, mode: str) -> Callable[[Sequence[float]], float]:
     return twice_the_first if mode == COMPAT and name in COUNTED_TWICE else mean
 
 

@@ -77,6 +77,11 @@ def test_an_attempt_repeated_writes_the_same_bytes_and_says_how_it_asked(copies:
     assert result.settings["mode"] == "greedy"
     assert result.settings["decoding"] == {"temperature": 0.0}
     assert result.settings["other_files"]
+    assert "<|assistant|>" in result.settings["template"]
+    assert hashlib.sha256(result.settings["template"].encode()).hexdigest() == result.settings["template_sha256"]
+    assert "runs" not in first.metrics
+    for line in (first.model / "answers-meqsum.jsonl").read_text().splitlines():
+        assert {len(value) for key, value in json.loads(line).items() if key.endswith("_sha256")} == {64}
     assert set(result.settings["system"]) == set(result.tasks)
     assert SuiteResult.from_json(result.to_json()) == result
 
@@ -89,6 +94,23 @@ def test_clue_compat_samples_by_the_seed_and_counts_the_first_twice(copies: Path
     greedy = asked(tmp_path / "two", copies, model, sets=["MedNLI"])
     assert (done.model / "answers-mednli.jsonl").read_bytes() != (greedy.model / "answers-mednli.jsonl").read_bytes()
     assert tasks.twice_the_first([1.0, 0.0, 0.0]) == 0.5
+
+
+def test_clue_compat_is_the_mean_of_five_runs_which_differ(copies: Path, model: Path, tmp_path: Path) -> None:
+    from training.engine.clue import scorers, tasks
+
+    done = asked(tmp_path / "one", copies, model, mode="clue_compat", sets=["MeQSum", "MedQA"], max_new_tokens=12)
+    result = SuiteResult.from_json((done.model / "suite.json").read_text())
+    rows = [json.loads(line) for line in (done.model / "answers-meqsum.jsonl").read_text().splitlines()]
+    assert all(len(row["answer"]) == tasks.COMPAT_RUNS == 5 for row in rows)
+    assert all(len(set(row["answer"])) > 1 for row in rows)
+    gold = {row["id"]: row["target"] for row in loaded(copies, ["MeQSum"])["MeQSum"].rows}
+    by_hand = [[scorers.rouge(row["answer"][run], gold[row["id"]])["rouge1"] for row in rows] for run in range(5)]
+    assert result.settings["runs"] == {"MeQSum": [pytest.approx(sum(one) / len(one)) for one in by_hand]}
+    assert result.tasks["MeQSum"].score == pytest.approx(sum(result.settings["runs"]["MeQSum"]) / 5)
+    assert done.metrics["runs"] == result.settings["runs"]
+    # The likelihoods of choices are computed, not drawn: there is one run of them.
+    assert all(len(json.loads(line)["answer"]) == 4 for line in (done.model / "answers-medqa.jsonl").read_text().splitlines())
 
 
 def test_a_named_set_that_is_not_there_ends_the_attempt_politely_and_of_all_it_is_left_out(
@@ -137,3 +159,31 @@ def test_a_control_token_written_in_a_text_stays_text(model: Path) -> None:
     assert ids == tokens.encode_chat(tokenizer, said, generation_prompt=True)
     context, continuation = lm._encode_pair(lm.apply_chat_template(said), "A")
     assert (context, continuation) == (ids, tokens.encode_plain(tokenizer, "A"))
+
+
+def test_a_conversation_is_encoded_turn_by_turn_as_it_is_encoded_whole(model: Path) -> None:
+    from training.engine import models, tokens
+    from training.engine.clue.lm import EngineLM
+
+    ours, tokenizer = models.load(str(model))
+    lm, said = EngineLM(types.SimpleNamespace(), ours, tokenizer, batch_size=1), []
+    for turn in range(12):
+        said.append({"role": "user" if turn % 2 == 0 else "assistant", "content": f" Größe {turn}:\n\n 5 mg/dl  <not a token>  "})
+        text = lm.apply_chat_template(said)
+        assert lm.tok_encode(text) == tokens.encode_markup(tokenizer, text)
+    assert lm._by_turns
+    assert lm._turns
+
+
+def test_a_tokenizer_whose_control_tokens_reach_over_their_turn_encodes_whole(model: Path) -> None:
+    from tokenizers import AddedToken
+
+    from training.engine import models, tokens
+    from training.engine.clue.lm import EngineLM
+
+    ours, tokenizer = models.load(str(model))
+    # Takes the blanks before it, which are another turn's.
+    tokenizer.add_special_tokens({"additional_special_tokens": [AddedToken("<|left|>", lstrip=True, special=True)]})
+    lm, text = EngineLM(types.SimpleNamespace(), ours, tokenizer, batch_size=1), "<|user|>\nhello  <|left|>\nyou<|end|>"
+    assert lm.tok_encode(text) == lm.tok_encode(text) == tokens.encode_markup(tokenizer, text)
+    assert not lm._by_turns

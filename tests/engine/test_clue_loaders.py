@@ -70,6 +70,19 @@ def test_the_right_answer_is_the_one_the_file_names(copies: Path) -> None:
     assert {row["target"] for row in read("SDOH-NLI", copies).rows} == {"ENTAILMENT", "NEUTRAL"}
 
 
+def test_rows_of_medicationqa_without_an_answer_and_repeated_ones_are_left_out(tmp_path: Path) -> None:
+    said = [
+        ["how much aspirin", "aspirin", "One a day."], ["How much aspirin?", "Aspirin", "one a day"],
+        ["how much aspirin", "aspirin", "Ask first."],
+        ["is it gluten free?", "losartan", "Unanswerable"], ["can i mix", "doxepin", "No Answers"], ["what name", "n/a", "n/a"],
+        *([f"what is drug {i}", "drug", "A drug."] for i in range(3)),
+    ]  # fmt: skip
+    clue_copies.workbook(tmp_path / "medicationqa/MedInfo2019-QA-Medications.xlsx", [["Question", "Focus (Drug)", "Answer"], *said])
+    found = read("MedicationQA originals", tmp_path)
+    kept = sorted(row["user"] for row in (*found.rows, *found.shots))
+    assert kept == ["how much aspirin", "how much aspirin", "what is drug 0", "what is drug 1", "what is drug 2"]
+
+
 def test_a_set_that_is_not_there_is_refused_with_where_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(loaders.MissingSet) as refused:
         loaders.load(register.SETS["MedNLI"], tmp_path)

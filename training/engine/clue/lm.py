@@ -80,9 +80,8 @@ class EngineLM(TemplateLM):
         for start, end in pairwise([0, *cuts, len(string)]):
             turn = string[start:end]
             if turn and turn not in self._turns:
-                # What was said once only is forgotten again.
                 if len(self._turns) >= TURNS_KEPT:
-                    self._turns.clear()
+                    self._turns.clear()  # most were said once only
                 self._turns[turn] = tokens.encode_markup(self.tokenizer, turn)
             ids += self._turns.get(turn, [])
         if self._tried < TRIED:
@@ -162,7 +161,6 @@ class EngineLM(TemplateLM):
     def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
         """As the harness cuts them, blanks at the end of the context going over to the continuation."""
         if not isinstance(context, Laid) or not self._is_hostile(context):
-            # (The context is encoded for each of its choices, the turns it consists of once.)
             pair: tuple[list[int], list[int]] = super()._encode_pair(context, continuation)
             return pair
         return self._prompt(context), tokens.encode_plain(self.tokenizer, continuation)

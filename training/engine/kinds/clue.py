@@ -32,6 +32,7 @@ def run(attempt: Attempt) -> Outcome:
         "scores": {name: {"metric": one.metric, "score": one.score, "n": one.n} for name, one in result.tasks.items()},
         "absent": absent, "tokens_per_second": result.tokens_per_s, "p50_latency_ms": result.p50_latency_ms,
         "cut": result.settings["cut"], "other_files": result.settings["other_files"],
+        **({"runs": result.settings["runs"]} if result.settings["runs"] else {}),
     }  # fmt: skip
     rows: Iterator[dict[str, Any]] = (
         {"set": name, "item": place, "score": score} for name, one in result.tasks.items() for place, score in enumerate(one.items)

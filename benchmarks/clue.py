@@ -31,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="the folder of copies (training/suite/register.py says how they lie)")
     parser.add_argument("--sets", nargs="+", metavar="SET", help="only these")
-    parser.add_argument("--limit", type=int, help="only the first rows of each set are asked of the tiny model")
+    parser.add_argument("--limit", type=int, help="only the first rows of each set are asked of the tiny model; 0: only the comparison")
     parser.add_argument(
         "--max-new-tokens", type=int, default=16, help="longest answer of the tiny model, which hardly ever ends one (default 16)"
     )
@@ -79,7 +79,7 @@ def measured(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
         except loaders.MissingSet:
             absent.append(name)
     told = {} if options.pairs == 0 else compared(options, scratch, model, tokenizer, copies)
-    for name, copy in copies.items():
+    for name, copy in copies.items() if options.limit != 0 else ():
         digests, scores, seconds = [], {}, {}
         for who in ("oracle", "constant"):
             say = {row["id"]: oracle(SETS[name], row) for row in copy.rows} if who == "oracle" else "qqq"

@@ -17,6 +17,9 @@ from training.engine.clue.loaders import Loaded
 from training.suite.register import SETS
 from training.suite.results import SuiteResult, TaskResult, file_of
 
+# What each run of a set scored by itself, where answers are sampled and the score is the mean of several: a name → scores.
+RUNS = "runs.json"
+
 
 def ask(
     lm: Any, loaded: Mapping[str, Loaded], *, output: Path, model: str, seed: int, mode: str = tasks.GREEDY,
@@ -48,8 +51,7 @@ def ask(
         "system": {name: prompts.SYSTEM[name] for name in loaded},
         "files": {name: copy.digests for name, copy in loaded.items()}, "cut": cut,
         "other_files": sorted(path for copy in loaded.values() for path in copy.differing), "harness": "lm-eval 0.4.13",
-        # What each run scored by itself, where answers are sampled and a score is the mean of several.
-        "runs": {name: scores for name, scores in runs.items() if len(scores) > 1},
+        "runs": tasks.COMPAT_RUNS if mode == tasks.COMPAT else 1,
     }  # fmt: skip
     seconds, latencies = getattr(lm, "seconds", 0.0), getattr(lm, "latencies", [])
     result = SuiteResult(
@@ -57,6 +59,8 @@ def ask(
         tokens_per_s=round(lm.written / seconds, 1) if seconds else None,
         p50_latency_ms=round(statistics.median(latencies), 1) if latencies else None, peak_rss_mb=peak() if peak else None,
     )  # fmt: skip
+    if by_run := {name: scores for name, scores in runs.items() if scores}:
+        (output / RUNS).write_text(json.dumps(by_run, sort_keys=True, indent=1) + "\n", encoding="utf-8")
     (output / "suite.json").write_text(result.to_json(), encoding="utf-8")
     return result
 

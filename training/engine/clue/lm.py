@@ -198,7 +198,10 @@ class EngineLM(TemplateLM):
             mine = [place for place in range(len(rows)) if has[place] == wanted]
             lengths = [len(rows[place][0]) for place in mine]
             for chunk in buckets.by_length(lengths, batch_size=self.batch_size, switch=switch):
-                yield start, [mine[place] for place in chunk]
+                # Only rows that go on from a beginning hold keys and values of all their tokens.
+                size = max(1, decoding.TOKEN_BUDGET // lengths[chunk[-1]]) if wanted else len(chunk)
+                for first in range(0, len(chunk), size):
+                    yield start, [mine[place] for place in chunk[first : first + size]]
 
     @torch.inference_mode()
     def _read(self, rows: Sequence[tuple[Sequence[int], int]], beginning: Beginning) -> list[torch.Tensor]:

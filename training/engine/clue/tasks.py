@@ -24,12 +24,14 @@ COUNTED_TWICE = ("MedNLI", "MeDiSumCode")
 def made(wanted: DataSet, loaded: Loaded, *, mode: str = GREEDY, most_new: int | None = None) -> ConfigurableTask:
     """The task of one set. Its system prompt is the task's description, its shots are turns of the conversation."""
     choosing = bool(loaded.rows[0]["choices"])
-    splits = {"test": Dataset.from_list(loaded.rows)} | ({"shots": Dataset.from_list(loaded.shots)} if loaded.shots else {})
+    # The system turn as a column: anything else the harness compiles as a template, for every row anew.
+    rows = [row | {"system": prompts.SYSTEM[wanted.name]} for row in loaded.rows]
+    splits = {"test": Dataset.from_list(rows)} | ({"shots": Dataset.from_list(loaded.shots)} if loaded.shots else {})
     config: dict[str, Any] = {
         "task": wanted.name,
         "custom_dataset": lambda **_: splits,
         "test_split": "test",
-        "description": prompts.SYSTEM[wanted.name],
+        "description": "system",
         "doc_to_text": "user",
         "doc_to_target": "answer" if choosing else "target",
         "num_fewshot": len(loaded.shots),

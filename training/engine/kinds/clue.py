@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,8 +33,9 @@ def run(attempt: Attempt) -> Outcome:
         "scores": {name: {"metric": one.metric, "score": one.score, "n": one.n} for name, one in result.tasks.items()},
         "absent": absent, "tokens_per_second": result.tokens_per_s, "p50_latency_ms": result.p50_latency_ms,
         "cut": result.settings["cut"], "other_files": result.settings["other_files"],
-        **({"runs": result.settings["runs"]} if result.settings["runs"] else {}),
     }  # fmt: skip
+    if (by_run := attempt.output / asking.RUNS).exists():
+        metrics["runs"] = json.loads(by_run.read_text(encoding="utf-8"))
     rows: Iterator[dict[str, Any]] = (
         {"set": name, "item": place, "score": score} for name, one in result.tasks.items() for place, score in enumerate(one.items)
     )

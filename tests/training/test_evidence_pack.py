@@ -425,6 +425,18 @@ def test_mcnemar_is_the_suites() -> None:
         assert figures._mcnemar(one, other) == pytest.approx(paired.mcnemar(one, other), rel=1e-12)
 
 
+def test_a_suites_difference_says_who_is_better_whichever_way_its_scores_point() -> None:
+    def told(*items: float, up: bool) -> dict[str, Any]:
+        return {"suite": "mini", "tasks": {"errors": {"items": list(items), "higher_is_better": up}}}
+
+    up = figures.suites(told(1, 1, 0, 1, up=True), told(1, 0, 0, 0, up=True))
+    assert up["tasks"]["errors"] == {"n": 4, "challenger": 0.75, "champion": 0.25, "difference": 0.5, "better": 2, "worse": 0, "p": 0.5}
+    down = figures.suites(told(1, 1, 0, 1, up=False), told(1, 0, 0, 0, up=False))
+    assert (down["difference"], down["tasks"]["errors"]["better"], down["tasks"]["errors"]["worse"]) == (-0.5, 0, 2)
+    with pytest.raises(ValueError, match="same items of errors"):
+        figures.suites(told(1, up=True), told(1, 0, up=True))
+
+
 def test_lengths_and_flags_are_counted_by_side() -> None:
     row = {f"{what}_{who}": False for what in ("major", "life_threatening") for who in verify.SIDES}
     votes = [

@@ -95,7 +95,8 @@ def _wilson(successes: int, n: int, z: float = Z_TWO_SIDED) -> tuple[float, floa
 def suites(challenger: Mapping[str, Any], champion: Mapping[str, Any]) -> dict[str, Any]:
     """Two results of one suite, item by item: for every task the mean difference and, where every item is right or wrong, McNemar's p.
 
-    Raises ValueError when the two were not asked the same.
+    A positive difference says that the challenger is better, whichever way a task's scores point. Raises ValueError when the two were
+    not asked the same.
     """
     ours, theirs = challenger["tasks"], champion["tasks"]
     if challenger["suite"] != champion["suite"] or not ours or ours.keys() != theirs.keys():
@@ -105,17 +106,17 @@ def suites(challenger: Mapping[str, Any], champion: Mapping[str, Any]) -> dict[s
         one, other = ours[name]["items"], theirs[name]["items"]
         if len(one) != len(other) or not one:
             raise ValueError(f"the two were not asked the same items of {name}")
-        tasks[name] = _task(one, other)
+        tasks[name] = _task(one, other, 1 if ours[name]["higher_is_better"] else -1)
     return {"tasks": tasks, "difference": math.fsum(task["difference"] for task in tasks.values()) / len(tasks)}
 
 
-def _task(one: Sequence[float], other: Sequence[float]) -> dict[str, Any]:
-    better = sum(ours > theirs for ours, theirs in zip(one, other))  # noqa: B905
-    worse = sum(ours < theirs for ours, theirs in zip(one, other))  # noqa: B905
+def _task(one: Sequence[float], other: Sequence[float], sign: int) -> dict[str, Any]:
+    better = sum(sign * ours > sign * theirs for ours, theirs in zip(one, other))  # noqa: B905
+    worse = sum(sign * ours < sign * theirs for ours, theirs in zip(one, other))  # noqa: B905
     binary = all(score in (0, 1) for score in (*one, *other))
     return {
         "n": len(one), "challenger": math.fsum(one) / len(one), "champion": math.fsum(other) / len(other),
-        "difference": math.fsum((*one, *(-score for score in other))) / len(one), "better": better, "worse": worse,
+        "difference": sign * math.fsum((*one, *(-score for score in other))) / len(one), "better": better, "worse": worse,
         "p": _mcnemar(better, worse) if binary else None,
     }  # fmt: skip
 

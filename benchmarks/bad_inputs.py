@@ -76,7 +76,11 @@ def of_the_table(numbers: list[int] | None) -> dict[int, list[Any]]:
     def act() -> dict[int, list[Any]]:
         from benchmarks.bad import cases
 
-        return cases.run(numbers)
+        return cases.run(numbers, say)
+
+    def say(number: int, one: Any) -> None:
+        differs = f" [{one.differs}]" if one.differs else ""
+        print(f"{number:>3} {'ok  ' if one.ok else 'WRONG'} {one.status} {one.what}: {one.told}{differs}", flush=True)
 
     return with_a_database(act)
 
@@ -114,10 +118,6 @@ def main() -> None:
     result: dict[str, Any] = {"cases": 0, "refused_as_specified": 0, "server_errors": 0}
     if not arguments.no_cases:
         table = of_the_table(arguments.cases)
-        for number, seen in table.items():
-            for one in seen:
-                differs = f" [{one.differs}]" if one.differs else ""
-                print(f"{number:>3} {'ok  ' if one.ok else 'WRONG'} {one.status} {one.what}: {one.told}{differs}")
         result["cases"] = len(table)
         result["refused_as_specified"] = sum(bool(seen) and all(one.ok for one in seen) for seen in table.values())
         result["server_errors"] += sum(one.status >= 500 for seen in table.values() for one in seen)

@@ -514,8 +514,8 @@ def answers(house: House) -> Iterator[Seen]:
     yield Seen("a page after the role was taken away", gone.status_code in (403, 404), gone.status_code, "denied at once")
 
 
-def run(numbers: list[int] | None = None) -> dict[int, list[Seen]]:
-    """What came of each case. An exception is a 500."""
+def run(numbers: list[int] | None = None, say: Callable[[int, Seen], None] = lambda number, seen: None) -> dict[int, list[Seen]]:
+    """What came of each case; `say` hears of each input as soon as it is known. An exception is a 500."""
     house = House()
     found: dict[int, list[Seen]] = {}
     for number in sorted(CASES):
@@ -523,7 +523,10 @@ def run(numbers: list[int] | None = None) -> dict[int, list[Seen]]:
             continue
         found[number] = []
         try:
-            found[number] += CASES[number](house)
+            for seen in CASES[number](house):
+                found[number].append(seen)
+                say(number, seen)
         except Exception as error:  # what must never happen is what is looked for
             found[number].append(Seen("the case itself", False, 500, f"{type(error).__name__}: {error}"[:300]))
+            say(number, found[number][-1])
     return found

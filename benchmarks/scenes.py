@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from benchmarks import scenes_campaigns, scenes_evidence, scenes_joining, scenes_leading, scenes_merging, scenes_rating, scenes_training
+from benchmarks import (
+    scenes_campaigns,
+    scenes_evidence,
+    scenes_joining,
+    scenes_leading,
+    scenes_looping,
+    scenes_merging,
+    scenes_rating,
+    scenes_training,
+)
 from benchmarks.scenes_house import House, Photographer
 
 SCENES = (
@@ -10,7 +19,7 @@ SCENES = (
     scenes_rating.queueing, scenes_leading.settling, scenes_campaigns.following, scenes_campaigns.looking_back,
 )  # fmt: skip
 # Pictures of training and of models need none of the rest.
-APART = {"training": scenes_training, "merging": scenes_merging, "evidence": scenes_evidence}
+APART = {"training": scenes_training, "merging": scenes_merging, "evidence": scenes_evidence, "looping": scenes_looping}
 
 
 def play(camera: Photographer) -> None:

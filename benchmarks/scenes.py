@@ -10,6 +10,7 @@ from benchmarks import (
     scenes_looping,
     scenes_merging,
     scenes_rating,
+    scenes_synthesis,
     scenes_training,
 )
 from benchmarks.scenes_house import House, Photographer
@@ -19,7 +20,10 @@ SCENES = (
     scenes_rating.queueing, scenes_leading.settling, scenes_campaigns.following, scenes_campaigns.looking_back,
 )  # fmt: skip
 # Pictures of training and of models need none of the rest.
-APART = {"training": scenes_training, "merging": scenes_merging, "evidence": scenes_evidence, "looping": scenes_looping}
+APART = {
+    "training": scenes_training, "merging": scenes_merging, "synthesis": scenes_synthesis, "evidence": scenes_evidence,
+    "looping": scenes_looping,
+}  # fmt: skip
 
 
 def play(camera: Photographer) -> None:

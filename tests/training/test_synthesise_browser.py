@@ -1,4 +1,4 @@
-"""Synthesis in a real browser: the cost changes as one chooses, a run draws what it covers; nothing refused, nothing foreign."""
+"""Synthesis in a real browser: its cost as one chooses, a run and what it covers, a clinician who scores by keyboard; nothing foreign."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,9 @@ from accounts.models import Role, User
 from tests.cast import person
 from tests.looks import faults
 from tests.training.synthesis import carry, start
+from training.engine.grammar.grid import CRITERIA
 from training.synthesis import golden, runs
+from training.synthesis.models import GoldScore
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
 VIEWS = {"light": ("light", 1366, 768), "dark": ("dark", 400, 768)}
@@ -41,5 +43,33 @@ def test_a_trainer_synthesises_and_sees_what_came_of_it(open_page: Callable[...,
         if name == "synthesise":
             page.wait_for_selector("#ahead dl")
         assert not faults(page, name, VIEWS)
+    assert not page.complaints
+    assert not page.strangers
+
+
+def test_a_lead_scores_the_golden_set_by_keyboard_alone(open_page: Callable[..., Any]) -> None:
+    carry(start(name="spring", count=14))
+    lead = person("lead", Role.ADJUDICATOR)
+    item = golden.next_for(lead)
+    assert item is not None
+    page = open_page(lead, viewport={"width": 1366, "height": 768}, reduced_motion="reduce")
+    page.goto("/synthesis/golden/")
+    assert item.instruction.split("\n")[0] in page.inner_text("main")
+    assert not faults(page, "golden-set", VIEWS)
+    for criterion in CRITERIA:
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            if page.evaluate("document.activeElement.name") == criterion:
+                break
+        # The first of four is chosen, then the third.
+        for key in ("Space", "ArrowDown", "ArrowDown"):
+            page.keyboard.press(key)
+    page.keyboard.press("Enter")
+    page.get_by_text("You have scored 1.").wait_for()
+    kept = GoldScore.objects.get()
+    assert (kept.item, kept.rater, kept.scores) == (item, lead, dict.fromkeys(CRITERIA, 3))
+    following = golden.next_for(lead)
+    assert following is not None
+    assert following.pk != item.pk
     assert not page.complaints
     assert not page.strangers

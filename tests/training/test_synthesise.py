@@ -1,6 +1,7 @@
 """The page that asks for a synthesis: the grid, the cost ahead, and what is refused; and the list."""
 
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from django.test import Client
 
 from accounts.models import Role
 from tests.cast import person, signed_in
+from tests.training import build
 from tests.training.synthesis import carry, start
 from training.synthesis.models import SynthesisRun
 
@@ -49,6 +51,17 @@ def test_two_of_a_family_are_refused_with_the_field_named(as_dan: Client, settin
     refused = as_dan.post("/synthesis/new/", both)
     assert (refused.status_code, "judge" in refused.context["form"].errors) == (422, True)
     assert as_dan.post("/synthesis/new/", both | {"override": "One card only."}).status_code == 302
+
+
+def test_a_model_without_room_for_our_prompts_is_refused_before_its_jobs_fail(as_dan: Client, tmp_path: Path) -> None:
+    tiny = build.version(tmp_path, "toy", positions=512)
+    asked = FIELDS | {"generator": f"model:{tiny.public_id}"}
+    refused = as_dan.post("/synthesis/new/", asked)
+    assert refused.status_code == 422
+    assert "toy has room for 512 tokens" in refused.text
+    roomy = build.version(tmp_path, "larger", positions=4096)
+    assert as_dan.post("/synthesis/new/", asked | {"generator": f"model:{roomy.public_id}", "max_new_tokens": 200}).status_code == 302
+    assert SynthesisRun.objects.get().steps.get().job.spec["params"]["max_new_tokens"] == 200
 
 
 def test_the_list_says_what_there_is_in_few_queries(as_dan: Client, django_assert_max_num_queries: Any) -> None:

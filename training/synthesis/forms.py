@@ -43,6 +43,10 @@ class SynthesisForm(forms.Form):
     least = forms.FloatField(
         initial=1, min_value=1, max_value=4, label="Least mean score", help_text="Of the judge's five criteria, from 1 to 4."
     )
+    max_new_tokens = forms.IntegerField(
+        required=False, min_value=16, max_value=32_000, label="Tokens of an answer, at most",
+        help_text="When empty: 3,000 of who writes, 900 of who judges. A rejected output and a comparison have the same limit.",
+    )  # fmt: skip
     tasks = forms.MultipleChoiceField(
         required=False,
         choices=[(one, one) for one in grid.TASKS],
@@ -72,7 +76,7 @@ class SynthesisForm(forms.Form):
     def wanted(self) -> runs.Wanted:
         said = self.cleaned_data
         chosen = {name: said[name] for name in ("tasks", "documents", "formats", "difficulties")}
-        return runs.Wanted(count=said["count"], least=said["least"], spoilt=said["spoilt"], **chosen)
+        return runs.Wanted(count=said["count"], least=said["least"], spoilt=said["spoilt"], max_new_tokens=said["max_new_tokens"], **chosen)
 
 
 class OutputsForm(forms.Form):

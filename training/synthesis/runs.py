@@ -24,6 +24,7 @@ from annotation.models import Corpus, Document, OutputKind, Sample, Source
 from annotation.records import ImportRefused
 from jobs import submissions
 from jobs.models import WAITING, Job
+from modelhub import tokens
 from modelhub.models import ModelVersion
 from training import endpoints, specs
 from training.engine.grammar import grid
@@ -100,6 +101,8 @@ def start(
         raise NotStarted("count", f"From 1 to {MOST_SAMPLES:,} samples.")
     if generator.family.casefold() == judge.family.casefold() and not override.strip():
         raise NotStarted("judge", f"Both are of the family {judge.family}: choose a judge of another, or write down why not.")
+    _check_room("generator", generator, prompts.WRITE, wanted.max_new_tokens or TOKENS[Stage.WRITE])
+    _check_room("judge", judge, prompts.JUDGE + prompts.scale(), wanted.max_new_tokens or TOKENS[Stage.JUDGE])
     chosen = wanted.selection()
     options = {
         "count": wanted.count, **{key: list(value) for key, value in chosen.items()}, "least": wanted.least, "spoilt": wanted.spoilt,
@@ -164,6 +167,20 @@ def may_see(generator: Backend, corpus: Corpus) -> None:
     """Raises NotStarted for a server for which the operator has not listed the corpus: identifiable text never goes out."""
     if generator.kind == backends.ENDPOINT and corpus.name not in endpoints.about(generator.name).documents:
         raise NotStarted("generator", f"The operator has not listed the documents of {corpus.name} for the server {generator.name}.")
+
+
+def _check_room(field: str, backend: Backend, prompt: str, answer: int) -> None:
+    """Raises NotStarted for a model of ours that cannot hold our prompt and an answer at once: its jobs would fail, each of them."""
+    if backend.kind != backends.MODEL:
+        return
+    version = ModelVersion.objects.get(public_id=backend.name)
+    room, asked = tokens.context(version), tokens.counter(tokens.file_of(version)).count(prompt) + tokens.A_TURN
+    if room and asked + answer > room:
+        raise NotStarted(
+            field,
+            f"{backend.label} has room for {room:,} tokens, and our prompt takes {asked:,} of them before an answer of up to {answer:,}. "
+            "Choose another, or shorter answers.",
+        )
 
 
 def _check_name(name: str, licence: str) -> None:

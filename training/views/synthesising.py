@@ -22,6 +22,14 @@ from web.heatmaps import heat_map
 
 A_PAGE = 50
 PREVIEW = 5
+# Why a pair was left out, where its name alone does not say.
+IN_WORDS = {
+    "below_threshold": "below the least score", "beyond_top_k": "more than was wanted", "echo": "the output is the input",
+    "near_evaluation": "the input is nearly a held-out text", "output_near_evaluation": "the output is nearly a held-out text",
+    "holds_evaluation": "the input holds a passage that is held out", "output_holds_evaluation": "the output holds a passage that is held out",
+    "shares_words": "thirteen words in a row of an evaluation file", "duplicate": "a copy", "near_duplicate": "nearly a copy",
+    "not_judged": "the instruction was not judged", "no_tags": "not in the tags asked for", "import_refused": "refused by the importer",
+}  # fmt: skip
 
 
 @require_safe
@@ -124,11 +132,15 @@ def _progress(run: SynthesisRun, blocked: Any) -> dict[str, Any]:
         pairs = sum(counted["pairs"].values())
         settled = sum(counted["pairs"].get(state, 0) for state in ("stored", "dropped"))
         stages.append(("Pairs stored or dropped", settled, pairs))
-    reasons = {where: {why.replace("_", " "): n for why, n in found.items()} for where, found in counted["reasons"].items()}
+    reasons = {where: {_in_words(why): n for why, n in found.items()} for where, found in counted["reasons"].items()}
     return {
         "run": run, "reasons": reasons, "stages": stages, "spent": spent, "price": sum(row["price"] for row in spent), "blocked": blocked,
         "going": run.state == "running" and not blocked, "currency": settings.ROUNDS_CURRENCY,
     }  # fmt: skip
+
+
+def _in_words(reason: str) -> str:
+    return IN_WORDS.get(reason, reason.replace("_", " "))
 
 
 def _coverage(cells: dict[tuple[str, str], float]) -> Any:
@@ -138,7 +150,7 @@ def _coverage(cells: dict[tuple[str, str], float]) -> Any:
     by_place = {(_clipped(document), numbers[task]): n for (task, document), n in cells.items()}
     return heat_map(
         [_clipped(document) for document in documents], list(numbers.values()), by_place, title="Samples by document type and task",
-        row_label="document type", column_label="task, numbered as below", unit="samples",
+        row_label="document type", column_label="task, numbered as below", unit="samples", limits=(0, max(cells.values())),
     )  # fmt: skip
 
 

@@ -24,12 +24,20 @@ A_PAGE = 50
 PREVIEW = 5
 # Why a pair was left out, where its name alone does not say.
 IN_WORDS = {
-    "below_threshold": "below the least score", "beyond_top_k": "more than was wanted", "echo": "the output is the input",
-    "near_evaluation": "the input is nearly a held-out text", "output_near_evaluation": "the output is nearly a held-out text",
-    "holds_evaluation": "the input holds a passage that is held out", "output_holds_evaluation": "the output holds a passage that is held out",
-    "shares_words": "thirteen words in a row of an evaluation file", "duplicate": "a copy", "near_duplicate": "nearly a copy",
-    "not_judged": "the instruction was not judged", "no_tags": "not in the tags asked for", "import_refused": "refused by the importer",
-}  # fmt: skip
+    "below_threshold": "below the least score",
+    "beyond_top_k": "more than was wanted",
+    "echo": "the output is the input",
+    "near_evaluation": "the input is nearly a held-out text",
+    "output_near_evaluation": "the output is nearly a held-out text",
+    "holds_evaluation": "the input holds a passage that is held out",
+    "output_holds_evaluation": "the output holds a passage that is held out",
+    "shares_words": "thirteen words in a row of an evaluation file",
+    "duplicate": "a copy",
+    "near_duplicate": "nearly a copy",
+    "not_judged": "the instruction was not judged",
+    "no_tags": "not in the tags asked for",
+    "import_refused": "refused by the importer",
+}
 
 
 @require_safe

@@ -96,6 +96,10 @@ def test_clinicians_scores_tell_how_far_a_judge_is_to_be_believed(as_dan: Client
     run = start(count=14)
     carry(run)
     lead = signed_in(person("lead", Role.ADJUDICATOR))
+    labels = [label for _, label in lead.get("/synthesis/golden/").context["form"].fields["alignment"].choices]
+    assert labels == [
+        "1: another task, input or output than required", "2: one of them missing", "3: all there", "4: all there and fitting each other"
+    ]  # fmt: skip
     for _ in range(3):
         page = lead.get("/synthesis/golden/")
         item = page.context["item"]

@@ -102,8 +102,7 @@ class GoldForm(forms.Form):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for name in grid.CRITERIA:
-            said = dict(part.split(" ", 1) for part in prompts.SCALE[name].split(", ", 3) if part[:1].isdigit())
-            labels = [(str(value), f"{value}: {said.get(str(value), '')}".rstrip(": ")) for value in range(grid.LOWEST, grid.HIGHEST + 1)]
+            labels = [(str(value), f"{value}: {words}") for value, words in prompts.steps(name).items()]
             self.fields[name] = forms.TypedChoiceField(choices=labels, coerce=int, widget=forms.RadioSelect)
 
 

@@ -3,6 +3,7 @@
 The paper (arXiv 2505.10717, appendix A.4 to A.7) paraphrases its prompts and publishes no scale; wording and scale here are ours.
 """
 
+import re
 from hashlib import sha256
 from typing import Any
 
@@ -136,6 +137,13 @@ def used(*names: str) -> dict[str, dict[str, str]]:
 
 def scale() -> str:
     return "\n".join(f"{name}: {said}" for name, said in SCALE.items())
+
+
+def steps(criterion: str) -> dict[int, str]:
+    """Score → what it stands for, of one criterion; the words may have commas of their own."""
+    found = {int(value): words for value, words in re.findall(r"(\d) (.+?)(?=, \d |$)", SCALE[criterion])}
+    assert tuple(found) == tuple(range(LOWEST, HIGHEST + 1)), criterion
+    return found
 
 
 def definitions() -> str:

@@ -2,6 +2,7 @@ from django.urls import path
 
 from training.views import (
     adapting,
+    asking,
     comparing,
     generating,
     home,
@@ -58,6 +59,9 @@ urlpatterns = [
     path("proposals/", looping.proposals, name="proposals"),
     path("proposals/<uuid:public_id>/", looping.proposal, name="proposal"),
     path("proposals/<uuid:public_id>/dismiss/", looping.proposal_dismiss, name="proposal-dismiss"),
+    path("suites/", asking.suite_list, name="suites"),
+    path("suites/compare/", asking.compare, name="compare-suites"),
+    path("models/<uuid:public_id>/suite/", asking.ask, name="ask-suite"),
     path("merge/", merging.lab, name="merge"),
     path("merge/paper/", merging.paper, name="merge-paper"),
     path("merge/recipes/", merged.recipe_list, name="merge-recipes"),

@@ -78,3 +78,24 @@ def test_a_fall_of_everything_shows_in_the_mean_where_no_task_shows_it_alone() -
 def test_other_items_are_not_compared(other: dict[str, paired.Array]) -> None:
     with pytest.raises(ValueError, match="not scored on the same"):
         paired.compare({"a": np.ones(3)}, other)
+
+
+def test_a_relative_gain_is_the_quotient_of_means_and_its_interval_covers_a_planted_one() -> None:
+    rng = np.random.default_rng(9)
+    covered = 0
+    for number in range(100):
+        parent, model = scored(rng, 0.4, 200), scored(rng, 0.6, 200)
+        found = paired.relative(model, parent, draws=1000, seed=number)
+        assert found is not None
+        assert found.value == pytest.approx(model.sum() / parent.sum() - 1)
+        covered += found.low <= 0.5 <= found.high
+    assert 88 <= covered <= 100  # 95 % of 100, and three standard errors
+
+
+def test_of_a_parent_that_scored_nothing_or_next_to_it_there_is_no_relative_gain() -> None:
+    model = np.ones(40)
+    assert paired.relative(model, np.zeros(40)) is None
+    assert paired.relative(model, np.eye(40)[0]) is None
+    told = paired.relative(model, np.concatenate([np.ones(10), np.zeros(30)]))
+    assert told is not None
+    assert told.value == 3.0

@@ -32,6 +32,14 @@ class Difference(NamedTuple):
     p: float | None = None
 
 
+class Relative(NamedTuple):
+    """mean(model) / mean(parent) − 1, with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
 class Comparison(NamedTuple):
     """`tasks` by name, their mean (every task counting once), and the names of what got worse; MEAN among them for the mean."""
 
@@ -77,6 +85,22 @@ def compare(
     )
     worse = [name for name, one in tasks.items() if one.family_high < -task_margin]
     return Comparison(tasks, mean, (*worse, *([MEAN] if mean.family_high < -mean_margin else [])))
+
+
+def relative(model: Array, parent: Array, *, draws: int = DRAWS, seed: int = 0) -> Relative | None:
+    """By how much of the parent's score the model's is higher; items (shape (items,)) are redrawn in pairs.
+
+    None where the parent scored nothing, or so little that more than one redrawn sample in forty has nothing: it has no upper end then.
+    """
+    pairs, counts = np.unique(np.stack([model, parent]), axis=1, return_counts=True)
+    n = len(model)
+    drawn = np.random.default_rng(seed).multinomial(n, counts / n, size=draws) @ pairs.T / n
+    ours, theirs = drawn[:, 0], drawn[:, 1]
+    if not np.mean(parent) or np.mean(theirs == 0) > 0.025:
+        return None
+    ratios = ours[theirs > 0] / theirs[theirs > 0] - 1
+    low, high = np.quantile(ratios, [0.025, 0.975]).tolist()
+    return Relative(float(np.mean(model) / np.mean(parent) - 1), low, high)
 
 
 def _drawn(differences: Array, draws: int, rng: np.random.Generator) -> Array:

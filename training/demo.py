@@ -18,7 +18,7 @@ from annotation.models import Campaign, CampaignState, ExportGrant, ExportLevel,
 from jobs.models import Job, State
 from modelhub import aliases
 from modelhub.models import AliasName, ModelVersion
-from training import evaluations, families, generations, raters, runs
+from training import evaluations, families, generations, raters, runs, suiteruns
 from training.engine import toytext
 from training.models import Evaluation, Run
 
@@ -329,7 +329,14 @@ class Story:
         found = Evaluation.objects.filter(policy=run.output).select_related("job").first()
         if found is None:
             found = evaluations.start(policy=run.output, reference=run.policy, snapshot=run.snapshot, actor=self.actor)
+            # Behind the evaluation, and nothing waits for them: the story ends without.
+            for version in self._chain(run.output):
+                suiteruns.start(version=version, actor=self.actor)
         return _ended(found.job)
+
+    def _chain(self, tuned: ModelVersion) -> list[ModelVersion]:
+        """base → experts → merged → SFT → what DPO made of it: the models of the mini-suite's table."""
+        return [self._member(key) for key in ("base", *(f"expert-{domain}" for domain in toytext.DOMAINS), "merged", "sft")] + [tuned]
 
 
 def _ended(job: Job | None) -> bool:

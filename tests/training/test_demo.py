@@ -17,7 +17,7 @@ from tests.annotation import build as annotating
 from tests.training import build
 from training import demo, families, loop, raters, workers
 from training.engine import toytext
-from training.models import Evaluation, MetricPoint, Promotion, Run
+from training.models import Evaluation, MetricPoint, Promotion, Run, SuiteRun
 
 pytestmark = pytest.mark.django_db
 
@@ -52,6 +52,8 @@ def pretend(accuracy: float = 0.8, pairs: int = 240) -> int:
             recall = {"all": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 100}}
             metrics = build.accuracy(accuracy, accuracy - 0.1, accuracy + 0.1, pairs) | {"recall": recall, "recall_reference": recall}
             build.finish(job, items=asked, metrics=metrics)
+        elif job.kind == "suite":
+            build.finish_suite(SuiteRun.objects.get(job=job))
         else:
             build.finish(job, number=1000.0 + number)
         done += 1
@@ -183,6 +185,10 @@ def test_the_story_ends_with_an_evaluated_run_and_a_campaign_that_waits(small: N
     assert evaluation.finished_at is not None
     assert evaluation.results["style"]["value"] == 1.0
     assert aliases.current("champion") == ModelVersion.objects.get(name="toy-sft")
+    # base, five experts, merged, SFT and DPO are asked the mini-suite.
+    assert (
+        SuiteRun.objects.filter(version__in=ModelVersion.objects.exclude(name__contains="slerp")).count() == SuiteRun.objects.count() == 9
+    )
     before = Job.objects.count(), Campaign.objects.count(), Sample.objects.count()
     assert all(done for _, done in story.advance())
     assert (Job.objects.count(), Campaign.objects.count(), Sample.objects.count()) == before

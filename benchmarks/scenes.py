@@ -10,6 +10,7 @@ from benchmarks import (
     scenes_looping,
     scenes_merging,
     scenes_rating,
+    scenes_studies,
     scenes_synthesis,
     scenes_training,
 )
@@ -22,7 +23,7 @@ SCENES = (
 # Pictures of training and of models need none of the rest.
 APART = {
     "training": scenes_training, "merging": scenes_merging, "synthesis": scenes_synthesis, "evidence": scenes_evidence,
-    "looping": scenes_looping,
+    "looping": scenes_looping, "studies": scenes_studies,
 }  # fmt: skip
 
 

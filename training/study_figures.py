@@ -199,7 +199,7 @@ def _rates(rate: bias.WinRate, strata: Iterable[Stratum]) -> SafeString:
     rows = [_row("all", rate.raw), _row("at equal length", rate.controlled)]
     rows += [_row(f"new answer {one.name}", one.rate) for one in strata]
     return interval_chart(
-        rows, title="How often the new answer was preferred", x_label="share of judgements, ties half", limits=(0.0, 1.0),
+        rows, title="Win-rate of the new answer", x_label="share of judgements, ties half", limits=(0.0, 1.0),
         reference=(0.5, "no difference"),
     )  # fmt: skip
 

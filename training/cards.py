@@ -263,7 +263,7 @@ class Facts:
                 f"{'passed' if gate['passed'] else 'overridden' if gate.get('override') else 'not passed'} |"
                 for gate in decision.gates
             ]
-            overrides = [f"**Overridden, and signed:** {plain(gate['override'])}" for gate in decision.gates if gate.get("override")]
+            overrides = [f"**Overridden, and signed** ({plain(names)}): {plain(words)}" for names, words in decision.overrides]
             head = f"{decision.get_decision_display()} as {decision.alias} on {when}{mark}."
             table = "| gate | found | needed | |\n|---|---|---|---|\n" + "\n".join(rows)
             blocks.append("\n\n".join([head, *([table] if rows else []), *overrides]))

@@ -11,7 +11,7 @@ from annotation.models import Corpus, Prompt, Snapshot, Split
 from jobs import submissions
 from jobs.models import Job
 from modelhub.models import ModelVersion
-from training import intervals, specs
+from training import intervals, specs, unseen
 from training.engine import presets, toytext
 from training.models import Evaluation, EvaluationItem, EvaluationPair
 
@@ -74,6 +74,16 @@ def on_corpus(
         label=f"Ask {policy.name} and {reference.name} about {corpus.name}",
         dedupe_key=f"choices:{policy.pk}:{reference.pk}:{corpus.pk}",
     )  # fmt: skip
+
+
+def of_champion(*, evaluation: Evaluation, champion: ModelVersion, actor: User | None) -> Evaluation:
+    """Queue `champion` on the held-out pairs of `evaluation`, against the same reference: what the gate holds the policy's share against.
+
+    Raises NothingHeldOut for an evaluation without a snapshot.
+    """
+    if evaluation.snapshot is None:
+        raise NothingHeldOut("The evaluation asked no held-out pairs.")
+    return start(policy=champion, reference=evaluation.reference, snapshot=evaluation.snapshot, actor=actor, parts=("pairs",))
 
 
 def _queued(
@@ -143,6 +153,7 @@ def fill(*, evaluation: Evaluation, metrics: dict[str, Any], items: list[dict[st
         for position, item in enumerate((item for item in items if item["type"] == "pair"), start=1)
     )  # fmt: skip
     evaluation.results = dict(metrics) | {"labels": "planted" if evaluation.simulated else "raters"}
+    evaluation.results |= unseen.measured(evaluation=evaluation, items=items)
     if evaluation.simulated:
         evaluation.results |= planted_scores(made)
 

@@ -155,7 +155,11 @@ def _lines(user: User, campaigns: list[Campaign], answered: dict[int, int]) -> l
 
 def _runs_on(snapshots: list[Snapshot]) -> list[Run]:
     """Runs on these snapshots, but for controls: a model trained on shuffled labels says nothing about anybody's judgements."""
-    return list(Run.objects.filter(snapshot__in=snapshots).exclude(job__spec__inputs__has_key="shuffle").select_related("job", "snapshot"))
+    return list(
+        Run.objects.filter(snapshot__in=snapshots, replays=None)
+        .exclude(job__spec__inputs__has_key="shuffle")
+        .select_related("job", "snapshot")
+    )
 
 
 def _stage(campaign: Campaign, frozen: list[Frozen], hidden: set[int]) -> str:

@@ -17,7 +17,7 @@ from modelhub import artifacts, versions
 from modelhub.errors import NameTaken, Refused
 from modelhub.imports import ROLE
 from modelhub.models import Kind
-from training import endpoints, evaluations, ingest, launch, loop_rounds, merges, specs, studies, suiteruns
+from training import endpoints, evaluations, ingest, launch, loop_rounds, merges, replays, specs, studies, suiteruns
 from training.engine import checkpoints, references, rundir
 from training.engine.checkpoints import Torn
 from training.engine.merging import journal
@@ -138,6 +138,9 @@ def _stage_model(job: Job, result: dict[str, Any], folder: Path) -> StagedModel:
 def _publish_model(job: Job, result: dict[str, Any], staged: StagedModel) -> dict[str, Any]:
     """Artifact, version, edges and the run's output, all inside the transaction that ends the job."""
     run = Run.objects.select_for_update().get(job=job)
+    if run.replays_id is not None:
+        # Its files have no row that names them, and go with the next collection.
+        return replays.made(artifact=staged.model.digest, metrics=result["metrics"]) | _measures(result)
     wanted = job.spec["publish"]
     parents = [(specs.version_of(reference), wanted["roles"].get(name, name)) for name, reference in job.spec["models"].items()]
     if wanted["kind"] == Kind.ADAPTER:

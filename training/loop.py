@@ -77,7 +77,10 @@ class Loop:
         demo.first_champion(version=sft, actor=self.actor)
         evaluation.refresh_from_db()
         before = aliases.current(AliasName.CHAMPION)
-        promoted = promotions.decide(evaluation=evaluation, actor=self.actor, expected=before)
+        if before is not None and before != sft:
+            asked = evaluations.of_champion(evaluation=evaluation, champion=before, actor=self.actor)
+            self._wait("asking the champion the same pairs", [asked.job])
+        promoted = promotions.demonstrate(evaluation=evaluation, actor=self.actor, expected=before)
         self.say(f"{promoted.decision}: {promoted.reason}")
         if promoted.decision != "promoted":
             return promoted, None

@@ -15,10 +15,20 @@ from modelhub.models import AliasName, ModelVersion
 
 class RunQuerySet(models.QuerySet["Run"]):
     def for_list(self) -> "RunQuerySet":
-        return self.select_related("job", "policy", "snapshot", "output")
+        """Without replays, which stand on the page of the run that they do again."""
+        return self.filter(replays=None).select_related("job", "policy", "snapshot", "output")
 
     def for_page(self) -> "RunQuerySet":
-        found = self.select_related("job__requested_by", "policy", "reference", "snapshot__campaign", "output", "half_of__output", "recipe")
+        found = self.select_related(
+            "replays__output__artifact",
+            "job__requested_by",
+            "policy",
+            "reference",
+            "snapshot__campaign",
+            "output",
+            "half_of__output",
+            "recipe",
+        )
         return found.select_related("half_of__job", "half__job", "half__output", "cloned_from").prefetch_related("job__history")
 
 
@@ -456,6 +466,15 @@ class Promotion(models.Model):
 
     def __str__(self) -> str:
         return f"{self.decision} {self.version}"
+
+    @property
+    def overrides(self) -> list[tuple[str, str]]:
+        """(the gates that somebody decided against, their words), each wording once."""
+        against: dict[str, list[str]] = {}
+        for gate in self.gates:
+            if gate.get("override"):
+                against.setdefault(gate["override"], []).append(gate["name"])
+        return [(", ".join(names), words) for words, names in against.items()]
 
 
 class LoopPolicy(models.Model):

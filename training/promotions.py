@@ -1,59 +1,49 @@
 """Who is champion. Gates decide, an alias moves, nothing is deleted; an override is written and shown for ever."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 
-from accounts import audit
+from accounts import access, audit
+from accounts.access import TRAINERS
 from accounts.models import User
-from annotation import safety
 from modelhub import aliases
 from modelhub.models import AliasName, ModelVersion
+from training import gates
+from training.gates import Gate
 from training.models import Evaluation, Promotion
 
-PAIRS_NEEDED = 200
-BOUND_NEEDED = 0.5
-SAFETY = "Lead clinicians' blocks"
 # An override says why in a sentence, not in a word.
 OVERRIDE_LETTERS = 20
+# What a name needs that only tells people which version is to be compared: the study itself is still to come.
+OF_A_CHALLENGER = frozenset({gates.EVALUATED, gates.DATA, gates.G1, gates.SAFETY, gates.KIND})
+DEMONSTRATED = "Simulated demo: it shows that a name can move, and proves no model."
 
 
 class OverrideRefused(Exception):
     """The words of an override are missing or stand for nothing; the message says which. Nothing was decided."""
 
 
-@dataclass(frozen=True)
-class Gate:
-    """One condition of a promotion: what was found, what is needed."""
-
-    name: str
-    passed: bool
-    value: str
-    needed: str
+class SecondPersonNeeded(Exception):
+    """Who made the evidence cannot be the one who promotes on it; the message says why. Nothing was decided."""
 
 
-def gates(evaluation: Evaluation, *, champion: ModelVersion | None) -> list[Gate]:
-    """The conditions of this evaluation, in the order they are read. Every one must pass."""
-    accuracy: dict[str, Any] = evaluation.results.get("preference_accuracy", {})
-    pairs, low = int(accuracy.get("n", 0)), float(accuracy.get("low", 0.0))
-    bound = f"{low:.3f}" if accuracy else "none"
-    found = [
-        Gate("Evaluation finished", evaluation.finished_at is not None, "yes" if evaluation.finished_at else "not yet", "yes"),
-        Gate("Held-out pairs", pairs >= PAIRS_NEEDED, str(pairs), f"at least {PAIRS_NEEDED}"),
-        Gate("Preference accuracy, lower 95 % bound", low > BOUND_NEEDED, bound, f"above {BOUND_NEEDED:.3f}"),
-    ]
-    blocks = len(safety.blocks(evaluation.policy))
-    standing = f"{blocks} ruling{'s' if blocks != 1 else ''} against its texts" if blocks else "none"
-    found.append(Gate(SAFETY, not blocks, standing, "none, or an override in writing"))
-    if evaluation.policy.toy and champion is not None and not champion.toy:
-        found.append(Gate("Kind of model", False, "a toy", "no toy, for it would replace none"))
-    return found
+def found(*, evaluation: Evaluation, alias: str, replaces: ModelVersion | None) -> list[Gate]:
+    """The gates that moving `alias` from `replaces` to the evaluated policy has to pass: against the champion, whichever name moves."""
+    champion = replaces if alias == AliasName.CHAMPION else _held_against(evaluation.policy)
+    told = gates.of(evaluation=evaluation, champion=champion, replaces=replaces)
+    return told if alias != AliasName.CHALLENGER else [gate for gate in told if gate.code in OF_A_CHALLENGER]
 
 
-def may_override(found: list[Gate]) -> bool:
-    """Whether a written override is all that is missing: only a lead's block can be overridden, never a lack of evidence."""
-    return {gate.name for gate in found if not gate.passed} == {SAFETY}
+def _held_against(version: ModelVersion) -> ModelVersion | None:
+    """The champion; for the champion itself the one it took the name from."""
+    champion = aliases.current(AliasName.CHAMPION)
+    if champion != version:
+        return champion
+    won = Promotion.objects.filter(version=version, alias=AliasName.CHAMPION, decision="promoted").select_related("replaced").first()
+    return won.replaced if won else None
 
 
 @transaction.atomic
@@ -68,32 +58,61 @@ def decide(
 ) -> Promotion:
     """Move `alias` to the evaluated policy if every gate passes, else record the refusal; either way the evidence is kept.
 
-    While a lead's ruling blocks a text of this version, it is refused, unless somebody writes why not under their name: `override`
-    (at least 20 letters) is kept with the gate it stands against. Lifting the block itself is a new ruling.
+    G2 to G6 and a lead clinician's block may be overridden, in writing and under one's name: `override` (at least 20 letters) is kept with
+    each gate it stands against. What G1, the pairs it learned from and the kind of model say can never be. Lifting a block is a new ruling.
     `expected` is the version the decider saw in the alias's place: if it has moved since, nothing happens: raises AliasMoved.
-    Raises OverrideRefused when an override has too few words, nobody to sign it, or nothing to override.
+    Raises PermissionDenied for who is no trainer; SecondPersonNeeded where two people are asked for and this is the same; OverrideRefused
+    when an override has too few words, nobody to sign it, or nothing to override.
     """
-    found = gates(evaluation, champion=expected)
-    evidence: list[dict[str, Any]] = [asdict(gate) for gate in found]
-    passed = all(gate.passed for gate in found)
-    if override := override.strip():
-        _check_override(override, actor, found)
-        passed = True
-        evidence = [gate | {"override": override} if gate["name"] == SAFETY else gate for gate in evidence]
+    override = override.strip()
+    if override and actor is None:
+        raise OverrideRefused("An override needs somebody who signs it.")
+    who = access.require(actor, *TRAINERS)
+    if why := same_person(evaluation=evaluation, actor=who):
+        raise SecondPersonNeeded(why)
+    told = found(evaluation=evaluation, alias=alias, replaces=expected)
+    if override:
+        _check_override(override, told)
+    return _decided(evaluation, told, actor=who, expected=expected, alias=alias, reason=reason, override=override)
+
+
+@transaction.atomic
+def demonstrate(*, evaluation: Evaluation, actor: User | None, expected: ModelVersion | None) -> Promotion:
+    """What the demo's own loop does unattended: make a toy champion on a simulated truth. The decision is marked simulated, and each gate
+    that no clinician, suite or replay has passed says so in place of an override. Raises OverrideRefused for anything but toys.
+    """
+    toys = evaluation.policy.toy and evaluation.reference.toy and (expected is None or expected.toy)
+    if not (toys and evaluation.simulated):
+        raise OverrideRefused("Only toys on a simulated truth are promoted by a demo; people decide about everything else.")
+    told = found(evaluation=evaluation, alias=AliasName.CHAMPION, replaces=expected)
+    shown = DEMONSTRATED if gates.may_override(told) and all(gate.code != gates.SAFETY for gate in told if not gate.passed) else ""
+    return _decided(evaluation, told, actor=actor, expected=expected, alias=AliasName.CHAMPION, reason="", override=shown)
+
+
+def _decided(
+    evaluation: Evaluation, told: Sequence[Gate], *, actor: User | None, expected: ModelVersion | None, alias: str, reason: str,
+    override: str,
+) -> Promotion:  # fmt: skip
+    missing = [gate for gate in told if not gate.passed]
+    passed = not missing or bool(override)
+    kept: list[dict[str, Any]] = [gate.record() | ({"override": override} if override and not gate.passed else {}) for gate in told]
+    if override:
         # Whoever looks at the alias later reads it there too.
         reason = f"{reason} Overridden: {override}".strip()
     if passed:
         aliases.move(name=alias, to=evaluation.policy, actor=actor, expected=expected, reason=reason[:200])
-    failed = ", ".join(gate.name for gate in found if not gate.passed)
+    study = _study(evaluation, told)
+    names = ", ".join(gate.name for gate in missing)
     promotion = Promotion.objects.create(
         decision="promoted" if passed else "refused",
         alias=alias,
         version=evaluation.policy,
         replaced=expected if passed else None,
         evaluation=evaluation,
-        gates=evidence,
-        simulated=evaluation.simulated or evaluation.policy.simulated,
-        reason=(reason or (f"Gates not passed: {failed}" if failed else "All gates passed"))[:500],
+        study=study,
+        gates=kept,
+        simulated=evaluation.simulated or evaluation.policy.simulated or bool(study and study.campaign and study.campaign.simulated),
+        reason=(reason or (f"Gates not passed: {names}" if missing else "All gates passed"))[:500],
         decided_by=actor,
     )
     audit.record(
@@ -102,18 +121,37 @@ def decide(
         promotion,
         alias=alias,
         version=str(evaluation.policy.public_id),
-        **({"overridden": SAFETY} if override else {}),
+        **({"overridden": names} if override else {}),
     )
     return promotion
 
 
-def _check_override(override: str, actor: User | None, found: list[Gate]) -> None:
-    if actor is None:
-        raise OverrideRefused("An override needs somebody who signs it.")
+def _study(evaluation: Evaluation, told: Sequence[Gate]) -> Any:
+    """The study that the gates stood on."""
+    named = next((gate.evidence["study"] for gate in told if "study" in gate.evidence), None)
+    return evaluation.studies.select_related("campaign").filter(public_id=named).first() if named else None
+
+
+def _check_override(override: str, told: Sequence[Gate]) -> None:
     if len(override) < OVERRIDE_LETTERS:
         raise OverrideRefused(f"Say why in at least {OVERRIDE_LETTERS} letters: it is shown for ever.")
-    if not may_override(found):
-        raise OverrideRefused("Only a lead clinician's block can be overridden, and only when every other gate has passed.")
+    if gates.passed(told):
+        raise OverrideRefused("Every gate has passed: there is nothing to override.")
+    if not gates.may_override(told):
+        never = ", ".join(gate.name for gate in told if not gate.passed and not gate.may_be_overridden)
+        raise OverrideRefused(f"No override replaces what is missing here: {never}.")
+
+
+def same_person(*, evaluation: Evaluation, actor: User) -> str:
+    """Why `actor` cannot be the one who promotes, where the installation asks for two people; else nothing."""
+    if not settings.ROUNDS_TWO_PERSON_PROMOTIONS:
+        return ""
+    run = getattr(evaluation.policy, "run", None)
+    if run is not None and run.job.requested_by_id == actor.pk:
+        return "You launched the run that made it: here somebody else has to promote it."
+    if evaluation.studies.filter(started_by=actor).exists():
+        return "You started a study of it: here somebody else has to promote it."
+    return ""
 
 
 @transaction.atomic

@@ -152,7 +152,7 @@ def _snapshots() -> Stage:
 
 
 def _runs() -> Stage:
-    runs = Run.objects.exclude(preset__startswith=families.TAG).select_related("job", "policy")
+    runs = Run.objects.filter(replays=None).exclude(preset__startswith=families.TAG).select_related("job", "policy")
     newest = runs.first()
     stage = Stage("Runs", runs.count(), newest.created_at if newest else None, link=reverse("training:runs"))
     unrun = Snapshot.objects.filter(runs__isnull=True).first()
@@ -201,7 +201,9 @@ def _studies() -> Stage:
 def _champion() -> Stage:
     alias = Alias.objects.select_related("version").filter(name=AliasName.CHAMPION).first()
     stage = Stage("Champion", int(alias is not None), link=reverse("modelhub:models"))
-    proven = Evaluation.objects.of_candidates().filter(finished_at__isnull=False).prefetch_related("promotions").first()
+    proven = Evaluation.objects.of_candidates().filter(finished_at__isnull=False).prefetch_related("promotions")
+    # The champion is asked held-out pairs again so that others can be held against it.
+    waiting = proven.exclude(policy__in=Alias.objects.filter(name=AliasName.CHAMPION).values("version")).first()
     if alias:
         moved = alias.history.first()
         stage.at = moved.at if moved else None
@@ -210,9 +212,9 @@ def _champion() -> Stage:
         stage.link = reverse("modelhub:model", args=[alias.version.public_id])
     else:
         stage.blocker = "No model carries the name yet."
-    if proven and not proven.promotions.all():
-        stage.blocker = f"{proven.policy.name} is compared and waits for a decision."
-        stage.action = Action("Decide", reverse("training:evaluation", args=[proven.public_id]))
+    if waiting and not waiting.promotions.all():
+        stage.blocker = f"{waiting.policy.name} is compared and waits for a decision."
+        stage.action = Action("Decide", reverse("training:evaluation", args=[waiting.public_id]))
     return stage
 
 

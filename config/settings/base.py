@@ -235,6 +235,8 @@ ROUNDS_IMPORT_AT_ONCE_BYTES: int = env.int("ROUNDS_IMPORT_AT_ONCE_BYTES", 2 * 2*
 # So many judged pairs are frozen while the page waits; more by a job.
 ROUNDS_FREEZE_AT_ONCE: int = env.int("ROUNDS_FREEZE_AT_ONCE", 5000, validate=Range(0))
 ROUNDS_DEMO: bool = env.bool("ROUNDS_DEMO", False)
+# Whether somebody else has to promote what one launched, or started a study of (training/promotions.py).
+ROUNDS_TWO_PERSON_PROMOTIONS: bool = env.bool("ROUNDS_TWO_PERSON_PROMOTIONS", False)
 # What invited people are told about the texts: "synthetic", "real", or nothing, and then whoever invites says it.
 ROUNDS_DATA: str = env.str("ROUNDS_DATA", "", validate=OneOf(("", "synthetic", "real")))
 

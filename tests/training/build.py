@@ -140,11 +140,15 @@ def accuracy(value: float, low: float, high: float, n: int) -> dict[str, Any]:
 
 
 def finish_evaluation(evaluation: Evaluation, **of_accuracy: Any) -> Evaluation:
-    """End an evaluation with the accuracy given, and an answer of each model to every prompt asked."""
+    """End an evaluation with the accuracy given, measured on other raters than those it learned from, and each model's answer to
+    every prompt asked.
+    """
     prompts = evaluation.job.spec["inputs"]["prompts"]
     items = [{"type": "prompt", "id": str(pk), "reference": f"Before {pk}.", "policy": f"After {pk}."} for pk in prompts]
     finish(evaluation.job, metrics=accuracy(**of_accuracy), items=items)
     evaluation.refresh_from_db()
+    evaluation.results["unseen"] = {**of_accuracy, "raters": 3, "left_out": []}
+    evaluation.save(update_fields=["results"])
     return evaluation
 
 

@@ -6,6 +6,13 @@ from typing import Any
 import pytest
 
 from tests.training.looping import world  # noqa: F401 (fixture)
+from training import gates
+
+
+@pytest.fixture
+def few_pairs_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What learned from ten pairs may be promoted: the snapshots of these tests are small."""
+    monkeypatch.setattr(gates, "FEWEST_PAIRS", 10)
 
 
 @pytest.fixture(autouse=True)

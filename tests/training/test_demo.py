@@ -25,7 +25,7 @@ SMALL = {"train": 40, "validation": 6, "evaluation": 24}
 
 
 @pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
+def small(few_pairs_do: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "TOY_SAMPLES", 200)
     monkeypatch.setattr(demo, "TOY_PROMPTS", SMALL)
     monkeypatch.setattr(demo, "EXPERT_PROMPTS", {"train": 4})

@@ -15,6 +15,7 @@ from training import evaluations
 from training.models import Evaluation, EvaluationItem, Promotion
 
 pytestmark = pytest.mark.django_db
+WORDS = "A pilot on one ward, read by two physicians each."
 
 
 @pytest.fixture
@@ -82,9 +83,10 @@ def test_promote_and_roll_back_by_button(as_dan: Client, dan: User, sft: ModelVe
     aliases.move(name="champion", to=sft, actor=dan, expected=None, reason="the first")
     build.finish_evaluation(evaluation, value=0.61, low=0.54, high=0.68, n=210)
     page = as_dan.get(address(evaluation)).text
-    assert "Promote to champion" in page
+    assert "Promote all the same" in page
     assert f'value="{sft.public_id}"' in page
-    page = as_dan.post(address(evaluation, "promote/"), {"expected": sft.public_id, "reason": "better letters"}, follow=True).text
+    sent = {"expected": sft.public_id, "reason": "better letters", "override": WORDS}
+    page = as_dan.post(address(evaluation, "promote/"), sent, follow=True).text
     assert "ward-dpo is champion." in page
     assert "Roll back to ward-sft" in page
     assert aliases.current("champion") == dpo
@@ -95,16 +97,16 @@ def test_promote_and_roll_back_by_button(as_dan: Client, dan: User, sft: ModelVe
 
 def test_the_first_champion_needs_nobody_to_replace(as_dan: Client, dpo: ModelVersion, evaluation: Evaluation) -> None:
     build.finish_evaluation(evaluation, value=0.61, low=0.54, high=0.68, n=210)
-    as_dan.post(address(evaluation, "promote/"), {"expected": ""})
+    as_dan.post(address(evaluation, "promote/"), {"expected": "", "override": WORDS})
     assert aliases.current("champion") == dpo
 
 
 def test_too_few_pairs_show_why_not_and_the_door_is_shut_behind_the_page_too(as_dan: Client, evaluation: Evaluation) -> None:
     build.finish_evaluation(evaluation, value=0.90, low=0.80, high=0.97, n=40)
     page = as_dan.get(address(evaluation)).text
-    assert "It cannot be promoted:" in page
-    assert "held-out pairs is 40, and must be at least 200" in page
-    assert "Promote to champion" not in page
+    assert "It cannot be promoted on this evidence." in page
+    assert "held-out preference accuracy is 0.900 on 40 pairs" in page
+    assert "Promote all the same" not in page
     page = as_dan.post(address(evaluation, "promote/"), {"expected": ""}, follow=True).text
     assert "Not promoted." in page
     assert aliases.current("champion") is None
@@ -116,7 +118,7 @@ def test_a_champion_that_moved_meanwhile_changes_nothing(
 ) -> None:
     build.finish_evaluation(evaluation, value=0.61, low=0.54, high=0.68, n=210)
     aliases.move(name="champion", to=sft, actor=dan, expected=None, reason="the first")
-    page = as_dan.post(address(evaluation, "promote/"), {"expected": ""}, follow=True).text
+    page = as_dan.post(address(evaluation, "promote/"), {"expected": "", "override": WORDS}, follow=True).text
     assert "moved the champion meanwhile" in page
     assert aliases.current("champion") == sft
     assert not Promotion.objects.exists()

@@ -15,7 +15,7 @@ from tests.training import build
 from training import evaluations, promotions, runs
 from training.models import Run
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("few_pairs_do")]
 OVERRIDE = "The text was an old draft; | <b>reviewed</b> by the board."
 
 
@@ -83,7 +83,7 @@ def test_an_override_is_on_the_card_for_ever_and_is_text(run: Run, dan: User, mo
     promotions.decide(evaluation=evaluation, actor=dan, expected=None, override=OVERRIDE)
     card = cards.of(run.output)
     assert refused.decision == "refused"
-    assert r"**Overridden, and signed:** The text was an old draft; \| \<b\>reviewed\</b\> by the board." in card.text
+    assert r"Lead clinicians' blocks): The text was an old draft; \| \<b\>reviewed\</b\> by the board." in card.text
     assert "| Lead clinicians' blocks | 1 ruling against its texts | none, or an override in writing | overridden |" in card.text
     assert "| Lead clinicians' blocks | 1 ruling against its texts | none, or an override in writing | not passed |" in card.text
     assert "Promoted as champion" in card.text

@@ -12,7 +12,8 @@ from tests.training import build
 from training import evaluations, runs
 from training.models import Evaluation, Promotion
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("few_pairs_do")]
+WORDS = "A pilot on one ward, read by two physicians each."
 
 
 @pytest.fixture
@@ -36,8 +37,8 @@ def test_two_clicks_from_the_models_page_move_the_name(evaluation: Evaluation, a
     assert f'href="{url(version)}"' in as_dan.get(f"/models/{version.public_id}/").content.decode()
     page = as_dan.get(url(version), {"alias": "serving"}).content.decode()
     assert "A server elsewhere keeps what it has loaded" in page
-    assert "Make it serving" in page
-    sent = {"expected": "", "alias": "serving", "back": "model", "reason": "won"}
+    assert "Promote all the same" in page
+    sent = {"expected": "", "alias": "serving", "back": "model", "reason": "won", "override": WORDS}
     after = as_dan.post(f"/evaluations/{evaluation.public_id}/promote/", sent, follow=True)
     assert after.redirect_chain[-1][0] == f"/models/{version.public_id}/"
     assert aliases.current(AliasName.SERVING) == version
@@ -49,7 +50,7 @@ def test_a_name_that_moved_meanwhile_stays_where_it_is(evaluation: Evaluation, a
     build.finish_evaluation(evaluation, value=0.7, n=240, low=0.64, high=0.75)
     other = build.version(tmp_path, "other", number=55.0)
     aliases.move(name=AliasName.SERVING, to=other, actor=dan, expected=None, reason="")
-    sent = {"expected": "", "alias": "serving", "back": "model"}
+    sent = {"expected": "", "alias": "serving", "back": "model", "override": WORDS}
     page = as_dan.post(f"/evaluations/{evaluation.public_id}/promote/", sent, follow=True).content.decode()
     assert "Somebody else moved the serving meanwhile; nothing was changed." in page
     assert aliases.current(AliasName.SERVING) == other
@@ -60,8 +61,9 @@ def test_without_evidence_there_is_no_button_but_the_next_step(evaluation: Evalu
     page = as_dan.get(url(evaluation.policy)).content.decode()
     assert "nothing a promotion could stand on" in page
     assert "To its run, to evaluate it" in page
-    assert '<button class="button button-primary">Make it' not in page
+    assert "Make it" not in page
     build.finish_evaluation(evaluation, value=0.52, n=60, low=0.4, high=0.64)
     page = as_dan.get(url(evaluation.policy)).content.decode()
     assert "It cannot be promoted on this evidence." in page
-    assert page.count('badge-danger">not passed') == 2
+    assert page.count('badge-danger">not passed') == 1
+    assert page.count('badge-warning">not known yet') == 4

@@ -14,7 +14,12 @@ from tests.training import build
 from tests.training.test_pages_browser import examine
 from training import evaluations, runs
 
-pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
+pytestmark = [
+    pytest.mark.usefixtures("few_pairs_do"),
+    pytest.mark.browser,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.timeout(240),
+]
 
 
 def test_promote_and_roll_back_are_two_clicks_each(open_page: Callable[..., Any], dan: User, tmp_path: Path) -> None:
@@ -32,7 +37,8 @@ def test_promote_and_roll_back_are_two_clicks_each(open_page: Callable[..., Any]
     page = open_page(dan, viewport={"width": 1366, "height": 768})
     page.goto(model)
     page.get_by_role("link", name="Gates and promotion").click()
-    page.get_by_role("button", name="Make it champion").click()
+    page.get_by_label("Why it is promoted against them").fill("A pilot on one ward, read by two physicians each.")
+    page.get_by_role("button", name="Promote all the same").click()
     page.get_by_text("ward-dpo is champion.").wait_for()
     assert aliases.current(AliasName.CHAMPION) == run.output
     began = time.monotonic()

@@ -4,6 +4,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from django.core.exceptions import PermissionDenied
 from django.test import Client
 
 from accounts.models import AuditEntry, User
@@ -37,36 +38,39 @@ def evaluation(dan: User, sft: ModelVersion, dpo: ModelVersion) -> Evaluation:
     return evaluations.start(policy=dpo, reference=sft, snapshot=build.snapshot(), actor=dan)
 
 
-def test_two_hundred_pairs_with_a_bound_above_a_half_promote(
-    dan: User, sft: ModelVersion, dpo: ModelVersion, evaluation: Evaluation
-) -> None:
-    aliases.move(name="champion", to=sft, actor=dan, expected=None, reason="the first")
-    build.finish_evaluation(evaluation, value=0.62, low=0.55, high=0.69, n=200)
-    decided = promotions.decide(evaluation=evaluation, actor=dan, expected=sft)
-    assert (decided.decision, decided.version, decided.replaced, decided.simulated) == ("promoted", dpo, sft, False)
-    assert aliases.current("champion") == dpo
-    assert [gate["passed"] for gate in decided.gates] == [True, True, True, True]
-    assert AuditEntry.objects.filter(verb="promotion.promoted").count() == 1
+WORDS = "A pilot on one ward, read by two physicians each."
 
 
-@pytest.mark.parametrize(
-    ("value", "low", "high", "n", "failing"),
-    [
-        (0.70, 0.64, 0.76, 199, "Held-out pairs"),
-        (0.55, 0.50, 0.60, 400, "Preference accuracy, lower 95 % bound"),
-        (0.40, 0.33, 0.47, 200, "Preference accuracy, lower 95 % bound"),
-    ],
-)
-def test_less_is_refused_and_the_refusal_is_kept(
-    dan: User, evaluation: Evaluation, value: float, low: float, high: float, n: int, failing: str
+@pytest.mark.parametrize(("value", "low", "high", "n"), [(0.70, 0.64, 0.76, 199), (0.55, 0.50, 0.60, 400), (0.40, 0.33, 0.47, 200)])
+def test_too_little_held_out_is_refused_kept_on_record_and_no_words_help(
+    dan: User, evaluation: Evaluation, value: float, low: float, high: float, n: int
 ) -> None:
     build.finish_evaluation(evaluation, value=value, low=low, high=high, n=n)
     decided = promotions.decide(evaluation=evaluation, actor=dan, expected=None)
     assert decided.decision == "refused"
-    assert [gate["name"] for gate in decided.gates if not gate["passed"]] == [failing]
-    assert failing in decided.reason
+    assert "Held-out preference accuracy" in decided.reason
+    with pytest.raises(OverrideRefused, match="Held-out preference accuracy"):
+        promotions.decide(evaluation=evaluation, actor=dan, expected=None, override=WORDS)
     assert aliases.current("champion") is None
     assert Promotion.objects.count() == 1
+
+
+def test_what_is_not_known_refuses_too(dan: User, evaluation: Evaluation) -> None:
+    build.finish_evaluation(evaluation, value=0.62, low=0.55, high=0.69, n=200)
+    decided = promotions.decide(evaluation=evaluation, actor=dan, expected=None)
+    assert decided.decision == "refused"
+    assert {gate["code"]: gate["state"] for gate in decided.gates} == {
+        "evaluation": "passed", "data": "passed", "G1": "passed", "G2": "unknown", "G3": "unknown", "G4": "unknown", "G5": "passed",
+        "G6": "unknown", "safety": "passed",
+    }  # fmt: skip
+
+
+def test_only_trainers_decide(alice: User, carol: User, evaluation: Evaluation) -> None:
+    build.finish_evaluation(evaluation, value=0.62, low=0.55, high=0.69, n=200)
+    for who in (alice, carol, None):
+        with pytest.raises(PermissionDenied):
+            promotions.decide(evaluation=evaluation, actor=who, expected=None)
+    assert not Promotion.objects.exists()
 
 
 def test_an_evaluation_that_is_still_running_promotes_nothing(dan: User, evaluation: Evaluation) -> None:
@@ -82,7 +86,7 @@ def test_a_champion_that_moved_meanwhile_stops_the_promotion_and_records_none(
     aliases.move(name="champion", to=other, actor=dan, expected=None, reason="the first")
     build.finish_evaluation(evaluation, value=0.62, low=0.55, high=0.69, n=200)
     with pytest.raises(AliasMoved):
-        promotions.decide(evaluation=evaluation, actor=dan, expected=sft)
+        promotions.decide(evaluation=evaluation, actor=dan, expected=sft, override=WORDS)
     assert aliases.current("champion") == other
     assert not Promotion.objects.exists()
 
@@ -92,7 +96,7 @@ def test_rolling_back_names_the_one_before_and_deletes_nothing(
 ) -> None:
     aliases.move(name="champion", to=sft, actor=dan, expected=None, reason="the first")
     build.finish_evaluation(evaluation, value=0.62, low=0.55, high=0.69, n=250)
-    promotions.decide(evaluation=evaluation, actor=dan, expected=sft)
+    promotions.decide(evaluation=evaluation, actor=dan, expected=sft, override=WORDS)
     back = promotions.roll_back(actor=dan, expected=dpo, reason="it hedges too much")
     assert (back.decision, back.version, back.replaced, back.reason) == ("rolled_back", sft, dpo, "it hedges too much")
     assert aliases.current("champion") == sft
@@ -108,11 +112,39 @@ def test_there_is_no_way_back_from_the_first(dan: User, sft: ModelVersion) -> No
     assert not Promotion.objects.exists()
 
 
-def test_evidence_of_simulated_raters_is_marked_on_the_decision(dan: User, tmp_path: Path) -> None:
+@pytest.fixture
+def toys(dan: User, tmp_path: Path) -> Evaluation:
     toy, better = build.version(tmp_path, "toy-sft", toy=True), build.version(tmp_path, "toy-dpo", "dpo", toy=True, simulated=True)
-    started = evaluations.start(policy=better, reference=toy, snapshot=build.snapshot(simulated=True), actor=dan)
-    build.finish_evaluation(started, value=0.9, low=0.85, high=0.94, n=220)
-    assert promotions.decide(evaluation=started, actor=dan, expected=None).simulated
+    return evaluations.start(policy=better, reference=toy, snapshot=build.snapshot(simulated=True), actor=dan)
+
+
+def test_a_demo_promotes_toys_unattended_and_says_of_each_gate_that_it_was_not_passed(toys: Evaluation) -> None:
+    build.finish_evaluation(toys, value=0.9, low=0.85, high=0.94, n=220)
+    decided = promotions.demonstrate(evaluation=toys, actor=None, expected=None)
+    assert (decided.decision, decided.simulated, decided.decided_by) == ("promoted", True, None)
+    told = {gate["code"]: gate.get("override") for gate in decided.gates if not gate["passed"]}
+    assert told.keys() >= {"G2", "G3", "G4", "G6"}
+    assert set(told.values()) == {promotions.DEMONSTRATED}
+    assert "G1" not in told
+
+
+def test_a_demo_refuses_what_the_planted_truth_does_not_show(toys: Evaluation) -> None:
+    build.finish_evaluation(toys, value=0.55, low=0.48, high=0.61, n=220)
+    assert promotions.demonstrate(evaluation=toys, actor=None, expected=None).decision == "refused"
+
+
+def test_nothing_but_toys_is_promoted_by_a_demo(toys: Evaluation, evaluation: Evaluation, sft: ModelVersion) -> None:
+    build.finish_evaluation(evaluation, value=0.9, low=0.85, high=0.94, n=220)
+    build.finish_evaluation(toys, value=0.9, low=0.85, high=0.94, n=220)
+    for found, expected in ((evaluation, None), (toys, sft)):
+        with pytest.raises(OverrideRefused, match="people decide"):
+            promotions.demonstrate(evaluation=found, actor=None, expected=expected)
+    assert not Promotion.objects.exists()
+
+
+def test_evidence_of_simulated_raters_is_marked_on_the_decision(dan: User, toys: Evaluation) -> None:
+    build.finish_evaluation(toys, value=0.9, low=0.85, high=0.94, n=220)
+    assert promotions.decide(evaluation=toys, actor=dan, expected=None, override=WORDS).simulated
 
 
 def test_a_toy_never_takes_a_real_models_place(dan: User, sft: ModelVersion, tmp_path: Path) -> None:
@@ -121,7 +153,10 @@ def test_a_toy_never_takes_a_real_models_place(dan: User, sft: ModelVersion, tmp
     started = evaluations.start(policy=better, reference=toy, snapshot=build.snapshot(simulated=True), actor=dan)
     build.finish_evaluation(started, value=0.9, low=0.85, high=0.94, n=220)
     decided = promotions.decide(evaluation=started, actor=dan, expected=sft)
-    assert (decided.decision, decided.reason) == ("refused", "Gates not passed: Kind of model")
+    assert decided.decision == "refused"
+    assert decided.reason.endswith("Kind of model")
+    with pytest.raises(OverrideRefused, match="Kind of model"):
+        promotions.decide(evaluation=started, actor=dan, expected=sft, override=WORDS)
     assert aliases.current("champion") == sft
 
 
@@ -147,7 +182,8 @@ def rule(lead: User, dispute: Dispute, **said: object) -> None:
 
 def test_a_leads_block_refuses_the_version_that_wrote_the_text(dan: User, blocked: Dispute, evaluation: Evaluation) -> None:
     decided = promotions.decide(evaluation=evaluation, actor=dan, expected=None)
-    assert (decided.decision, decided.reason) == ("refused", "Gates not passed: Lead clinicians' blocks")
+    assert decided.decision == "refused"
+    assert decided.reason.endswith("Lead clinicians' blocks")
     assert decided.gates[-1]["value"] == "1 ruling against its texts"
     assert aliases.current("champion") is None
 
@@ -159,17 +195,23 @@ def test_the_other_sides_version_is_not_blocked(dan: User, blocked: Dispute, dpo
 
 def test_a_new_ruling_lifts_the_block(dan: User, carol: User, blocked: Dispute, evaluation: Evaluation) -> None:
     rule(carol, blocked, block_promotion_first=False, rationale="The unit was misread; the dose is right.")
-    assert promotions.decide(evaluation=evaluation, actor=dan, expected=None).decision == "promoted"
+    decided = promotions.decide(evaluation=evaluation, actor=dan, expected=None)
+    assert decided.gates[-1]["passed"]
 
 
 def test_an_override_is_written_signed_and_kept_for_ever(dan: User, blocked: Dispute, dpo: ModelVersion, evaluation: Evaluation) -> None:
     words = "Only used on synthetic notes until the next round."
     decided = promotions.decide(evaluation=evaluation, actor=dan, expected=None, override=words)
     assert (decided.decision, decided.decided_by, decided.reason) == ("promoted", dan, f"Overridden: {words}")
-    assert [gate.get("override") for gate in decided.gates] == [None, None, None, words]
+    assert {gate["code"]: gate["override"] for gate in decided.gates if "override" in gate} == dict.fromkeys(
+        ["G2", "G3", "G4", "G6", "safety"], words
+    )
+    assert decided.overrides == [
+        ("Blinded win-rate, Harm is not more frequent, No regression on the suite, Reproducible, Lead clinicians' blocks", words)
+    ]
     assert decided.gates[-1]["passed"] is False, "the gate was not passed, and the record says so"
     assert AliasMove.objects.get().reason == f"Overridden: {words}"
-    assert AuditEntry.objects.get(verb="promotion.promoted").details["overridden"] == "Lead clinicians' blocks"
+    assert "Lead clinicians' blocks" in AuditEntry.objects.get(verb="promotion.promoted").details["overridden"]
     assert safety.blocks(dpo), "the block itself stands"
 
 
@@ -181,7 +223,7 @@ def test_an_override_without_words_or_name_or_for_want_of_evidence_is_refused(
             promotions.decide(evaluation=evaluation, actor=actor, expected=None, override=words)
     Evaluation.objects.filter(pk=evaluation.pk).update(results={})
     evaluation.refresh_from_db()
-    with pytest.raises(OverrideRefused, match="every other gate"):
+    with pytest.raises(OverrideRefused, match="No override replaces"):
         promotions.decide(evaluation=evaluation, actor=dan, expected=None, override="There was no time to measure it.")
     assert not Promotion.objects.exists()
 
@@ -190,7 +232,7 @@ def test_the_page_asks_for_the_override_and_shows_it_afterwards(as_dan: Client, 
     address = f"/evaluations/{evaluation.public_id}/"
     page = as_dan.get(address).content.decode()
     assert "A lead clinician has blocked this version." in page
-    assert "Promote against the block" in page
+    assert "Promote all the same" in page
     said = as_dan.post(f"{address}promote/", {"expected": "", "override": "too short"}, follow=True).content.decode()
     assert "Say why in at least 20 letters" in said
     as_dan.post(f"{address}promote/", {"expected": "", "override": "Only used on synthetic notes for now."})

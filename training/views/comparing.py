@@ -1,5 +1,6 @@
 """Before and after: comparing what a run made with what it started from, promoting it, going back."""
 
+from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
@@ -15,7 +16,7 @@ from annotation.models import Campaign
 from modelhub import aliases
 from modelhub.errors import AliasMoved, NothingBefore
 from modelhub.models import AliasName, ModelVersion
-from training import curves, evaluations, promotions
+from training import curves, evaluations, gates, promotions
 from training.forms import PromoteForm
 from training.models import Evaluation, Promotion, Study, StudyState
 from training.views.watching import get_run_for
@@ -52,25 +53,36 @@ def get_evaluation_for(user: User, public_id: UUID) -> Evaluation:
     return found
 
 
+def standing(user: User, evaluation: Evaluation, alias: str, current: ModelVersion | None) -> dict[str, Any]:
+    """The gates of `evaluation` and what they leave its reader to do, for the page of a promotion and that of an evaluation."""
+    found = promotions.found(evaluation=evaluation, alias=alias, replaces=current)
+    return {
+        "gates": found, "passed": gates.passed(found), "may_override": gates.may_override(found),
+        "not_passed": [gate for gate in found if not gate.passed],
+        "never": [gate for gate in found if not gate.passed and not gate.may_be_overridden],
+        "blocked": any(gate.code == gates.SAFETY and not gate.passed for gate in found),
+        "same_person": promotions.same_person(evaluation=evaluation, actor=user),
+    }  # fmt: skip
+
+
 @require_GET
 @access.allow(*TRAINERS)
 def evaluation(request: UserRequest, public_id: UUID) -> HttpResponse:
     found = get_evaluation_for(request.user, public_id)
     champion = aliases.current(AliasName.CHAMPION)
-    gates = promotions.gates(found, champion=champion)
     studies = list(found.studies.all())
     context = {
         "evaluation": found,
         "job": found.job,
         "items": Paginator(found.items.select_related("prompt__sample"), ITEMS_A_PAGE).get_page(request.GET.get("page")),
-        "gates": gates,
-        "passed": all(gate.passed for gate in gates),
-        "may_override": promotions.may_override(gates),
+        "version": found.policy,
+        "alias": AliasName.CHAMPION,
         "champion": champion,
-        "is_champion": champion == found.policy,
-        "previous": aliases.previous(AliasName.CHAMPION),
         "studies": studies,
         "study_under_way": any(study.state in StudyState.under_way() for study in studies),
+        "current": champion,
+        "previous": aliases.previous(AliasName.CHAMPION) if champion == found.policy else None,
+        **(standing(request.user, found, AliasName.CHAMPION, champion) if found.finished_at else {}),
         "decisions": Promotion.objects.filter(evaluation=found).select_related("decided_by", "version"),
         **curves.of_evaluation(found),
     }
@@ -96,7 +108,7 @@ def promote(request: UserRequest, public_id: UUID) -> HttpResponse:
             reason=form.cleaned_data["reason"],
             override=form.cleaned_data["override"],
         )
-    except promotions.OverrideRefused as refused:
+    except (promotions.OverrideRefused, promotions.SecondPersonNeeded) as refused:
         messages.error(request, f"{refused} Nothing was changed.")
     except AliasMoved:
         messages.error(request, f"Somebody else moved the {alias} meanwhile; nothing was changed. Look again, then decide.")

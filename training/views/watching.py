@@ -23,7 +23,7 @@ from jobs.attempts import LOG, folder_of
 from jobs.errors import NotCancellable, NothingToKeep, Unprepared
 from jobs.models import Job, State
 from modelhub.models import LineageEdge
-from training import bundles, curves, estimates, evaluations, health, learning, merge_reports, presets, searches
+from training import bundles, curves, estimates, evaluations, health, learning, merge_reports, presets, replays, searches
 from training.forms import RunFilterForm
 from training.models import MetricPoint, Run, RunSample
 
@@ -73,6 +73,8 @@ def run_detail(request: UserRequest, pk: int) -> HttpResponse:
         "siblings": _siblings(run),
         "learning": learning.of(run), "searched": searches.found(run),
         "extracted": merge_reports.extraction(run.output.metrics) if run.output else None, "parents": _parents(run),
+        "again": replays.compared(run, run.replays.output) if run.replays and run.replays.output else replays.agreement(run),
+        "may_replay": run.job.ended and not replays.refusal(run),
     })  # fmt: skip
 
 

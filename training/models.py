@@ -19,16 +19,8 @@ class RunQuerySet(models.QuerySet["Run"]):
         return self.filter(replays=None).select_related("job", "policy", "snapshot", "output")
 
     def for_page(self) -> "RunQuerySet":
-        found = self.select_related(
-            "replays__output__artifact",
-            "job__requested_by",
-            "policy",
-            "reference",
-            "snapshot__campaign",
-            "output",
-            "half_of__output",
-            "recipe",
-        )
+        found = self.select_related("job__requested_by", "policy", "reference", "snapshot__campaign", "output", "half_of__output", "recipe")
+        found = found.select_related("replays__output__artifact")
         return found.select_related("half_of__job", "half__job", "half__output", "cloned_from").prefetch_related("job__history")
 
 

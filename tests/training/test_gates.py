@@ -1,0 +1,443 @@
+"""The gates of a promotion, one by one: what passes, what does not, what is not known, and where each begins."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from accounts.models import Role, User
+from annotation import adjudications, judgements
+from annotation.adjudications import Ruling
+from annotation.models import Dispute, Sample, Split, Verdict
+from jobs.models import Job
+from modelhub import aliases
+from modelhub.errors import AliasMoved
+from modelhub.models import ModelVersion
+from tests.annotation import build as annotating
+from tests.cast import person
+from tests.training import build
+from training import cards, evaluations, gates, generations, promotions, replays, runs, studies
+from training.evidence import harm
+from training.evidence import verdict as evidence
+from training.gates import Gate
+from training.models import Evaluation, Promotion, Study, SuiteRun
+from training.promotions import SecondPersonNeeded
+from training.suite.results import SuiteResult, TaskResult
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("few_pairs_do")]
+TASKS = {"qa": 60, "summaries": 20}
+
+
+def gate(code: str, evaluation: Evaluation, champion: ModelVersion | None = None) -> Gate:
+    return next(one for one in gates.of(evaluation=evaluation, champion=champion) if one.code == code)
+
+
+@pytest.fixture
+def evaluation(dan: User, tmp_path: Path) -> Evaluation:
+    """A run on a snapshot with held-out prompts, evaluated: 210 pairs, 0.62 of them in order."""
+    sft = build.version(tmp_path, "ward-sft")
+    run = runs.start(snapshot=build.snapshot(pairs=60), policy=sft, preset="demo", name="ward-dpo", actor=dan)
+    build.finish(run.job, metrics={"loss": 0.4}, number=9.0)
+    run.refresh_from_db()
+    assert run.output is not None
+    found = evaluations.start(policy=run.output, reference=sft, snapshot=run.snapshot, actor=dan)
+    return build.finish_evaluation(found, value=0.62, low=0.55, high=0.69, n=210)
+
+
+def told(evaluation: Evaluation, **of_accuracy: Any) -> Gate:
+    evaluation.results["unseen"] = {"value": 0.62, "low": 0.55, "high": 0.69, "n": 210, "raters": 3, "left_out": [], **of_accuracy}
+    evaluation.save()
+    return gate("G1", evaluation)
+
+
+# --- data, G1 ----------------------------------------------------------------------------------------------------------------------------
+
+
+def test_below_a_hundred_pairs_it_is_a_dry_run(evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = build.train_pairs(evaluation.policy.run.snapshot)
+    for fewest, state in ((pairs, "passed"), (pairs + 1, "failed")):
+        monkeypatch.setattr(gates, "FEWEST_PAIRS", fewest)
+        found = gate("data", evaluation)
+        assert (found.state, found.value) == (state, str(pairs))
+    assert not found.may_be_overridden
+
+
+@pytest.mark.parametrize(
+    ("said", "state"),
+    [
+        ({"n": 200, "low": 0.501}, "passed"),
+        ({"n": 199, "low": 0.60}, "failed"),
+        ({"n": 200, "low": 0.5}, "failed"),
+    ],
+)  # fmt: skip
+def test_held_out_preferences_need_two_hundred_pairs_and_a_bound_above_a_half(
+    evaluation: Evaluation, said: dict[str, Any], state: str
+) -> None:
+    found = told(evaluation, **said)
+    assert found.state == state
+    assert not found.may_be_overridden
+    assert "the best possible is not known (0 pairs judged twice)" in found.value
+
+
+def test_pairs_of_raters_it_learned_from_are_told_and_not_counted(evaluation: Evaluation) -> None:
+    found = told(evaluation, n=40, left_out=list(range(170)))
+    assert found.state == "failed"
+    assert "170 more are of raters whose votes were trained on" in found.value
+    assert found.remedy is not None
+
+
+def test_what_was_evaluated_before_raters_were_held_apart_is_not_known(evaluation: Evaluation) -> None:
+    del evaluation.results["unseen"]
+    found = gate("G1", evaluation)
+    assert (found.state, found.remedy and found.remedy.url) == ("unknown", f"/runs/{evaluation.policy.run.pk}/evaluate/")
+
+
+def test_another_champion_is_asked_the_same_pairs_first(evaluation: Evaluation, dan: User, as_dan: Client, tmp_path: Path) -> None:
+    champion = build.version(tmp_path, "ward-champion")
+    aliases.move(name="champion", to=champion, actor=dan, expected=None, reason="the first")
+    pairs = list(evaluation.snapshot.rows.filter(split=Split.EVALUATION).values_list("pair", flat=True))  # type: ignore[union-attr]
+    told(evaluation, n=len(pairs))
+    gates_needed, gates.PAIRS_NEEDED = gates.PAIRS_NEEDED, len(pairs)
+    try:
+        found = gate("G1", evaluation, champion)
+        assert found.state == "unknown"
+        assert found.remedy is not None
+        as_dan.post(found.remedy.url)
+        assert gate("G1", evaluation, champion).remedy is None, "it is being asked"
+        other = Evaluation.objects.get(policy=champion)
+        # The champion orders two of three: above the lower bound of 0.55, so the challenger's share does not show that it is better.
+        for right, state in ((2, "failed"), (1, "passed")):
+            items = [{"type": "pair", "id": str(pk), "margin": 1.0, "correct": float(place % 3 < right)} for place, pk in enumerate(pairs)]
+            if other.finished_at is None:
+                build.finish(other.job, metrics=build.accuracy(0.5, 0.4, 0.6, len(pairs)), items=items)
+                other.refresh_from_db()
+            else:
+                for item in items:
+                    other.pairs.filter(pair=item["id"]).update(correct=item["correct"])
+            assert gate("G1", evaluation, champion).state == state
+    finally:
+        gates.PAIRS_NEEDED = gates_needed
+
+
+# --- G2, G3: the study's votes -----------------------------------------------------------------------------------------------------------
+
+
+def votes(wins: int, losses: int, ties: int = 0, **flagged: int) -> list[dict[str, Any]]:
+    """Votes of three raters in turn, the wins first; `major_challenger=2` flags the first two of them."""
+    favours = ["challenger"] * wins + ["champion"] * losses + ["tie"] * ties
+    return [
+        {
+            "rater": f"rater-{number % 3}", "in_favour": favour,
+            "major_challenger": number < flagged.get("major_challenger", 0), "major_champion": number < flagged.get("major_champion", 0),
+        }
+        for number, favour in enumerate(favours)
+    ]  # fmt: skip
+
+
+def decided(evaluation: Evaluation, verdict: str = evidence.BETTER) -> Study:
+    return Study(evaluation=evaluation, champion=evaluation.reference, challenger=evaluation.policy, state="decided", verdict=verdict)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "state"), [(evidence.BETTER, "passed"), (evidence.WORSE, "failed"), (evidence.UNDECIDED, "failed")]
+)  # fmt: skip
+def test_only_better_passes_the_win_rate(evaluation: Evaluation, verdict: str, state: str) -> None:
+    found = gates._win_rate(evaluation, evaluation.reference, decided(evaluation, verdict), votes(100, 50, 10))
+    assert found.state == state
+    assert f"{verdict}: 100 wins, 50 losses, 10 ties; e = " in found.value
+    assert found.may_be_overridden
+
+
+def test_a_study_that_runs_says_about_how_many_more(evaluation: Evaluation) -> None:
+    running = decided(evaluation)
+    running.state, running.verdict = "running", ""
+    found = gates._win_rate(evaluation, evaluation.reference, running, votes(30, 20))
+    assert found.state == "unknown"
+    assert "about " in found.value
+    assert "more judgements" in found.value
+
+
+def test_without_a_study_it_is_not_known(evaluation: Evaluation) -> None:
+    for code in ("G2", "G3"):
+        assert (gate(code, evaluation).state, gate(code, evaluation).value) == ("unknown", "no study")
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "n", "state"),
+    [
+        # No event at all: below 3 in n. 3/100 is not below 3 points, 3/101 is.
+        (0, 0, 100, "failed"), (0, 0, 101, "passed"),
+        # Tango's bound of five flags against none in 200 is 5.1 points; of one against none in 400, 1.1.
+        (5, 0, 200, "failed"), (1, 0, 400, "passed"),
+    ],
+)  # fmt: skip
+def test_harm_passes_when_three_points_more_are_excluded(evaluation: Evaluation, ours: int, theirs: int, n: int, state: str) -> None:
+    given = votes(n, 0, major_challenger=ours, major_champion=theirs)
+    found = gates._harm(evaluation, decided(evaluation), given)
+    assert found.state == state
+    if not ours:
+        assert f"0 in {n} (which only shows that it is below {3 / n:.1%})" in found.value
+
+
+def test_harm_is_not_known_before_the_study_ends(evaluation: Evaluation) -> None:
+    running = decided(evaluation)
+    running.state = "running"
+    assert gates._harm(evaluation, running, votes(300, 0)).state == "unknown"
+    assert gates._harm(evaluation, running, []).value == "no judgement yet"
+
+
+# --- G4: the suite -----------------------------------------------------------------------------------------------------------------------
+
+
+def asked(version: ModelVersion, right: dict[str, int], *, settings: str = "s" * 64) -> SuiteRun:
+    """A suite's result: of each task's items the first so many are right."""
+    tasks = {
+        name: TaskResult(
+            metric="accuracy", higher_is_better=True, n=n, score=right[name] / n, outputs_sha256="0" * 64,
+            items=[float(place < right[name]) for place in range(n)],
+        )
+        for name, n in TASKS.items()
+    }  # fmt: skip
+    result = SuiteResult(suite="mini", model=version.artifact.digest, seed=0, settings={}, tasks=tasks)
+    job = Job.objects.create(kind="evaluate", label="suite", spec={}, spec_digest="d" * 64)
+    return SuiteRun.objects.create(
+        job=job, version=version, suite="mini", settings_digest=settings, results=json.loads(result.to_json()), finished_at=timezone.now()
+    )
+
+
+def test_the_suite_is_asked_of_both(evaluation: Evaluation) -> None:
+    assert gate("G4", evaluation).value == "ward-dpo and ward-sft were not asked"
+    asked(evaluation.policy, {"qa": 40, "summaries": 10})
+    assert (gate("G4", evaluation).state, gate("G4", evaluation).value) == ("unknown", "ward-sft was not asked")
+
+
+@pytest.mark.parametrize(
+    ("qa", "state", "words"),
+    [
+        (40, "passed", "mean +0.0 points"),
+        # One item less of sixty is −1.7 points, and its interval reaches 0.
+        (39, "passed", "mean −0.8 points"),
+        # Ten less are −16.7 points, from −26.7 to −8.3 alone and below −1.5 for both tasks and the mean together.
+        (30, "failed", "worse: qa −16.7 points"),
+    ],
+)
+def test_a_task_that_is_shown_to_be_worse_shuts_the_gate(evaluation: Evaluation, qa: int, state: str, words: str) -> None:
+    asked(evaluation.reference, {"qa": 40, "summaries": 10})
+    asked(evaluation.policy, {"qa": qa, "summaries": 10})
+    found = gate("G4", evaluation)
+    assert found.state == state
+    assert words in found.value
+
+
+def test_two_ways_of_asking_are_not_compared(evaluation: Evaluation) -> None:
+    asked(evaluation.reference, {"qa": 40, "summaries": 10}, settings="a" * 64)
+    asked(evaluation.policy, {"qa": 40, "summaries": 10}, settings="b" * 64)
+    assert gate("G4", evaluation).state == "unknown"
+
+
+# --- G5, G6 ------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_form_is_read_from_the_evaluation_while_there_is_no_study(evaluation: Evaluation, tmp_path: Path) -> None:
+    found = gate("G5", evaluation)
+    assert (found.state, found.value) == (
+        "passed", f"{evaluation.items.count()} prompts, median length 1.00 times, no prompt asks for JSON, refusals 0 against 0, "
+        f"answered whole {evaluation.items.count()} against {evaluation.items.count()}",
+    )  # fmt: skip
+    evaluation.items.update(after="Twice as many words as before.")
+    assert "At fault: the length" in gate("G5", evaluation).value
+    assert gate("G5", evaluation, build.version(tmp_path, "another")).state == "unknown"
+
+
+def test_lower_json_validity_shuts_the_gate(evaluation: Evaluation) -> None:
+    annotating.rewrite(Sample.objects.all(), output_format="json")
+    evaluation.items.update(before='{"a": 1}', after='{"a": 2}')
+    assert gate("G5", evaluation).passed
+    evaluation.items.filter(position=1).update(after='{"a": 2')
+    n = evaluation.items.count()
+    found = gate("G5", evaluation)
+    assert f"valid JSON {n - 1} against {n} of {n}" in found.value
+    assert found.state == "failed"
+
+
+def test_a_run_is_replayed_before_it_counts_as_reproducible(evaluation: Evaluation, dan: User) -> None:
+    run = evaluation.policy.run
+    found = gate("G6", evaluation)
+    assert (found.state, found.remedy and found.remedy.url) == ("unknown", f"/runs/{run.pk}/replay/")
+    again = replays.start(run=run, actor=dan)
+    assert (gate("G6", evaluation).state, gate("G6", evaluation).remedy) == ("unknown", None)
+    build.finish(again.job, metrics={"loss": 0.4}, number=9.0)
+    assert (gate("G6", evaluation).state, gate("G6", evaluation).value) == ("passed", "the same weights, to the last bit")
+    other = replays.start(run=run, actor=dan)
+    build.finish(other.job, metrics={"loss": 0.5}, number=10.0)
+    found = gate("G6", evaluation)
+    assert (found.state, found.may_be_overridden) == ("failed", True)
+    assert "loss 0.4000, then 0.5000 (allowed ± 0.0080)" in found.value
+
+
+# --- all of them, through the doors people use -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def raters() -> list[User]:
+    return [person(f"rater-{number}", Role.ANNOTATOR) for number in range(3)]
+
+
+@pytest.fixture
+def study(
+    evaluation: Evaluation, raters: list[User], dan: User, monkeypatch: pytest.MonkeyPatch,
+    django_capture_on_commit_callbacks: Callable[..., Any],
+) -> Study:  # fmt: skip
+    """The same study in small: fourteen prompts, decided by twelve judgements of three raters, with an increase of 30 points excluded."""
+    monkeypatch.setattr(evidence, "FEWEST", 12)
+    monkeypatch.setattr(evidence, "MOST", 30)
+    monkeypatch.setattr(harm, "MARGIN", 0.3)
+    short = evidence.follow
+    monkeypatch.setattr(evidence, "follow", lambda outcomes, **said: short(outcomes, **{"most": 30, "fewest": 12} | said))
+    annotating.rewrite(Sample.objects.all(), split=Split.EVALUATION)
+    made = studies.start(evaluation=evaluation, actor=dan, seed=3, raters=raters)
+    with django_capture_on_commit_callbacks(execute=True):
+        for batch, words in ((made.champion_texts, "Old answer to {}."), (made.challenger_texts, "New answer to {}.")):
+            job = generations.job_of(batch)
+            assert job is not None
+            prompts = job.spec["inputs"]["prompts"]
+            items = [{"id": str(pk), "text": words.format(pk), "finish_reason": "stop", "tokens": 9, "n": 0} for pk in prompts]
+            build.finish(job, items=items)
+    made.refresh_from_db()
+    return made
+
+
+def vote(study: Study, rater: User, **said: Any) -> None:
+    assert study.campaign is not None
+    held = annotating.lease(study.campaign, rater)
+    ours = held.pair.first.batch_id == study.challenger_texts_id
+    flags = {f"harm_{'first' if ours else 'second'}{name}": value for name, value in said.items()}
+    judgements.submit(assignment=held, verdict=Verdict.FIRST_MUCH if ours else Verdict.SECOND_MUCH, key=uuid4(), **flags)
+
+
+def win(study: Study, raters: list[User], capture: Callable[..., Any], *, most: int = 16) -> None:
+    for number in range(most):
+        study.refresh_from_db()
+        if study.state == "decided":
+            return
+        with capture(execute=True):
+            vote(study, raters[number % 3])
+
+
+@pytest.fixture
+def proven(
+    evaluation: Evaluation, study: Study, raters: list[User], dan: User, django_capture_on_commit_callbacks: Callable[..., Any]
+) -> Evaluation:
+    """Every gate passed: Dan launched the run and started the study."""
+    win(study, raters, django_capture_on_commit_callbacks)
+    for version in (evaluation.policy, evaluation.reference):
+        asked(version, {"qa": 40, "summaries": 10})
+    build.finish(replays.start(run=evaluation.policy.run, actor=dan).job, metrics={"loss": 0.4}, number=9.0)
+    return evaluation
+
+
+def test_with_every_gate_passed_it_is_promoted_on_its_study(proven: Evaluation, study: Study, dan: User) -> None:
+    aliases.move(name="champion", to=proven.reference, actor=dan, expected=None, reason="the first")
+    made = promotions.decide(evaluation=proven, actor=dan, expected=proven.reference)
+    assert {one["code"]: one["state"] for one in made.gates} == dict.fromkeys(
+        ["evaluation", "data", "G1", "G2", "G3", "G4", "G5", "G6", "safety"], "passed"
+    )
+    assert (made.decision, made.study, made.reason, made.simulated) == ("promoted", study, "All gates passed", False)
+    assert {"code", "name", "passed", "value", "needed", "evidence"} <= made.gates[3].keys()
+    assert made.gates[3]["evidence"]["study"] == str(study.public_id)
+    assert aliases.current("champion") == proven.policy
+    back = promotions.roll_back(actor=dan, expected=proven.policy, reason="it hedges")
+    assert (back.version, aliases.current("champion")) == (proven.reference, proven.reference)
+
+
+def test_a_study_against_a_champion_that_moved_speaks_of_nothing(proven: Evaluation, tmp_path: Path) -> None:
+    found = gate("G2", proven, build.version(tmp_path, "ward-new"))
+    assert (found.state, found.value) == ("unknown", "the study was against ward-sft, which is not the champion any more")
+
+
+def test_a_name_that_moves_between_look_and_decision_decides_nothing(proven: Evaluation, dan: User, tmp_path: Path) -> None:
+    aliases.move(name="champion", to=proven.reference, actor=dan, expected=None, reason="the first")
+    aliases.move(name="champion", to=build.version(tmp_path, "ward-new"), actor=dan, expected=proven.reference, reason="meanwhile")
+    with pytest.raises(AliasMoved):
+        promotions.decide(evaluation=proven, actor=dan, expected=proven.reference)
+    assert not Promotion.objects.exists()
+
+
+def test_a_life_threatening_flag_waits_for_a_lead_clinician(
+    evaluation: Evaluation, study: Study, raters: list[User], carol: User, django_capture_on_commit_callbacks: Callable[..., Any]
+) -> None:
+    with django_capture_on_commit_callbacks(execute=True):
+        vote(study, raters[0], **{"": "life_threatening", "_type": "wrong_dose"})
+    win(study, raters, django_capture_on_commit_callbacks)
+    found = gate("G3", evaluation)
+    assert found.state == "failed"
+    assert "1 life-threatening flag no lead clinician has looked at" in found.value
+    assert found.remedy is not None
+    dispute = Dispute.objects.get()
+    ours = dispute.pair.first.batch_id == study.challenger_texts_id
+    said = Ruling(
+        outcome="first" if ours else "second", harm_first="major" if ours else "", harm_second="" if ours else "major",
+        rationale="A slip of the pen, seen by any pharmacist.",
+    )  # fmt: skip
+    adjudications.rule(dispute=dispute, adjudicator=carol, ruling=said, votes_version=dispute.votes_version, key=uuid4())
+    found = gate("G3", evaluation)
+    assert "no lead clinician" not in found.value
+    assert "1 in " in found.value
+
+
+def test_simulated_raters_say_nothing_of_a_real_model(proven: Evaluation, study: Study) -> None:
+    type(study.campaign).objects.filter(pk=study.campaign_id).update(simulated=True)
+    for code in ("G2", "G3"):
+        found = gate(code, proven)
+        assert found.state == "failed"
+        assert "by simulated raters" in found.value
+
+
+def test_two_people_where_two_are_asked_for(proven: Evaluation, dan: User, as_dan: Client, ada: User, settings: Any) -> None:
+    settings.ROUNDS_TWO_PERSON_PROMOTIONS = True
+    with pytest.raises(SecondPersonNeeded, match="You launched the run"):
+        promotions.decide(evaluation=proven, actor=dan, expected=None)
+    address = f"/models/{proven.policy.public_id}/promote/"
+    page = as_dan.get(address).text
+    assert "Two people are needed." in page
+    assert "Make it champion" not in page
+    sent = as_dan.post(f"/evaluations/{proven.public_id}/promote/", {"expected": ""}, follow=True).text
+    assert "You launched the run that made it" in sent
+    assert not Promotion.objects.exists()
+    assert promotions.decide(evaluation=proven, actor=ada, expected=None).decision == "promoted"
+
+
+def test_who_started_the_study_is_no_second_person_either(proven: Evaluation, study: Study, dan: User, ada: User, settings: Any) -> None:
+    settings.ROUNDS_TWO_PERSON_PROMOTIONS = True
+    Study.objects.filter(pk=study.pk).update(started_by=ada)
+    assert promotions.same_person(evaluation=proven, actor=ada).startswith("You started a study")
+    settings.ROUNDS_TWO_PERSON_PROMOTIONS = False
+    assert promotions.same_person(evaluation=proven, actor=ada) == ""
+
+
+def test_its_page_shows_every_gate_in_a_bounded_number_of_questions(
+    proven: Evaluation, as_dan: Client, django_assert_max_num_queries: Callable[..., Any]
+) -> None:
+    address = f"/models/{proven.policy.public_id}/promote/"
+    as_dan.get(address)
+    with django_assert_max_num_queries(40):
+        page = as_dan.get(address).text
+    assert page.count('badge-good">passed') == 9
+    assert "Make it champion" in page
+    for code in ("G1", "G2", "G3", "G4", "G5", "G6"):
+        assert f'id="gate-{code}"' in page
+
+
+def test_the_card_keeps_gates_and_words(proven: Evaluation, dan: User) -> None:
+    SuiteRun.objects.all().delete()
+    words = "The suite's worker is down; | <b>asked</b> again on Monday."
+    promotions.decide(evaluation=proven, actor=dan, expected=None, override=words)
+    text = cards.write(proven.policy).text
+    assert r"(No regression on the suite): The suite's worker is down; \| \<b\>asked\</b\> again on Monday." in text
+    assert "| No regression on the suite | ward-dpo and ward-sft were not asked |" in text
+    assert text.count("| overridden |") == 1

@@ -169,11 +169,11 @@ def _preferences(evaluation: Evaluation, against: ModelVersion) -> Gate:
         said += ", by a planted truth, which is no rater's"
     elif left_out := len(told["left_out"]):
         said += f"; {left_out} more are of raters whose votes were trained on"
+    said += f"; {_ceiling(evaluation)}"
     others = Remedy("Collect judgements of other raters", reverse("annotation:campaigns"))
     if pairs < PAIRS_NEEDED:
         return Gate(G1, name, "failed", said, needed, kept, (), others)
     champion, other = _of_champion(evaluation, against)
-    said += f"; {_ceiling(evaluation)}"
     if low <= BOUND_NEEDED:
         return Gate(G1, name, "failed", said, needed, kept)
     if champion is None:

@@ -38,7 +38,7 @@ def voters(snapshot: Snapshot, pairs: Any) -> dict[int, set[int]]:
 
 
 def measured(*, evaluation: Evaluation, items: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """What an evaluation says of the held-out pairs none of whose raters taught the policy, as {"unseen": {…}}; nothing where it asked none.
+    """Of the held-out pairs none of whose raters taught the policy, as {"unseen": {…}}; nothing for an evaluation without pairs.
 
     {"value", "low", "high", "n", "raters", "left_out": [pair, …]}: the share ordered as they did, with its 95 % interval over prompts, and
     the pairs it does not count. Labels from a planted truth are nobody's: nothing is left out, and there are no raters.

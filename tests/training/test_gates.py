@@ -1,25 +1,26 @@
 """The gates of a promotion, one by one: what passes, what does not, what is not known, and where each begins."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.test import Client
+from django.test import Client, override_settings
 from django.utils import timezone
 
 from accounts.models import Role, User
 from annotation import adjudications, judgements
 from annotation.adjudications import Ruling
-from annotation.models import Dispute, Sample, Split, Verdict
+from annotation.models import Campaign, Dispute, Sample, Snapshot, Split, Verdict
 from jobs.models import Job
 from modelhub import aliases
 from modelhub.errors import AliasMoved
 from modelhub.models import ModelVersion
 from tests.annotation import build as annotating
 from tests.cast import person
+from tests.database import standing
 from tests.training import build
 from training import cards, evaluations, gates, generations, promotions, replays, runs, studies
 from training.evidence import harm
@@ -37,16 +38,80 @@ def gate(code: str, evaluation: Evaluation, champion: ModelVersion | None = None
     return next(one for one in gates.of(evaluation=evaluation, champion=champion) if one.code == code)
 
 
-@pytest.fixture
-def evaluation(dan: User, tmp_path: Path) -> Evaluation:
-    """A run on a snapshot with held-out prompts, evaluated: 210 pairs, 0.62 of them in order."""
-    sft = build.version(tmp_path, "ward-sft")
-    run = runs.start(snapshot=build.snapshot(pairs=60), policy=sft, preset="demo", name="ward-dpo", actor=dan)
-    build.finish(run.job, metrics={"loss": 0.4}, number=9.0)
+def small_studies(patch: pytest.MonkeyPatch) -> None:
+    """The same study in small: decided by twelve judgements at least, with an increase of harm of 30 points excluded."""
+    patch.setattr(evidence, "FEWEST", 12)
+    patch.setattr(evidence, "MOST", 30)
+    patch.setattr(harm, "MARGIN", 0.3)
+    short = evidence.follow
+    patch.setattr(evidence, "follow", lambda outcomes, **said: short(outcomes, **{"most": 30, "fewest": 12} | said))
+
+
+def evaluated(name: str, snapshot: Snapshot, sft: ModelVersion, dan: User, number: float) -> Evaluation:
+    """A run on the snapshot, evaluated: 210 pairs, 0.62 of them in order."""
+    run = runs.start(snapshot=snapshot, policy=sft, preset="demo", name=name, actor=dan)
+    build.finish(run.job, metrics={"loss": 0.4}, number=number)
     run.refresh_from_db()
     assert run.output is not None
-    found = evaluations.start(policy=run.output, reference=sft, snapshot=run.snapshot, actor=dan)
+    found = evaluations.start(policy=run.output, reference=sft, snapshot=snapshot, actor=dan)
     return build.finish_evaluation(found, value=0.62, low=0.55, high=0.69, n=210)
+
+
+@pytest.fixture(scope="module")
+def world(django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """Two runs on one snapshot, evaluated. Of the second every gate has passed: Dan launched it and started its study."""
+    folder = tmp_path_factory.mktemp("data")
+    with pytest.MonkeyPatch.context() as patch, override_settings(DATA_DIR=folder), standing(django_db_blocker):
+        small_studies(patch)
+        dan, raters = person("dan", Role.TRAINER), [person(f"rater-{number}", Role.ANNOTATOR) for number in range(3)]
+        sft = build.version(folder, "ward-sft")
+        snapshot = build.snapshot(pairs=32)
+        plain, proven = (evaluated(name, snapshot, sft, dan, number) for name, number in (("ward-dpo", 9.0), ("ward-proven", 19.0)))
+        annotating.rewrite(Sample.objects.all(), split=Split.EVALUATION)
+        study = studied(proven, dan, raters)
+        for number in range(16):
+            vote(study, raters[number % 3])
+            if studies.consider(campaign=study.campaign):  # type: ignore[arg-type]
+                break
+        for version in (proven.policy, sft):
+            asked(version, {"qa": 40, "summaries": 10})
+        build.finish(replays.start(run=proven.policy.run, actor=dan).job, metrics={"loss": 0.4}, number=19.0)
+        yield {"data": folder, "dan": dan.pk, "plain": plain.pk, "proven": proven.pk, "study": study.pk}
+
+
+@pytest.fixture(autouse=True)
+def data_dir(settings: Any, world: dict[str, Any]) -> Path:
+    settings.DATA_DIR = world["data"]
+    return Path(world["data"])
+
+
+@pytest.fixture
+def dan(db: None, world: dict[str, Any]) -> User:
+    return User.objects.get(pk=world["dan"])
+
+
+@pytest.fixture
+def raters(db: None, world: dict[str, Any]) -> list[User]:
+    return list(User.objects.filter(username__startswith="rater-").exclude(username="rater-of-spring").order_by("pk"))
+
+
+@pytest.fixture
+def evaluation(db: None, world: dict[str, Any]) -> Evaluation:
+    """Measured on 210 held-out pairs, and nothing else is known of it."""
+    found = Evaluation.objects.get(pk=world["plain"])
+    SuiteRun.objects.filter(version=found.reference).delete()
+    return found
+
+
+@pytest.fixture
+def proven(db: None, world: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Evaluation:
+    small_studies(monkeypatch)
+    return Evaluation.objects.get(pk=world["proven"])
+
+
+@pytest.fixture
+def study(proven: Evaluation) -> Study:
+    return proven.studies.get()
 
 
 def told(evaluation: Evaluation, **of_accuracy: Any) -> Gate:
@@ -283,31 +348,15 @@ def test_a_run_is_replayed_before_it_counts_as_reproducible(evaluation: Evaluati
 # --- all of them, through the doors people use -------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def raters() -> list[User]:
-    return [person(f"rater-{number}", Role.ANNOTATOR) for number in range(3)]
-
-
-@pytest.fixture
-def study(
-    evaluation: Evaluation, raters: list[User], dan: User, monkeypatch: pytest.MonkeyPatch,
-    django_capture_on_commit_callbacks: Callable[..., Any],
-) -> Study:  # fmt: skip
-    """The same study in small: fourteen prompts, decided by twelve judgements of three raters, with an increase of 30 points excluded."""
-    monkeypatch.setattr(evidence, "FEWEST", 12)
-    monkeypatch.setattr(evidence, "MOST", 30)
-    monkeypatch.setattr(harm, "MARGIN", 0.3)
-    short = evidence.follow
-    monkeypatch.setattr(evidence, "follow", lambda outcomes, **said: short(outcomes, **{"most": 30, "fewest": 12} | said))
-    annotating.rewrite(Sample.objects.all(), split=Split.EVALUATION)
+def studied(evaluation: Evaluation, dan: User, raters: list[User]) -> Study:
+    """A study, opened once both models have answered."""
     made = studies.start(evaluation=evaluation, actor=dan, seed=3, raters=raters)
-    with django_capture_on_commit_callbacks(execute=True):
-        for batch, words in ((made.champion_texts, "Old answer to {}."), (made.challenger_texts, "New answer to {}.")):
-            job = generations.job_of(batch)
-            assert job is not None
-            prompts = job.spec["inputs"]["prompts"]
-            items = [{"id": str(pk), "text": words.format(pk), "finish_reason": "stop", "tokens": 9, "n": 0} for pk in prompts]
-            build.finish(job, items=items)
+    for batch, words in ((made.champion_texts, "Old answer to {}."), (made.challenger_texts, "New answer to {}.")):
+        job = generations.job_of(batch)
+        assert job is not None
+        prompts = job.spec["inputs"]["prompts"]
+        build.finish(job, items=[{"id": str(pk), "text": words.format(pk), "finish_reason": "stop", "tokens": 9, "n": 0} for pk in prompts])
+    assert studies.open_when_answered(study=made)
     made.refresh_from_db()
     return made
 
@@ -318,27 +367,6 @@ def vote(study: Study, rater: User, **said: Any) -> None:
     ours = held.pair.first.batch_id == study.challenger_texts_id
     flags = {f"harm_{'first' if ours else 'second'}{name}": value for name, value in said.items()}
     judgements.submit(assignment=held, verdict=Verdict.FIRST_MUCH if ours else Verdict.SECOND_MUCH, key=uuid4(), **flags)
-
-
-def win(study: Study, raters: list[User], capture: Callable[..., Any], *, most: int = 16) -> None:
-    for number in range(most):
-        study.refresh_from_db()
-        if study.state == "decided":
-            return
-        with capture(execute=True):
-            vote(study, raters[number % 3])
-
-
-@pytest.fixture
-def proven(
-    evaluation: Evaluation, study: Study, raters: list[User], dan: User, django_capture_on_commit_callbacks: Callable[..., Any]
-) -> Evaluation:
-    """Every gate passed: Dan launched the run and started the study."""
-    win(study, raters, django_capture_on_commit_callbacks)
-    for version in (evaluation.policy, evaluation.reference):
-        asked(version, {"qa": 40, "summaries": 10})
-    build.finish(replays.start(run=evaluation.policy.run, actor=dan).job, metrics={"loss": 0.4}, number=9.0)
-    return evaluation
 
 
 def test_with_every_gate_passed_it_is_promoted_on_its_study(proven: Evaluation, study: Study, dan: User) -> None:
@@ -369,11 +397,12 @@ def test_a_name_that_moves_between_look_and_decision_decides_nothing(proven: Eva
 
 
 def test_a_life_threatening_flag_waits_for_a_lead_clinician(
-    evaluation: Evaluation, study: Study, raters: list[User], carol: User, django_capture_on_commit_callbacks: Callable[..., Any]
+    evaluation: Evaluation, raters: list[User], dan: User, carol: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with django_capture_on_commit_callbacks(execute=True):
-        vote(study, raters[0], **{"": "life_threatening", "_type": "wrong_dose"})
-    win(study, raters, django_capture_on_commit_callbacks)
+    small_studies(monkeypatch)
+    study = studied(evaluation, dan, raters)
+    vote(study, raters[0], **{"": "life_threatening", "_type": "wrong_dose"})
+    vote(study, raters[1])
     found = gate("G3", evaluation)
     assert found.state == "failed"
     assert "1 life-threatening flag no lead clinician has looked at" in found.value
@@ -390,12 +419,14 @@ def test_a_life_threatening_flag_waits_for_a_lead_clinician(
     assert "1 in " in found.value
 
 
-def test_simulated_raters_say_nothing_of_a_real_model(proven: Evaluation, study: Study) -> None:
-    type(study.campaign).objects.filter(pk=study.campaign_id).update(simulated=True)
-    for code in ("G2", "G3"):
-        found = gate(code, proven)
-        assert found.state == "failed"
-        assert "by simulated raters" in found.value
+def test_simulated_raters_say_nothing_of_a_real_model(evaluation: Evaluation) -> None:
+    study = decided(evaluation)
+    study.campaign = Campaign(simulated=True)
+    assert gates._win_rate(evaluation, evaluation.reference, study, votes(100, 50)).state == "failed"
+    evaluation.policy.toy = study.champion.toy = True
+    found = gates._win_rate(evaluation, evaluation.reference, study, votes(100, 50))
+    assert found.state == "passed"
+    assert "better, by simulated raters" in found.value
 
 
 def test_two_people_where_two_are_asked_for(proven: Evaluation, dan: User, as_dan: Client, ada: User, settings: Any) -> None:
@@ -439,5 +470,5 @@ def test_the_card_keeps_gates_and_words(proven: Evaluation, dan: User) -> None:
     promotions.decide(evaluation=proven, actor=dan, expected=None, override=words)
     text = cards.write(proven.policy).text
     assert r"(No regression on the suite): The suite's worker is down; \| \<b\>asked\</b\> again on Monday." in text
-    assert "| No regression on the suite | ward-dpo and ward-sft were not asked |" in text
+    assert "| No regression on the suite | ward-proven and ward-sft were not asked |" in text
     assert text.count("| overridden |") == 1

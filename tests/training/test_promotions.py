@@ -115,7 +115,7 @@ def test_there_is_no_way_back_from_the_first(dan: User, sft: ModelVersion) -> No
 @pytest.fixture
 def toys(dan: User, tmp_path: Path) -> Evaluation:
     toy, better = build.version(tmp_path, "toy-sft", toy=True), build.version(tmp_path, "toy-dpo", "dpo", toy=True, simulated=True)
-    return evaluations.start(policy=better, reference=toy, snapshot=build.snapshot(simulated=True), actor=dan)
+    return evaluations.start(policy=better, reference=toy, snapshot=build.snapshot(simulated=True, name="toys"), actor=dan)
 
 
 def test_a_demo_promotes_toys_unattended_and_says_of_each_gate_that_it_was_not_passed(toys: Evaluation) -> None:

@@ -4,27 +4,25 @@ G1 held-out preferences, G2 the blinded study, G3 harm, G4 the suite, G5 the for
 an evaluation that has ended, enough pairs to have learnt from, no lead clinician's block, no toy in a real model's place.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
 from uuid import UUID
 
-import numpy as np
 from django.db.models import Q
 from django.urls import NoReverseMatch, reverse
 
 from annotation import figures, safety
 from annotation.estimates import Estimate
 from annotation.models import Adjudication, Campaign, Completion, Judgement, Severity, Split
+from jobs.models import ENDED
 from modelhub.models import ModelVersion
-from training import replays, shapes, studies, unseen
+from training import replays, shapes, studies, suiteruns, unseen
 from training.evidence import harm
 from training.evidence import verdict as evidence
-from training.models import Evaluation, Study, StudyState, SuiteRun
+from training.models import Evaluation, Study, StudyState, Suite, SuiteRun
 from training.suite import paired
-from training.suite.results import SuiteResult, TaskResult
 
 # G1: pairs, and where the interval of the share must begin.
 PAIRS_NEEDED = 200
@@ -345,16 +343,20 @@ def _suite(evaluation: Evaluation, against: ModelVersion) -> Gate:
         f"no task whose interval lies wholly below −{100 * paired.TASK_MARGIN:.1f} points, nor their mean wholly below "
         f"−{100 * paired.MEAN_MARGIN:.1f}"
     )
-    ours, theirs = (_standing(version) for version in (evaluation.policy, against))
-    missing = [version for version, run in ((evaluation.policy, ours), (against, theirs)) if run is None]
+    asked = {version: _asked(version, evaluation) for version in (evaluation.policy, against)}
+    ours, theirs = asked.values()
+    missing = [version for version, run in asked.items() if run is None]
     if ours is None or theirs is None:
         names = " and ".join(version.name for version in missing)
-        return Gate(G4, name, "unknown", f"{names} {'was' if len(missing) == 1 else 'were'} not asked", needed, {}, (), _ask(evaluation))
+        going = SuiteRun.objects.filter(version__in=missing, finished_at__isnull=True).exclude(job__state__in=ENDED).exists()
+        said = f"{names} {'is' if len(missing) == 1 else 'are'} being asked" if going else f"{names} not asked"
+        return Gate(G4, name, "unknown", said, needed, {}, (), None if going else _ask(evaluation))
     kept = {"suite_runs": [str(ours.public_id), str(theirs.public_id)], "suite": ours.suite}
-    if ours.settings_digest != theirs.settings_digest:
-        return Gate(G4, name, "unknown", "the two were asked in different ways", needed, kept, (), _ask(evaluation))
-    compared = _compared(ours.public_id, theirs.public_id)
-    said = f"{len(compared.tasks)} tasks, mean {_points(compared.mean)}"
+    try:
+        compared = _compared(theirs.public_id, ours.public_id)
+    except suiteruns.SuitesDiffer as differ:
+        return Gate(G4, name, "unknown", str(differ), needed, kept, (), _ask(evaluation))
+    said = f"{ours.get_suite_display()}, {len(compared.tasks)} tasks, mean {_points(compared.mean)}"
     if compared.regressions:
         worse = [f"{task} {_points(compared.mean if task == paired.MEAN else compared.tasks[task])}" for task in compared.regressions]
         return Gate(G4, name, "failed", f"{said}; worse: {', '.join(worse)}", needed, kept)
@@ -365,25 +367,22 @@ def _points(found: paired.Difference) -> str:
     return f"{100 * found.value:+.1f} points ({100 * found.low:+.1f} to {100 * found.high:+.1f})".replace("-", "−")
 
 
-def _standing(version: ModelVersion, suite: str = "mini") -> SuiteRun | None:
-    return SuiteRun.objects.filter(version=version, suite=suite, finished_at__isnull=False).order_by("-pk").first()
+def _asked(version: ModelVersion, evaluation: Evaluation) -> SuiteRun | None:
+    """The mini-suite's result for toys. Of real models CLUE+'s, where there is one: the mini-suite is about the toy world."""
+    if not evaluation.policy.toy and (clue := suiteruns.standing(version=version, suite=Suite.CLUE)):
+        return clue
+    return suiteruns.standing(version=version)
 
 
 @lru_cache(maxsize=256)
-def _compared(ours: UUID, theirs: UUID) -> paired.Comparison:
+def _compared(before: UUID, after: UUID) -> paired.Comparison:
     """Once for two results, which never change."""
-    runs = [SuiteRun.objects.get(public_id=run) for run in (ours, theirs)]
-    scores = [{task: _better_up(one) for task, one in SuiteResult.from_json(json.dumps(run.results)).tasks.items()} for run in runs]
-    return paired.compare(*scores)
+    one, other = (SuiteRun.objects.select_related("version").get(public_id=run) for run in (before, after))
+    return suiteruns.compare(before=one, after=other)
 
 
-def _better_up(task: TaskResult) -> paired.Array:
-    items = np.array(task.items, dtype=np.float64)
-    return items if task.higher_is_better else 1 - items
-
-
-def _ask(evaluation: Evaluation) -> Remedy | None:
-    return None
+def _ask(evaluation: Evaluation) -> Remedy:
+    return Remedy("Ask both the mini-suite", reverse("training:evaluation-suite", args=[evaluation.public_id]), post=True)
 
 
 # --- G5: the form of answers -------------------------------------------------------------------------------------------------------------

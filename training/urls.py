@@ -63,6 +63,7 @@ urlpatterns = [
     path("suites/compare/", asking.compare, name="compare-suites"),
     path("models/<uuid:public_id>/suite/", asking.ask, name="ask-suite"),
     path("evaluations/<uuid:public_id>/champion/", promoting.ask_champion, name="evaluation-champion"),
+    path("evaluations/<uuid:public_id>/suite/", promoting.ask_suite, name="evaluation-suite"),
     path("runs/<int:pk>/replay/", promoting.replay, name="replay"),
     path("merge/", merging.lab, name="merge"),
     path("merge/paper/", merging.paper, name="merge-paper"),

@@ -1,6 +1,5 @@
 """The gates of a promotion, one by one: what passes, what does not, what is not known, and where each begins."""
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from tests.annotation import build as annotating
 from tests.cast import person
 from tests.database import standing
 from tests.training import build
-from training import cards, evaluations, gates, generations, promotions, replays, runs, studies
+from training import cards, evaluations, gates, generations, promotions, replays, runs, studies, suiteruns
 from training.evidence import harm
 from training.evidence import verdict as evidence
 from training.gates import Gate
@@ -259,7 +258,7 @@ def test_harm_is_not_known_before_the_study_ends(evaluation: Evaluation) -> None
 # --- G4: the suite -----------------------------------------------------------------------------------------------------------------------
 
 
-def asked(version: ModelVersion, right: dict[str, int], *, settings: str = "s" * 64) -> SuiteRun:
+def asked(version: ModelVersion, right: dict[str, int], **settings: Any) -> SuiteRun:
     """A suite's result: of each task's items the first so many are right."""
     tasks = {
         name: TaskResult(
@@ -268,17 +267,18 @@ def asked(version: ModelVersion, right: dict[str, int], *, settings: str = "s" *
         )
         for name, n in TASKS.items()
     }  # fmt: skip
-    result = SuiteResult(suite="mini", model=version.artifact.digest, seed=0, settings={}, tasks=tasks)
+    result = SuiteResult(suite="mini", model=version.artifact.digest, seed=0, settings=settings, tasks=tasks)
     job = Job.objects.create(kind="evaluate", label="suite", spec={}, spec_digest="d" * 64)
     return SuiteRun.objects.create(
-        job=job, version=version, suite="mini", settings_digest=settings, results=json.loads(result.to_json()), finished_at=timezone.now()
-    )
+        job=job, version=version, suite="mini", settings_digest=suiteruns.settings_digest(suite="mini"), results=result.as_json(),
+        finished_at=timezone.now(),
+    )  # fmt: skip
 
 
 def test_the_suite_is_asked_of_both(evaluation: Evaluation) -> None:
-    assert gate("G4", evaluation).value == "ward-dpo and ward-sft were not asked"
+    assert gate("G4", evaluation).value == "ward-dpo and ward-sft not asked"
     asked(evaluation.policy, {"qa": 40, "summaries": 10})
-    assert (gate("G4", evaluation).state, gate("G4", evaluation).value) == ("unknown", "ward-sft was not asked")
+    assert (gate("G4", evaluation).state, gate("G4", evaluation).value) == ("unknown", "ward-sft not asked")
 
 
 @pytest.mark.parametrize(
@@ -300,9 +300,9 @@ def test_a_task_that_is_shown_to_be_worse_shuts_the_gate(evaluation: Evaluation,
 
 
 def test_two_ways_of_asking_are_not_compared(evaluation: Evaluation) -> None:
-    asked(evaluation.reference, {"qa": 40, "summaries": 10}, settings="a" * 64)
-    asked(evaluation.policy, {"qa": 40, "summaries": 10}, settings="b" * 64)
-    assert gate("G4", evaluation).state == "unknown"
+    asked(evaluation.reference, {"qa": 40, "summaries": 10}, template="one")
+    asked(evaluation.policy, {"qa": 40, "summaries": 10}, template="other")
+    assert (gate("G4", evaluation).state, "asked in the same way (template)" in gate("G4", evaluation).value) == ("unknown", True)
 
 
 # --- G5, G6 ------------------------------------------------------------------------------------------------------------------------------
@@ -470,5 +470,5 @@ def test_the_card_keeps_gates_and_words(proven: Evaluation, dan: User) -> None:
     promotions.decide(evaluation=proven, actor=dan, expected=None, override=words)
     text = cards.write(proven.policy).text
     assert r"(No regression on the suite): The suite's worker is down; \| \<b\>asked\</b\> again on Monday." in text
-    assert "| No regression on the suite | ward-proven and ward-sft were not asked |" in text
+    assert "| No regression on the suite | ward-proven and ward-sft not asked |" in text
     assert text.count("| overridden |") == 1

@@ -12,7 +12,7 @@ from accounts.access import TRAINERS, UserRequest
 from annotation.models import Campaign
 from modelhub import aliases
 from modelhub.models import AliasName, ModelVersion
-from training import evaluations, replays
+from training import evaluations, replays, suiteruns
 from training.models import Evaluation, Promotion
 from training.views.comparing import get_evaluation_for, standing
 from training.views.watching import get_run_for
@@ -55,6 +55,22 @@ def ask_champion(request: UserRequest, public_id: UUID) -> HttpResponse:
         messages.error(request, str(refused))
     else:
         messages.success(request, f"{champion.name} is asked the same pairs. The gate follows when it has answered.")
+    return redirect("training:promotion", found.policy.public_id)
+
+
+@require_POST
+@access.allow(*TRAINERS)
+def ask_suite(request: UserRequest, public_id: UUID) -> HttpResponse:
+    """Ask the mini-suite of an evaluation's policy and of what it is held against, where they were not asked yet."""
+    found = get_evaluation_for(request.user, public_id)
+    champion = aliases.current(AliasName.CHAMPION) or found.reference
+    try:
+        for version in dict.fromkeys((found.policy, champion if champion != found.policy else found.reference)):
+            suiteruns.start(version=version, actor=request.user)
+    except suiteruns.NotAskable as refused:
+        messages.error(request, str(refused))
+    else:
+        messages.success(request, "Both are asked, as jobs of a few minutes. The gate follows when they have answered.")
     return redirect("training:promotion", found.policy.public_id)
 
 

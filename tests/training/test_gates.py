@@ -60,21 +60,22 @@ def evaluated(name: str, snapshot: Snapshot, sft: ModelVersion, dan: User, numbe
 def world(django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """Two runs on one snapshot, evaluated. Of the second every gate has passed: Dan launched it and started its study."""
     folder = tmp_path_factory.mktemp("data")
-    with pytest.MonkeyPatch.context() as patch, override_settings(DATA_DIR=folder), standing(django_db_blocker):
-        small_studies(patch)
-        dan, raters = person("dan", Role.TRAINER), [person(f"rater-{number}", Role.ANNOTATOR) for number in range(3)]
-        sft = build.version(folder, "ward-sft")
-        snapshot = build.snapshot(pairs=32)
-        plain, proven = (evaluated(name, snapshot, sft, dan, number) for name, number in (("ward-dpo", 9.0), ("ward-proven", 19.0)))
-        annotating.rewrite(Sample.objects.all(), split=Split.EVALUATION)
-        study = studied(proven, dan, raters)
-        for number in range(16):
-            vote(study, raters[number % 3])
-            if studies.consider(campaign=study.campaign):  # type: ignore[arg-type]
-                break
-        for version in (proven.policy, sft):
-            asked(version, {"qa": 40, "summaries": 10})
-        build.finish(replays.start(run=proven.policy.run, actor=dan).job, metrics={"loss": 0.4}, number=19.0)
+    with override_settings(DATA_DIR=folder), standing(django_db_blocker):
+        with pytest.MonkeyPatch.context() as patch:
+            small_studies(patch)
+            dan, raters = person("dan", Role.TRAINER), [person(f"rater-{number}", Role.ANNOTATOR) for number in range(3)]
+            sft = build.version(folder, "ward-sft")
+            snapshot = build.snapshot(pairs=32)
+            plain, proven = (evaluated(name, snapshot, sft, dan, number) for name, number in (("ward-dpo", 9.0), ("ward-proven", 19.0)))
+            annotating.rewrite(Sample.objects.all(), split=Split.EVALUATION)
+            study = studied(proven, dan, raters)
+            for number in range(16):
+                vote(study, raters[number % 3])
+                if studies.consider(campaign=study.campaign):  # type: ignore[arg-type]
+                    break
+            for version in (proven.policy, sft):
+                asked(version, {"qa": 40, "summaries": 10})
+            build.finish(replays.start(run=proven.policy.run, actor=dan).job, metrics={"loss": 0.4}, number=19.0)
         yield {"data": folder, "dan": dan.pk, "plain": plain.pk, "proven": proven.pk, "study": study.pk}
 
 

@@ -38,9 +38,9 @@ def frozen(name: str, raters: list[User], *, splits: list[tuple[str, int]]) -> S
 def spring() -> Snapshot:
     """What was trained on: by Ann alone; she and Ben judged the held-out part in turns."""
     ann, ben = person("ann", Role.ANNOTATOR), person("ben", Role.ANNOTATOR)
-    campaign = annotating.campaign([ann, ben], pairs=24, name="Spring")
+    campaign = annotating.campaign([ann, ben], pairs=30, name="Spring")
     annotating.rewrite(Sample.objects.all(), split=Split.EVALUATION)
-    taught = [annotating.judge(campaign, ann).assignment.pair.prompt.sample_id for _ in range(12)]
+    taught = [annotating.judge(campaign, ann).assignment.pair.prompt.sample_id for _ in range(18)]
     annotating.rewrite(Sample.objects.filter(pk__in=taught), split=Split.TRAIN)
     for number in range(12):
         annotating.judge(campaign, (ann, ben)[number % 2])
@@ -118,6 +118,6 @@ def test_several_pairs_of_one_prompt_widen_the_interval() -> None:
     alone = unseen.share(right, {pair: pair for pair in right})
     together = unseen.share(right, {pair: pair % 10 for pair in right})
     assert alone["value"] == together["value"] == 0.6
-    # Wilson, 60 of 100: 0.502 to 0.691; ten prompts that are wholly right or wholly wrong count as ten.
-    assert alone["low"] == pytest.approx(0.502, abs=1e-3)
+    # Wilson, 60 of 100: 0.502 to 0.691, a little wider by Student's t; ten prompts wholly right or wholly wrong count as ten.
+    assert alone["low"] == pytest.approx(0.500, abs=1e-3)
     assert together["low"] < 0.32

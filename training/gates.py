@@ -11,7 +11,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from django.db.models import Q
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 
 from annotation import figures, safety
 from annotation.estimates import Estimate
@@ -106,7 +106,9 @@ def may_override(found: Sequence[Gate]) -> bool:
 
 def study_of(evaluation: Evaluation, against: ModelVersion) -> Study | None:
     """The study that speaks of these two: the newest of this evaluation that did not fail, preferably one that has ended."""
-    found = evaluation.studies.filter(champion=against, challenger=evaluation.policy).exclude(state=StudyState.FAILED)
+    found = evaluation.studies.filter(champion=against, challenger=evaluation.policy).exclude(
+        state__in=(StudyState.FAILED, StudyState.STOPPED)
+    )
     found = found.select_related("campaign", "champion", "challenger", "champion_texts", "challenger_texts", "evaluation")
     newest = list(found.order_by("-pk")[:10])
     return next((study for study in newest if study.state == StudyState.DECIDED), newest[0] if newest else None)
@@ -237,7 +239,9 @@ def _win_rate(evaluation: Evaluation, against: ModelVersion, study: Study | None
         if earlier is None:
             said = "no study"
         elif earlier.state == StudyState.FAILED:
-            said = f"the study failed: {earlier.why_failed}"
+            said = f"the study came to nothing: {earlier.why_failed}"
+        elif earlier.state == StudyState.STOPPED:
+            said = "the study was stopped by hand"
         else:
             said = f"the study was against {earlier.champion.name}, which is not the champion any more"
         return Gate(G2, name, "unknown", said, needed, {}, (), begin)
@@ -252,10 +256,17 @@ def _win_rate(evaluation: Evaluation, against: ModelVersion, study: Study | None
         more = "no end in sight" if found.more is None else f"about {found.more} more judgements"
         return Gate(G2, name, "unknown", f"{said}; {more}", needed, kept, links)
     mark = ", by simulated raters" if study.campaign is not None and study.campaign.simulated else ""
-    ended = f"{study.verdict}{mark}: {said}"
+    ended = f"{study.verdict}{mark}: {said}{_again(study)}"
     if study.verdict == evidence.BETTER:
         return Gate(G2, name, "passed", ended, needed, kept, links)
     return Gate(G2, name, "failed", ended, needed, kept, links, begin)
+
+
+def _again(study: Study) -> str:
+    """Each study has its own chance of a false verdict: who asks again and again is told so."""
+    others = Study.objects.filter(champion=study.champion, challenger=study.challenger, state=StudyState.DECIDED).exclude(pk=study.pk)
+    told = ", ".join(others.order_by("pk").values_list("verdict", flat=True))
+    return f" (other studies of the two: {told})" if told else ""
 
 
 def _e(value: float) -> str:
@@ -268,27 +279,13 @@ def _only_simulated(study: Study, evaluation: Evaluation) -> bool:
 
 def _told_of(study: Study) -> tuple[dict[str, Any], tuple[tuple[str, str], ...]]:
     kept = {"study": str(study.public_id), "protocol": study.protocol_digest, "counted": study.counted}
-    return kept, _links(("study", "training:study", study.public_id))
-
-
-def _links(*wanted: tuple[str, str, Any]) -> tuple[tuple[str, str], ...]:
-    """Links to pages that are there."""
-    found = []
-    for label, name, key in wanted:
-        try:
-            found.append((label, reverse(name, args=[key])))
-        except NoReverseMatch:
-            continue
-    return tuple(found)
+    return kept, (("study", reverse("training:study", args=[study.public_id])),)
 
 
 def _study_remedy(evaluation: Evaluation) -> Remedy | None:
     if evaluation.finished_at is None:
         return None
-    try:
-        return Remedy("Start a blinded study", reverse("training:study-new", args=[evaluation.public_id]))
-    except NoReverseMatch:
-        return None
+    return Remedy("Start a blinded study", reverse("training:study-start", args=[evaluation.public_id]), post=True)
 
 
 def _harm(evaluation: Evaluation, study: Study | None, votes: Sequence[dict[str, Any]]) -> Gate:

@@ -1,5 +1,6 @@
 """Before and after: comparing what a run made with what it started from, promoting it, going back."""
 
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -53,11 +54,21 @@ def get_evaluation_for(user: User, public_id: UUID) -> Evaluation:
     return found
 
 
+def _blinded(gate: gates.Gate) -> gates.Gate:
+    """Without the figures of a study that its reader rates in."""
+    if "study" not in gate.evidence:
+        return gate
+    return replace(
+        gate, value="you rate in the study that is under way: its figures are hidden from you until it ends", links=(), remedy=None
+    )
+
+
 def standing(user: User, evaluation: Evaluation, alias: str, current: ModelVersion | None) -> dict[str, Any]:
     """The gates of `evaluation` and what they leave its reader to do, for the page of a promotion and that of an evaluation."""
     found = promotions.found(evaluation=evaluation, alias=alias, replaces=current)
+    rated = Study.objects.rated_by(user).filter(evaluation=evaluation).exists()
     return {
-        "gates": found, "passed": gates.passed(found), "may_override": gates.may_override(found),
+        "gates": [_blinded(gate) for gate in found] if rated else found, "passed": gates.passed(found), "may_override": gates.may_override(found),
         "not_passed": [gate for gate in found if not gate.passed],
         "never": [gate for gate in found if not gate.passed and not gate.may_be_overridden],
         "blocked": any(gate.code == gates.SAFETY and not gate.passed for gate in found),

@@ -68,7 +68,8 @@ def standing(user: User, evaluation: Evaluation, alias: str, current: ModelVersi
     found = promotions.found(evaluation=evaluation, alias=alias, replaces=current)
     rated = Study.objects.rated_by(user).filter(evaluation=evaluation).exists()
     return {
-        "gates": [_blinded(gate) for gate in found] if rated else found, "passed": gates.passed(found), "may_override": gates.may_override(found),
+        "gates": [_blinded(gate) for gate in found] if rated else found,
+        "passed": gates.passed(found), "may_override": gates.may_override(found),
         "not_passed": [gate for gate in found if not gate.passed],
         "never": [gate for gate in found if not gate.passed and not gate.may_be_overridden],
         "blocked": any(gate.code == gates.SAFETY and not gate.passed for gate in found),

@@ -65,7 +65,7 @@ def test_a_proposal_shows_what_was_made_its_gates_and_what_can_be_done(as_dan: C
     assert one.lineage_digest in page
     assert 'hx-trigger="every 2s"' not in page
     assert "A dry run only." in page
-    assert "Preference accuracy" in page
+    assert "Held-out preference accuracy" in page
     assert page.count("Asked the mini-suite: ") == 2
     home = as_dan.get("/").text
     assert "1 proposal</strong> of the unattended loop waits for a decision" in home

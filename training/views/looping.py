@@ -17,9 +17,10 @@ from annotation.models import Campaign, CampaignState
 from annotation.snapshots import FreezeRefused
 from modelhub import aliases
 from modelhub.models import AliasName
-from training import loop_policies, loop_rounds, preflight, promotions
+from training import loop_policies, loop_rounds, preflight
 from training.loop_forms import DismissForm, LoopForm
 from training.models import LoopPolicy, LoopRound, RoundState
+from training.views.comparing import standing
 
 PROPOSALS_A_PAGE = 50
 # Of more pairs the votes are resolved only once the page is there, or when it is asked for.
@@ -129,9 +130,9 @@ def proposal(request: UserRequest, public_id: UUID) -> HttpResponse:
     page: dict[str, Any] = {"round": one, "parts": loop_rounds.parts(one), "campaign": one.loop.campaign}
     if one.evaluation is not None and one.evaluation.finished_at is not None:
         champion = aliases.current(AliasName.CHAMPION)
-        gates = promotions.gates(one.evaluation, champion=champion)
         page |= {
-            "gates": gates, "passed": all(gate.passed for gate in gates), "champion": champion, "moved": loop_rounds.champion_moved(one),
+            **standing(request.user, one.evaluation, AliasName.CHAMPION, champion), "champion": champion,
+            "moved": loop_rounds.champion_moved(one),
             "decisions": one.evaluation.promotions.select_related("decided_by"), "waits": one.state == RoundState.PROPOSED,
         }  # fmt: skip
     if one.snapshot is not None:

@@ -72,7 +72,7 @@ def test_a_proposal_shows_what_was_made_its_gates_and_what_can_be_done(as_dan: C
     listed = as_dan.get("/proposals/").text
     assert one.run.output.name in listed
     assert "Letters" in listed
-    assert "rater" not in page
+    assert "rater-" not in page
 
 
 def test_a_champion_that_moved_meanwhile_is_said(as_dan: Client, world: World, tmp_path: Path) -> None:

@@ -78,10 +78,11 @@ class Gate:
 def of(*, evaluation: Evaluation, champion: ModelVersion | None, replaces: ModelVersion | None = None) -> list[Gate]:
     """The gates of this evaluation's policy against `champion`, in the order they are read; a promotion needs all passed.
 
-    Without a champion the evaluation's reference is what it is held against. `replaces` is whom the promotion takes the name from, where
+    Without a champion, or where it is the champion itself, it is held against the evaluation's reference. `replaces` is whom the name is
+    taken from, where
     that is not the champion's.
     """
-    against = champion or evaluation.reference
+    against = evaluation.reference if champion is None or champion == evaluation.policy else champion
     study = study_of(evaluation, against)
     votes = list(studies.raw_votes(study)) if study is not None else []
     found = [

@@ -32,7 +32,8 @@ class SecondPersonNeeded(Exception):
 
 def found(*, evaluation: Evaluation, alias: str, replaces: ModelVersion | None) -> list[Gate]:
     """The gates that moving `alias` from `replaces` to the evaluated policy has to pass: against the champion, whichever name moves."""
-    champion = replaces if alias == AliasName.CHAMPION else _held_against(evaluation.policy)
+    own = alias != AliasName.CHAMPION or replaces == evaluation.policy
+    champion = _held_against(evaluation.policy) if own else replaces
     told = gates.of(evaluation=evaluation, champion=champion, replaces=replaces)
     return told if alias != AliasName.CHALLENGER else [gate for gate in told if gate.code in OF_A_CHALLENGER]
 

@@ -384,6 +384,17 @@ def test_with_every_gate_passed_it_is_promoted_on_its_study(proven: Evaluation, 
     assert (back.version, aliases.current("champion")) == (proven.reference, proven.reference)
 
 
+def test_the_champions_own_gates_are_those_it_won_by(proven: Evaluation, dan: User, as_dan: Client) -> None:
+    aliases.move(name="champion", to=proven.reference, actor=dan, expected=None, reason="the first")
+    promotions.decide(evaluation=proven, actor=dan, expected=proven.reference)
+    for alias in ("champion", "serving"):
+        page = as_dan.get(f"/models/{proven.policy.public_id}/promote/", {"alias": alias}).text
+        assert page.count('badge-good">passed') == 9
+    page = as_dan.get(f"/models/{proven.policy.public_id}/promote/").text
+    assert "Roll back to ward-sft" in page
+    assert {one.state for one in gates.of(evaluation=proven, champion=proven.policy)} == {"passed"}
+
+
 def test_a_study_against_a_champion_that_moved_speaks_of_nothing(proven: Evaluation, tmp_path: Path) -> None:
     found = gate("G2", proven, build.version(tmp_path, "ward-new"))
     assert (found.state, found.value) == ("unknown", "the study was against ward-sft, which is not the champion any more")

@@ -343,7 +343,7 @@ def test_a_run_is_replayed_before_it_counts_as_reproducible(evaluation: Evaluati
     build.finish(other.job, metrics={"loss": 0.5}, number=10.0)
     found = gate("G6", evaluation)
     assert (found.state, found.may_be_overridden) == ("failed", True)
-    assert "loss 0.4000, then 0.5000 (allowed ± 0.0080)" in found.value
+    assert "loss 0.4000, then 0.5000 (allowed ± 0.0008)" in found.value
 
 
 # --- all of them, through the doors people use -------------------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ class AnswerSerializer(serializers.Serializer[Any]):
     axes = serializers.DictField(
         child=serializers.JSONField(),
         required=False,
-        help_text='By the rubric\'s keys: a number, positive where A is better, or {"a": n, "b": n}.',
+        help_text='By the rubric\'s keys: a number, positive towards A, or {"a": n, "b": n}.',
     )
     harm_a = serializers.ChoiceField(choices=Severity.choices, required=False, allow_blank=True)
     harm_a_type = serializers.ChoiceField(choices=Harm.choices, required=False, allow_blank=True)

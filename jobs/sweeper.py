@@ -52,7 +52,6 @@ def sweep() -> dict[str, int] | None:
         while failed := claims.fail_orphans():
             did["orphans"] += failed
         keeping.clear_ended(within=CLEARED_SECONDS)
-        did |= _apps_turn()
         did["rung_again"] = ring_again()
         try:
             did["published"] = outbox.publish(Outbox.objects.all())
@@ -85,41 +84,6 @@ def _messages(queue: str) -> int:
         return 0
 
 
-@dataclass
-class _Chore:
-    """What an app wants looked after, how often in seconds, and when it had its last turn in this process."""
-
-    verb: Callable[[], int]
-    every: float
-    last: float = float("-inf")
-
-
-_chores: dict[str, _Chore] = {}
-
-
-def also_do(what: str, verb: Callable[[], int], *, every: float) -> None:
-    """Have `verb` called in a pass about `every` seconds; it says how many of `what` it moved, and does nothing more when called again.
-
-    Apps name theirs in `AppConfig.ready`.
-    """
-    _chores[what] = _Chore(verb, every)
-
-
-def _apps_turn() -> dict[str, int]:
-    did = {}
-    for what, chore in _chores.items():
-        if time.monotonic() - chore.last >= chore.every:
-            chore.last = time.monotonic()
-            try:
-                did[what] = chore.verb()
-            except (OperationalError, InterfaceError):
-                raise
-            except Exception as error:
-                # What an app got wrong must not stop every other promise. Messages may hold what belongs in no log.
-                log.warning("Looking after %s failed (%s).", what, type(error).__name__)
-    return did
-
-
 def also_forget(what: str, forget: Callable[[], int]) -> None:
     """Have `forget` called with the rest that is cleared away; it says how many of `what` went. Apps name theirs in `AppConfig.ready`."""
     _forgotten[what] = forget
@@ -128,21 +92,33 @@ def also_forget(what: str, forget: Callable[[], int]) -> None:
 _forgotten: dict[str, Callable[[], int]] = {}
 
 
-def also_look(what: str, look: Callable[[], dict[str, int]]) -> None:
-    """Have `look` called at every pass, beside the jobs' own: it takes what steps can be taken and says what it did. It may take long,
-    be called by several sweepers at once, and be killed at any moment. Apps name theirs in `AppConfig.ready`."""
-    _looks[what] = look
+@dataclass
+class _Look:
+    """What an app wants looked at, how often in seconds, and when it had its last turn in this process."""
+
+    verb: Callable[[], dict[str, int]]
+    every: float
+    last: float = float("-inf")
 
 
-_looks: dict[str, Callable[[], dict[str, int]]] = {}
+_looks: dict[str, _Look] = {}
+
+
+def also_look(what: str, verb: Callable[[], dict[str, int]], *, every: float = 0) -> None:
+    """Have `verb` called about `every` seconds, beside the jobs' own passes: it takes what steps can be taken and says what it did. It may
+    take long, be called by several sweepers at once, and be killed at any moment. Apps name theirs in `AppConfig.ready`."""
+    _looks[what] = _Look(verb, every)
 
 
 def look() -> dict[str, int]:
-    """Every look that apps have named; what they did together. One that fails does not keep the others from theirs."""
+    """Every look whose turn it is; what they did together. One that fails does not keep the others from theirs."""
     did: dict[str, int] = {}
     for what, one in _looks.items():
+        if time.monotonic() - one.last < one.every:
+            continue
+        one.last = time.monotonic()
         try:
-            did |= one()
+            did |= one.verb()
         except (OperationalError, InterfaceError) as error:
             log.warning("The look at %s waits for the database (%s).", what, type(error).__name__)
             connection.close()

@@ -12,7 +12,7 @@ class TrainingConfig(AppConfig):
         kinds.register()
         studies.listen()
         modelcards.register(cards.write)
-        sweeper.also_do("studies", studies.mend, every=20)
+        sweeper.also_look("studies", lambda: {"studies_moved": studies.mend()}, every=20)
         sweeper.also_look("loops", loop_rounds.look)
         sweeper.also_forget("stored log-probabilities' files", specs.forget_references)
         endpoints.allowed()  # settings that are wrong stop the start

@@ -11,12 +11,12 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from hashlib import sha256
 from typing import Any
 
 from django.db import DatabaseError, IntegrityError, transaction
 from django.db.models import Avg, Q, QuerySet
 from django.db.models.functions import Now
+from django.utils.crypto import salted_hmac
 
 from accounts import audit
 from accounts.models import Role, User
@@ -292,8 +292,8 @@ def _told(study: Study, number: int, vote: Judgement) -> dict[str, Any]:
 
 
 def _pseudonym(study: Study, what: str, number: int) -> str:
-    """The same within a study, another in the next; the seed keeps it from being guessed from small numbers."""
-    return f"{what}-{sha256(f'{study.public_id}:{study.seed}:{what}:{number}'.encode()).hexdigest()[:12]}"
+    """The same within a study, another in the next; the house's key keeps it from being guessed from small numbers."""
+    return f"{what}-{salted_hmac(f'study {study.public_id}', f'{what}:{number}', algorithm='sha256').hexdigest()[:12]}"
 
 
 @dataclass(frozen=True)

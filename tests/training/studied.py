@@ -9,12 +9,13 @@ from uuid import uuid4
 
 from accounts.models import User
 from annotation import campaigns, judgements, snapshots
-from annotation.models import GenerationBatch, Prompt, Sample, Split, Verdict
+from annotation.models import Sample, Split, Verdict
 from jobs.models import Job
 from modelhub.models import ModelVersion
 from tests.annotation import build as annotating
 from tests.training import build
-from training import evaluations, generations, specs, studies
+from tests.training.study import answer
+from training import evaluations, specs, studies
 from training.engine import statistics
 from training.models import Evaluation, Promotion, Study, SuiteRun
 
@@ -58,8 +59,8 @@ def _accuracy(evaluation: Evaluation, pairs: list[dict[str, Any]]) -> dict[str, 
 def decided(evaluation: Evaluation, raters: Sequence[User], dan: User, *, fewest: int, share: float = 0.7) -> Study:
     """A study of it in which about `share` prefer the challenger, until it ends by itself at `fewest` votes or soon after."""
     study = studies.start(evaluation=evaluation, actor=dan, raters=raters, seed=3)
-    _answer(study.champion_texts, "Old answer to case {}: rest and fluids.")
-    _answer(study.challenger_texts, "New answer to case {}: rest, fluids and a review tomorrow.")
+    answer(study.champion_texts, "Old answer to case {}: rest and fluids.")
+    answer(study.challenger_texts, "New answer to case {}: rest, fluids and a review tomorrow.")
     studies.open_when_answered(study=study)
     study.refresh_from_db()
     assert study.campaign is not None
@@ -79,14 +80,6 @@ def decided(evaluation: Evaluation, raters: Sequence[User], dan: User, *, fewest
     found = Study.objects.get(pk=study.pk)
     assert found.state == "decided"
     return found
-
-
-def _answer(batch: GenerationBatch, told: str) -> None:
-    job = generations.job_of(batch)
-    assert job is not None
-    prompts = Prompt.objects.in_bulk(job.spec["inputs"]["prompts"])
-    items = [{"id": str(pk), "text": told.format(pk), "finish_reason": "stop", "tokens": 9, "n": 0} for pk in prompts]
-    build.finish(job, items=items)
 
 
 def suites(study: Study, dan: User) -> None:

@@ -179,16 +179,16 @@ def test_one_that_is_stopped_while_models_answer_cancels_their_jobs(evaluation: 
     studies.start(evaluation=evaluation, actor=dan)
 
 
-def test_the_sweeper_ends_what_a_cancelled_job_left_waiting(evaluation: Evaluation, dan: User) -> None:
+def test_the_sweeper_ends_what_a_cancelled_job_left_waiting(evaluation: Evaluation, dan: User, monkeypatch: pytest.MonkeyPatch) -> None:
     made = studies.start(evaluation=evaluation, actor=dan)
     assert studies.mend() == 0
     job = generations.job_of(made.challenger_texts)
     assert job is not None
     submissions.cancel(job=job, actor=dan)
-    sweeper.also_do("studies", studies.mend, every=0)
-    did = sweeper.sweep()
-    assert did is not None
-    assert did["studies"] == 1
+    monkeypatch.setattr(sweeper, "_looks", {})
+    sweeper.also_look("studies", lambda: {"studies_moved": studies.mend()}, every=20)
+    assert sweeper.look() == {"studies_moved": 1}
+    assert sweeper.look() == {}, "its turn is over for twenty seconds"
     made.refresh_from_db()
     assert (made.state, made.why_failed) == ("failed", "The job in which ward-dpo answered was cancelled.")
     assert studies.mend() == 0

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -511,7 +510,12 @@ def test_the_commands_write_and_verify_it(study: Study, made: Pack, data: bytes,
 
 
 @pytest.mark.parametrize(
-    ("named", "said"), [("0", "There is no study 0"), ("spring", "“spring” is no study's number"), (str(uuid4()), "There is no study")]
+    ("named", "said"),
+    [
+        ("0", "There is no study 0"),
+        ("spring", "“spring” is no study's number"),
+        ("00000000-0000-4000-8000-000000000001", "There is no study"),
+    ],
 )
 def test_a_study_that_is_not_there_is_named(tmp_path: Path, named: str, said: str) -> None:
     with pytest.raises(CommandError, match=said):

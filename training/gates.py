@@ -5,7 +5,7 @@ an evaluation that has ended, enough pairs to have learnt from, no lead clinicia
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal
 from uuid import UUID
@@ -79,8 +79,7 @@ def of(*, evaluation: Evaluation, champion: ModelVersion | None, replaces: Model
     """The gates of this evaluation's policy against `champion`, in the order they are read; a promotion needs all passed.
 
     Without a champion, or where it is the champion itself, it is held against the evaluation's reference. `replaces` is whom the name is
-    taken from, where
-    that is not the champion's.
+    taken from, where that is not the champion's.
     """
     against = evaluation.reference if champion is None or champion == evaluation.policy else champion
     study = study_of(evaluation, against)
@@ -90,6 +89,9 @@ def of(*, evaluation: Evaluation, champion: ModelVersion | None, replaces: Model
         _harm(evaluation, study, votes), _suite(evaluation, against), _form(evaluation, against, study), _replay(evaluation),
         _safety(evaluation),
     ]  # fmt: skip
+    if evaluation.policy in (champion, replaces) and (begin := _study_remedy(evaluation)):
+        # Nobody is asked whether the champion is better than itself.
+        found = [replace(gate, remedy=None) if gate.remedy == begin else gate for gate in found]
     if evaluation.policy.toy and any(version is not None and not version.toy for version in (champion, replaces)):
         found.append(Gate(KIND, "Kind of model", "failed", "a toy", "no toy, for it would replace none"))
     return found

@@ -327,8 +327,9 @@ def _say(events: IO[str], event: dict[str, Any]) -> None:
 
 def _end(folder: Path, result: dict[str, Any], code: int) -> int:
     aside = folder / ".result.json.tmp"
-    with aside.open("w", encoding="utf-8") as stream:
-        json.dump({"schema": 1, **result}, stream)
+    # Half a character of a file's own stands in its first rows as they are shown: no page could say it.
+    with aside.open("w", encoding="utf-8", errors="replace") as stream:
+        json.dump({"schema": 1, **result}, stream, ensure_ascii=False)
         stream.flush()
         os.fsync(stream.fileno())
     aside.rename(folder / RESULT)

@@ -200,6 +200,14 @@ def test_a_dry_run_reads_all_and_stores_nothing(as_dan: Client) -> None:
     assert not Sample.objects.exists()
 
 
+def test_half_a_character_is_named_and_shown_as_a_question_mark(as_dan: Client) -> None:
+    content = jsonl([row(1)]).read().replace(b"Patient 1", rb"Patient \ud800", 1)
+    page = as_dan.get(send(as_dan, content).url)
+    assert page.status_code == 200
+    assert "text.surrogate" in page.text
+    assert "Patient ? was admitted" in page.text
+
+
 def test_rows_that_cannot_be_stored_are_counted_before_and_left_out_on_request(as_dan: Client) -> None:
     content = jsonl([row(1), row(2, task_type=None), row(3, output=5, quality=9), row(4)]).read()
     url = send(as_dan, content).url

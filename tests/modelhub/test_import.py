@@ -51,6 +51,14 @@ def test_an_empty_drop_folder_says_what_to_bring(as_dan: Client, drop: Drop) -> 
     assert drop("").is_dir()
 
 
+def test_a_reference_is_not_followed_and_the_page_says_so_though_nothing_lies_there(as_dan: Client, drop: Drop) -> None:
+    for reference in ("../../etc", "https://hub.example/a/b"):
+        answer = as_dan.post(URL, {"folder": reference, "name": "x", "kind": "base"})
+        assert answer.status_code == 422
+        assert "is not the name of a folder in" in answer.text
+    assert not Job.objects.exists()
+
+
 def test_a_quick_look_says_what_would_be_taken_and_why_not(as_dan: Client, drop: Drop) -> None:
     real.phi(drop("Phi-3.5-mini-instruct"))
     real.lora(drop("triage"))

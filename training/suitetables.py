@@ -221,18 +221,21 @@ def _with(cell: Cell, gain: paired.Relative | None) -> Cell:
 # --- drawings -----------------------------------------------------------------------------------------------------------------------
 
 
+def _tenth(figure: float | None) -> float | None:
+    return None if figure is None else round(figure, 1)
+
+
 def averages_chart(shown: Table) -> SafeString:
     """AVG of every model that was asked."""
     states = [row.latest.job.get_state_display() if row.latest else "not asked" for row in shown.rows]
-    rows = [(row.version.name, row.average, None, None, state) for row, state in zip(shown.rows, states, strict=True)]
+    rows = [(row.version.name, _tenth(row.average), None, None, state) for row, state in zip(shown.rows, states, strict=True)]
     return interval_chart(rows, title="Mean over the twelve tasks", x_label="points of 100", limits=(0.0, 100.0))
 
 
 def gains_chart(name: str, against: Against) -> SafeString:
     """What a model gained over one parent, task by task."""
-    rows = [(task, cell.gain, cell.low, cell.high, "") for task, cell in against.cells.items()]
-    if against.mean:
-        rows.append(("mean", against.mean.gain, against.mean.low, against.mean.high, ""))
+    cells = [*against.cells.items(), *([("mean", against.mean)] if against.mean else [])]
+    rows = [(task, _tenth(cell.gain), _tenth(cell.low), _tenth(cell.high), "") for task, cell in cells]
     return interval_chart(
         rows, title=f"{name} less {against.parent.name}", x_label="points of 100, 95 % interval", reference=(0.0, "no change")
     )

@@ -19,9 +19,10 @@ from rest_framework.views import APIView
 from accounts import access
 from accounts.access import TRAINERS
 from accounts.openapi import ProblemSerializer, problems, refusals
-from annotation import imports, reading
+from annotation import imports, incoming, reading
 from annotation.api import Conflict, KeyMismatch
-from annotation.imports import CONFLICTS, UploadRefused
+from annotation.imports import CONFLICTS
+from annotation.incoming import UploadRefused
 from annotation.models import Group, Import, ImportState
 from annotation.records import ImportRefused, Problem
 from annotation.views.uploading import Received, ToImports
@@ -180,7 +181,7 @@ class ImportList(APIView):
         user = access.require(request.user, *TRAINERS)
         key = _key(request)
         try:
-            imports.check_size(int(request.META.get("CONTENT_LENGTH") or 0))
+            incoming.check_size(int(request.META.get("CONTENT_LENGTH") or 0))
             sent = SentSerializer(data=request.data)
             if self.handler.refused is not None:
                 raise self.handler.refused

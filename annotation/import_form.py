@@ -4,7 +4,7 @@ from typing import Any
 
 from django import forms
 
-from annotation import imports, reading
+from annotation import imports, incoming, reading
 from annotation.models import Corpus, Group, Import, Source
 
 CONTENT = {
@@ -22,7 +22,7 @@ class StartForm(forms.Form):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        offered = [(name, name) for name, _ in imports.offers()]
+        offered = [(name, name) for name, _ in incoming.offers()]
         self.fields["server"].choices = [("", "none"), *offered]  # type: ignore[attr-defined]
         if not offered:
             self.fields["server"].widget = forms.HiddenInput()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from annotation import import_child, imports, staging
+from annotation import import_child, imports, incoming, staging
 from annotation.models import Content, Import
 from annotation.records import ImportRefused
 from jobs import attempts, kinds
@@ -42,7 +42,7 @@ def _command(job: Job, folder: Path) -> list[str]:
 
 def _prepare(job: Job, folder: Path) -> None:
     imported = imports.of_job(job)
-    if not imports.path_of(imported).exists():
+    if not incoming.path_of(imported).exists():
         raise Unprepared("import.gone", "The file is not there any more. Send it again.")
     staging.drop(imported.public_id.hex)  # what an attempt that was killed has left
     if imported.content == Content.SAMPLES and not job.spec["dry"] and imports.compares(imported):

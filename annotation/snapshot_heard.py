@@ -13,9 +13,8 @@ from django.db.models.expressions import RawSQL
 
 from annotation.models import Judgement, Snapshot
 from annotation.staging import Tell, quiet
+from jobs import patience
 
-# Reading alone: nobody waits for a row of ours, so one statement may take longer than the runner gives those that hold some.
-_PATIENCE = "30min"
 # Of one sort or hash: more would be several times as much in the server.
 _MEMORY = "48MB"
 
@@ -56,8 +55,8 @@ def gathered(snapshot: Snapshot, tell: Tell = quiet) -> Iterator[None]:
     `snapshot_heard` (id, voted, assignment_id, pair_id, annotator_id, place), their answers. `tell` hears of each table.
     """
     with transaction.atomic():
+        patience.take_longer(**patience.READING, work_mem=_MEMORY)
         with connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('statement_timeout', %s, true), set_config('work_mem', %s, true)", [_PATIENCE, _MEMORY])
             for done, (table, made) in enumerate(_STEPS):
                 tell("gathering answers", done, len(_STEPS))
                 cursor.execute(made, {"snapshot": snapshot.pk})

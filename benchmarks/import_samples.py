@@ -150,9 +150,9 @@ def worker(job: Any, database: str) -> subprocess.Popen[bytes]:
 
 def asked(path: Path) -> Any:
     """The file, received in place and said to be what it is, with its job."""
-    from annotation import imports
+    from annotation import imports, incoming
 
-    made = imports.from_server(name=path.name, actor=None)
+    made = incoming.from_server(name=path.name, actor=None)
     made = imports.configure(
         imported=made, format="jsonl", shape="mediflow", mapping={}, target=SOURCE, licence="CC0-1.0", options={"synthetic": True}
     )

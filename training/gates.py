@@ -21,6 +21,7 @@ from modelhub.models import ModelVersion
 from training import replays, shapes, studies, suiteruns, unseen
 from training.evidence import harm
 from training.evidence import verdict as evidence
+from training.evidence.figures import LONG, SHORT
 from training.models import Evaluation, Study, StudyState, Suite, SuiteRun
 from training.suite import paired
 
@@ -391,10 +392,7 @@ def _ask(evaluation: Evaluation) -> Remedy:
 def _form(evaluation: Evaluation, against: ModelVersion, study: Study | None) -> Gate:
     """On the study's answers, which know where they were cut off; else on the evaluation's, if it was against the champion."""
     name = "Form of answers"
-    needed = (
-        f"median length {shapes.SHORTEST} to {shapes.LONGEST} times the champion's; valid JSON and coverage (answered, whole) not lower, "
-        "refusals not more"
-    )
+    needed = f"median length {SHORT} to {LONG} times the champion's; valid JSON and coverage (answered, whole) not lower, refusals not more"
     if study is not None and study.state != StudyState.GENERATING:
         kept, links = _told_of(study)
         pairs = _of_study(study)

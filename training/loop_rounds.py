@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
@@ -22,6 +22,7 @@ from annotation import snapshots
 from annotation.filters import Filters
 from annotation.models import Campaign, CampaignState, Completion, SnapshotRow, Split
 from annotation.snapshots import FreezeRefused
+from jobs import patience
 from jobs.models import Job, State
 from modelhub import aliases
 from modelhub.models import AliasName, ModelVersion
@@ -37,8 +38,6 @@ log = logging.getLogger(__name__)
 FRESH_SHARE = 0.3
 # Counting what is usable takes a while on a large campaign: at most this share of the time is spent on it.
 LOOKING = 0.05
-# Resolving a campaign's votes is one transaction, and takes longer than what else the sweeper does.
-PATIENCE = "300s"
 
 
 class Nothing(Exception):
@@ -99,9 +98,7 @@ def begin(*, loop: LoopPolicy) -> LoopRound | None:
 
     A second caller at the same moment finds the first at it and does nothing. What can never be frozen switches the policy off.
     """
-    with connection.cursor() as cursor:
-        for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
-            cursor.execute(f"SET LOCAL {limit} = '{PATIENCE}'")  # both names and the figure are ours
+    patience.take_longer(**patience.READING)
     held = LoopPolicy.objects.select_for_update(of=("self",), no_key=True, skip_locked=True).select_related("campaign")
     mine = held.filter(pk=loop.pk, active=True).first()
     if mine is None or mine.rounds.filter(state=RoundState.WORKING).exists():

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from statistics import median
 
 from annotation import structure
+from training.evidence.figures import LONG, SHORT
 
-# A median ratio of lengths within these is no change of length (product.md 2.13, G5).
-SHORTEST, LONGEST = 0.8, 1.25
 # An answer that declines says so at its beginning.
 _OPENING = 240
 _DECLINES = re.compile(
@@ -67,7 +66,7 @@ class Beside:
     def faults(self) -> list[str]:
         """What keeps the gate shut, in words."""
         found = []
-        if self.ratio is None or not SHORTEST <= self.ratio <= LONGEST:
+        if self.ratio is None or not SHORT <= self.ratio <= LONG:
             found.append("the length")
         if self.valid[0] < self.valid[1]:
             found.append("valid JSON")

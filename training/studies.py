@@ -214,8 +214,8 @@ def _protocol(study: Study, campaign: Campaign, unmatched: list[str]) -> dict[st
         "format": FORMAT,
         "study": str(study.public_id),
         "question": "Do clinicians who do not know which is which prefer the challenger's answers to the champion's?",
-        "champion": _model(study.champion),
-        "challenger": _model(study.challenger),
+        "champion": named(study.champion),
+        "challenger": named(study.challenger),
         "evaluation": str(study.evaluation.public_id),
         "decoding": study.champion_texts.decoding,
         "seed": study.seed,
@@ -232,7 +232,8 @@ def _protocol(study: Study, campaign: Campaign, unmatched: list[str]) -> dict[st
     }  # fmt: skip
 
 
-def _model(version: ModelVersion) -> dict[str, str]:
+def named(version: ModelVersion) -> dict[str, str]:
+    """A model as protocols and evidence name it."""
     return {"id": str(version.public_id), "name": version.name, "digest": version.artifact.digest}
 
 

@@ -16,14 +16,13 @@ from django.utils.safestring import SafeString
 from annotation import bias, estimates
 from annotation.estimates import Estimate
 from annotation.models import AssignmentState, Judgement, SlotKind, Verdict
+from training.evidence import figures
 from training.evidence import verdict as evidence
 from training.models import Study
 from web.charts import Series, interval_chart, line_chart
 
 Votes = Sequence[Mapping[str, Any]]
 
-# The new answer's words over the old one's: the bounds of a similar length (product.md 2.13, G5).
-SIMILAR = (0.8, 1.25)
 STRATA = ("shorter", "similar", "longer")
 WON = {1: 1.0, 0: 0.5, -1: 0.0}
 # e is drawn between these; the table below the chart has every value.
@@ -142,18 +141,13 @@ def _longer(vote: Mapping[str, Any]) -> float:
 
 
 def by_length(votes: Votes) -> list[Stratum]:
-    counts: dict[str, Counter[int]] = {name: Counter() for name in STRATA}
-    for vote in votes:
-        counts[_stratum(vote)][evidence.OUTCOMES[vote["in_favour"]]] += 1
-    return [
-        Stratum(name, found[1], found[-1], found[0], estimates.share(found[1] + found[0] / 2, found.total()))
-        for name, found in counts.items()
-    ]
+    """As the evidence pack counts them, each with its interval."""
+    counted = figures.by_length(votes)
+    return [_stratum(name, **{what: counted[name][what] for what in ("wins", "losses", "ties")}) for name in STRATA]
 
 
-def _stratum(vote: Mapping[str, Any]) -> str:
-    ratio = (vote["words_challenger"] + 1) / (vote["words_champion"] + 1)
-    return "shorter" if ratio < SIMILAR[0] else "longer" if ratio > SIMILAR[1] else "similar"
+def _stratum(name: str, wins: int, losses: int, ties: int) -> Stratum:
+    return Stratum(name, wins, losses, ties, estimates.share(wins + ties / 2, wins + losses + ties))
 
 
 def left_share(votes: Votes) -> bias.LeftShare:
@@ -163,12 +157,13 @@ def left_share(votes: Votes) -> bias.LeftShare:
 
 
 def harms(votes: Votes) -> list[Harm]:
-    return [_harm("major or life-threatening", "major", votes), _harm("life-threatening", "life_threatening", votes)]
+    told, n = figures.flags(votes), len(votes)
+    return [_harm("major or life-threatening", told["major"], n), _harm("life-threatening", told["life_threatening"], n)]
 
 
-def _harm(told: str, severity: str, votes: Votes) -> Harm:
-    seen = Counter((vote[f"{severity}_challenger"], vote[f"{severity}_champion"]) for vote in votes)
-    return Harm(told, seen[True, False], seen[False, True], seen[True, True], seen[False, False])
+def _harm(severity: str, told: Mapping[str, int], n: int) -> Harm:
+    both = told["challenger"] - told["only_challenger"]
+    return Harm(severity, told["only_challenger"], told["only_champion"], both, n - told["challenger"] - told["only_champion"])
 
 
 def raters(votes: Votes) -> list[Rater]:

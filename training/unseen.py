@@ -28,13 +28,13 @@ def taught(version: ModelVersion) -> set[int]:
     return found
 
 
-def voters(snapshot: Snapshot, pairs: Any) -> dict[int, set[int]]:
-    """The accounts that a snapshot heard of each of these pairs."""
+def voters(snapshot: Snapshot, pairs: Any) -> dict[int, list[int]]:
+    """The accounts that a snapshot heard of each of these pairs, each once, in the order of their assignments."""
     heard = Judgement.objects.filter(pk__in=snapshot_raters.heard(snapshot), assignment__pair__in=pairs)
-    found: dict[int, set[int]] = {}
-    for pair, person in heard.values_list("assignment__pair", "assignment__annotator"):
-        found.setdefault(pair, set()).add(person)
-    return found
+    found: dict[int, dict[int, None]] = {}
+    for pair, person in heard.order_by("assignment").values_list("assignment__pair", "assignment__annotator"):
+        found.setdefault(pair, {})[person] = None
+    return {pair: list(people) for pair, people in found.items()}
 
 
 def measured(*, evaluation: Evaluation, items: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -47,12 +47,12 @@ def measured(*, evaluation: Evaluation, items: Iterable[Mapping[str, Any]]) -> d
     if not right or evaluation.snapshot is None:
         return {}
     ids = list(right)
-    who: dict[int, set[int]] = {} if evaluation.simulated else voters(evaluation.snapshot, ids)
+    who = {} if evaluation.simulated else voters(evaluation.snapshot, ids)
     trained_on = taught(evaluation.policy) if who else set()
-    kept = [pair for pair in ids if not who.get(pair, set()) & trained_on]
+    kept = [pair for pair in ids if trained_on.isdisjoint(who.get(pair, ()))]
     prompts = dict(Pair.objects.filter(pk__in=kept).values_list("pk", "prompt"))
     told = share({pair: right[pair] for pair in kept}, prompts)
-    raters = set().union(*(who.get(pair, set()) for pair in kept))
+    raters = {person for pair in kept for person in who.get(pair, ())}
     return {"unseen": told | {"raters": len(raters), "left_out": sorted(set(ids) - set(kept))}}
 
 

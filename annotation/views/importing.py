@@ -14,7 +14,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from accounts import access
 from accounts.access import TRAINERS, UserRequest
-from annotation import imports, privacy, reading, sample_rows
+from annotation import imports, incoming, privacy, reading, sample_rows
 from annotation.import_form import ImportForm, StartForm
 from annotation.models import Import, Source
 from annotation.records import ImportRefused
@@ -38,7 +38,7 @@ def sample_import(request: UserRequest) -> HttpResponseBase:
     try:
         with streamed(request) as handler:
             return _received(request, handler)
-    except imports.UploadRefused as refused:
+    except incoming.UploadRefused as refused:
         return _first(request, StartForm(), refused=refused, status=refused.status)
 
 
@@ -55,7 +55,7 @@ def _received(request: HtmxRequest, handler: Any) -> HttpResponse:
         made = file.incoming.whole(name=file.name or "", actor=actor)
         handler.incoming = None
     else:
-        made = imports.from_server(name=form.cleaned_data["server"], actor=actor)
+        made = incoming.from_server(name=form.cleaned_data["server"], actor=actor)
     if form.cleaned_data["target"] and form.cleaned_data["licence"]:
         _straight_on(made, form.cleaned_data, actor)
     return redirect("annotation:import", made.public_id)

@@ -8,8 +8,7 @@ from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler, StopUpload
 from django.http import HttpRequest
 
-from annotation import imports
-from annotation.imports import Incoming, UploadRefused
+from annotation.incoming import Incoming, UploadRefused, check_size
 
 # What a form says after its file: whatever lacks it was cut off.
 END = "whole"
@@ -66,7 +65,7 @@ def streamed(request: HttpRequest) -> Iterator[ToImports]:
         announced = int(request.META.get("CONTENT_LENGTH") or 0)
     except ValueError:
         announced = 0
-    imports.check_size(announced)
+    check_size(announced)
     handler = ToImports(request)
     request.upload_handlers = [handler]
     try:

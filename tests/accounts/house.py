@@ -10,7 +10,7 @@ from django.test import Client
 
 from accounts import invitations
 from accounts.models import ApiToken, AuditEntry, Invitation, RoleGrant, User
-from annotation import export_rights, imports, snapshots
+from annotation import export_rights, incoming, snapshots
 from annotation.models import (
     Assignment,
     Campaign,
@@ -119,20 +119,8 @@ def furnish(folder: Path) -> House:
     attempt = Attempt.objects.create(job=job, number=1, token=1, worker="here")
     run = Run.objects.create(job=job, params=params, name="tiny-dpo-run", policy=parent, reference=parent, snapshot=snapshot)
     evaluation = Evaluation.objects.create(job=scoring, policy=version, reference=parent, snapshot=snapshot)
-    # One that came to nothing, so that nobody can move it; Alice and Carol rate in its campaign.
-    texts = [GenerationBatch.objects.create(version=one, decoding={}, seed=1) for one in (parent, version)]
-    study = Study.objects.create(
-        evaluation=evaluation, champion=parent, challenger=version, champion_texts=texts[0], challenger_texts=texts[1], seed=1,
-        campaign=campaign, state="failed", why_failed="They are too alike.", started_by=dan,
-    )  # fmt: skip
-    loop = LoopPolicy.objects.create(
-        campaign=campaign, active=False, pairs_needed=300, params={"policy": {"alias": "champion"}, "preset": "demo", "seed": 1}
-    )
-    of_loop = LoopRound.objects.create(
-        loop=loop, number=1, state="proposed", snapshot=snapshot, run=run, evaluation=evaluation, lineage_digest="d" * 64,
-        proposed_at=Now(),
-    )  # fmt: skip
-    suite = SuiteRun.objects.create(job=asking, version=version, suite="mini", settings_digest="d" * 64)
+    study, loop, of_loop = _proven(evaluation, run, asking, dan)
+    suite = SuiteRun.objects.get()
     recipe = MergeRecipe.objects.create(
         digest="d" * 64, method="slerp", base=parent, created_by=dan,
         params={"method": "slerp", "base": parent.name, "inputs": [{"model": version.name}], "parameters": {"t": 0.5}},
@@ -152,16 +140,7 @@ def furnish(folder: Path) -> House:
     invitation, _ = invitations.create(
         name="Dr. Khan", roles=["annotator"], purpose="To judge letters.", minutes=30, days=7, actor=people["admin"]
     )
-    imported = Import.objects.create(
-        label="m.jsonl", bytes=1, sha256="d" * 64, content="samples", target="made-up", licence="CC0-1.0", state="stored",
-        counts={
-            "rows": 1, "stored": 1, "already": 0, "problems": 0, "warnings": 0, "quarantined": 0, "held_back": 0, "replaced": 0,
-            "skipped": 0, "seconds": 1.0,
-        }, actor=dan,
-    )  # fmt: skip
-    report = imports.folder_of(imported) / "problems.csv"
-    report.parent.mkdir(parents=True)
-    report.write_text("place,number,column,kind,code,message\n")
+    imported = _imported(dan)
     device = Device.objects.create(host="trainer-1", name="GPU-aaaa")
     corpus = Corpus.objects.create(name="Leaflets", group="other", licence="CC0-1.0")
     document = Document.objects.create(corpus=corpus, external_id="1", text="Take with water.", digest="d" * 64, split="train")
@@ -183,3 +162,39 @@ def furnish(folder: Path) -> House:
         people, clients, campaign, assignment, Sample.objects.earliest("pk"), snapshot, job, version, adapter, run, evaluation, of_loop,
         preview, study, synthesis, token, invitation, qualification, sitting, dispute, defect, imported, grant, records,
     )  # fmt: skip
+
+
+def _imported(actor: User) -> Import:
+    """An import that is stored, with its report."""
+    imported = Import.objects.create(
+        label="m.jsonl", bytes=1, sha256="d" * 64, content="samples", target="made-up", licence="CC0-1.0", state="stored",
+        counts={
+            "rows": 1, "stored": 1, "already": 0, "problems": 0, "warnings": 0, "quarantined": 0, "held_back": 0, "replaced": 0,
+            "skipped": 0, "seconds": 1.0,
+        }, actor=actor,
+    )  # fmt: skip
+    report = incoming.folder_of(imported) / "problems.csv"
+    report.parent.mkdir(parents=True)
+    report.write_text("place,number,column,kind,code,message\n")
+    return imported
+
+
+def _proven(evaluation: Evaluation, run: Run, asking: Job, actor: User) -> tuple[Study, LoopPolicy, LoopRound]:
+    """A study, a suite and a loop with its proposal, all of the evaluation's model."""
+    parent, version, snapshot = evaluation.reference, evaluation.policy, run.snapshot
+    assert snapshot is not None
+    # One that came to nothing, so that nobody can move it; Alice and Carol rate in its campaign.
+    texts = [GenerationBatch.objects.create(version=one, decoding={}, seed=1) for one in (parent, version)]
+    study = Study.objects.create(
+        evaluation=evaluation, champion=parent, challenger=version, champion_texts=texts[0], challenger_texts=texts[1], seed=1,
+        campaign=snapshot.campaign, state="failed", why_failed="They are too alike.", started_by=actor,
+    )  # fmt: skip
+    loop = LoopPolicy.objects.create(
+        campaign=snapshot.campaign, active=False, pairs_needed=300, params={"policy": {"alias": "champion"}, "preset": "demo", "seed": 1}
+    )
+    of_loop = LoopRound.objects.create(
+        loop=loop, number=1, state="proposed", snapshot=snapshot, run=run, evaluation=evaluation, lineage_digest="d" * 64,
+        proposed_at=Now(),
+    )  # fmt: skip
+    SuiteRun.objects.create(job=asking, version=version, suite="mini", settings_digest="d" * 64)
+    return study, loop, of_loop

@@ -12,7 +12,7 @@ from django.test import Client
 from django.test.client import BOUNDARY, MULTIPART_CONTENT, encode_multipart
 
 from accounts.models import AuditEntry
-from annotation import imports
+from annotation import incoming
 from annotation.models import Import, Sample
 from jobs.models import Job
 from tests.annotation.build import jsonl, row
@@ -63,7 +63,7 @@ def test_a_small_file_is_seen_imported_and_reported_on(as_dan: Client, django_ca
         done = as_dan.post(response.url, FIELDS, follow=True).content.decode()
     assert "2 of 2 rows stored" in done
     assert the_import().state == "stored"
-    assert not imports.path_of(the_import()).exists()
+    assert not incoming.path_of(the_import()).exists()
     listed = as_dan.get("/samples/").content.decode()
     assert "m1" in listed
     assert "2 samples" in listed

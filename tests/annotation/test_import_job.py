@@ -12,7 +12,7 @@ import pytest
 from django.db import connection, transaction
 from psycopg import sql
 
-from annotation import forks, import_batches, import_child, imports, sample_rows, samples, staging
+from annotation import forks, import_batches, import_child, imports, incoming, sample_rows, samples, staging
 from annotation.models import Import, Sample, SampleCount, Source
 from annotation.reading.shapes import SampleRow
 from annotation.records import Problems
@@ -37,7 +37,7 @@ def data(tmp_path: Path, settings: Any) -> Path:
 
 def asked(data: Path, content: bytes, **options: Any) -> Import:
     (data / "incoming" / "m.jsonl").write_bytes(content)
-    made = imports.from_server(name="m.jsonl", actor=None)
+    made = incoming.from_server(name="m.jsonl", actor=None)
     made = imports.configure(
         imported=made, format="jsonl", shape="mediflow", mapping={}, target="mediflow", licence="CC0-1.0", options=options
     )
@@ -77,7 +77,7 @@ def test_a_table_that_a_killed_import_left_goes_with_the_next_file(data: Path) -
     waiting = asked(data, jsonl([row(1)]).read())
     for key in ("0" * 32, waiting.public_id.hex):
         staging.make(key)
-    imports.clear_abandoned()
+    incoming.clear_abandoned()
     assert staging.leftovers() == [waiting.public_id.hex]
     staging.drop(waiting.public_id.hex)
 

@@ -47,7 +47,9 @@ def state_of(loop: LoopPolicy) -> str:
     return one.state if one else ""
 
 
-def test_the_loop_runs_to_one_proposal_though_it_is_killed_at_every_stage(processes: Processes, tmp_path: Path, dan: User) -> None:
+def killed_at_every_stage(processes: Processes, tmp_path: Path, dan: User) -> list[str]:
+    """The story; the stages at which whoever was at work was killed, each noted once what it left was seen."""
+    survived = []
     processes.environment["ROUNDS_LEASE_SECONDS"] = "5"
     base = loops.toy_base(tmp_path / "tiny")
     aliases.move(name=AliasName.CHAMPION, to=base, actor=dan, expected=None, reason="The first")
@@ -62,6 +64,7 @@ def test_the_loop_runs_to_one_proposal_though_it_is_killed_at_every_stage(proces
         processes.start_worker("first", slots=1)
     assert not LoopRound.objects.exists()
     assert not Snapshot.objects.exists()
+    survived.append("snapshot")
     processes.start_sweeper()
 
     # Training, comparing, asking: the worker and its child are killed, and another worker begins the job anew.
@@ -90,6 +93,8 @@ def test_the_loop_runs_to_one_proposal_though_it_is_killed_at_every_stage(proces
     assert Job.objects.exclude(state=State.SUCCEEDED).count() == 0
     for job in hit:
         assert list(Attempt.objects.filter(job=job).order_by("number").values_list("reason", flat=True)) == ["lease_expired", "succeeded"]
+        survived.append(job.kind)
+    survived.append("proposing")
     assert one.lineage_digest == loop_digests.of(one)
     # Nothing was promoted.
     assert aliases.current(AliasName.CHAMPION) == base
@@ -106,3 +111,8 @@ def test_the_loop_runs_to_one_proposal_though_it_is_killed_at_every_stage(proces
     assert again.run.output != made
     assert again.run.output.artifact == made.artifact
     assert again.lineage_digest == one.lineage_digest
+    return survived
+
+
+def test_the_loop_runs_to_one_proposal_though_it_is_killed_at_every_stage(processes: Processes, tmp_path: Path, dan: User) -> None:
+    assert killed_at_every_stage(processes, tmp_path, dan) == ["snapshot", "dpo", "evaluate", "suite", "proposing"]

@@ -28,7 +28,6 @@ from training.engine import statistics
 from training.evidence import figures, pack, verdict, verify
 from training.evidence.pack import Pack
 from training.models import Study
-from training.suite import paired
 
 pytestmark = pytest.mark.django_db
 HERE = Path(verify.__file__).parent
@@ -419,11 +418,6 @@ def test_held_out_accuracy_is_the_engines(made: Pack) -> None:
     assert sum(row["raters"].startswith("labeller ") for row in rows) == len(rows)
 
 
-def test_mcnemar_is_the_suites() -> None:
-    for one, other in ((0, 0), (5, 1), (20, 31)):
-        assert figures._mcnemar(one, other) == pytest.approx(paired.mcnemar(one, other), rel=1e-12)
-
-
 def test_a_suites_difference_says_who_is_better_whichever_way_its_scores_point() -> None:
     def told(*items: float, up: bool) -> dict[str, Any]:
         return {"suite": "mini", "tasks": {"errors": {"items": list(items), "higher_is_better": up}}}
@@ -446,7 +440,7 @@ def test_lengths_and_flags_are_counted_by_side() -> None:
     ]
     found = figures.by_length(votes)
     assert found["shorter"] == {"wins": 1, "losses": 0, "ties": 0, "win_rate": 1.0}
-    assert found["alike"] == {"wins": 0, "losses": 1, "ties": 1, "win_rate": 0.25}
+    assert found["similar"] == {"wins": 0, "losses": 1, "ties": 1, "win_rate": 0.25}
     assert found["longer"] == {"wins": 1, "losses": 0, "ties": 0, "win_rate": 1.0}
     assert found["ratio"] == pytest.approx((1 + 1.25) / 2)
     assert figures.flags(votes)["major"] == {"challenger": 2, "champion": 1, "only_challenger": 1, "only_champion": 0}

@@ -181,7 +181,7 @@ def test_win_rates_and_strata_are_those_of_the_votes() -> None:
     rows = [
         {"in_favour": favour, "words_challenger": new, "words_champion": old, "pair": f"pair-{number}", "choice": "left_much"}
         for number, (favour, new, old) in enumerate(
-            [("challenger", 79, 99)] * 20 + [("champion", 78, 99)] * 40 + [("tie", 124, 99)] * 30 + [("challenger", 125, 99)] * 30
+            [("challenger", 80, 100)] * 20 + [("champion", 79, 100)] * 40 + [("tie", 125, 100)] * 30 + [("challenger", 126, 100)] * 30
         )
     ]
     strata = study_figures.by_length(rows)

@@ -96,6 +96,8 @@ def test_guesses_that_chance_would_not_make_are_called_so(
     own = blinding.asked(study=study, rater=raters[0])[0]
     with pytest.raises(GuessRefused, match="left, right or no idea"):
         blinding.guess(study=study, rater=raters[0], guesses={own.public_id: "A"})
+    told = signed_in(raters[0]).post(address(study), {str(own.public_id): "A"}, follow=True)
+    assert (told.status_code, "Say left, right or no idea." in told.text) == (200, True)
 
 
 def test_nobody_else_is_asked(study: Study, as_eve: Client, as_dan: Client) -> None:

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from training.evidence.figures import mcnemar
 from training.suite import paired
 
 
 @pytest.mark.parametrize(("model", "parent"), [(0, 0), (1, 0), (5, 5), (3, 14), (40, 22), (0, 9), (250, 310)])
 def test_mcnemar_is_the_exact_binomial_test(model: int, parent: int) -> None:
     expected = binomtest(model, model + parent).pvalue if model + parent else 1.0
-    assert paired.mcnemar(model, parent) == pytest.approx(expected, rel=1e-9)
+    assert mcnemar(model, parent) == pytest.approx(expected, rel=1e-9)
 
 
 def scored(rng: np.random.Generator, rate: float, n: int = 300) -> paired.Array:

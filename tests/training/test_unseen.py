@@ -73,7 +73,7 @@ def test_only_pairs_of_raters_who_taught_nothing_are_counted(spring: Snapshot, p
     assert unseen.taught(policy) == {User.objects.get(username="ann").pk}
     of_ben = {
         pair for pair, people in unseen.voters(spring, [row.pair_id for row in spring.rows.all()]).items()
-        if people == {User.objects.get(username="ben").pk}
+        if people == [User.objects.get(username="ben").pk]
     }  # fmt: skip
     assert len(of_ben) == 6
     found = evaluations.start(policy=policy, reference=policy.run.policy, snapshot=spring, actor=dan)

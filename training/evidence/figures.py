@@ -23,12 +23,12 @@ Z_TWO_SIDED = 1.959964
 
 
 def by_length(votes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Who was favoured where the challenger's text was shorter, about as long, or longer; `ratio` is the median of its words to the
+    """Who was favoured where the challenger's text was shorter, of similar length, or longer; `ratio` is the median of its words to the
     champion's, None without votes. A win-rate counts a tie as half, None where nobody voted."""
     ratios = [vote["words_challenger"] / max(1, vote["words_champion"]) for vote in votes]
-    strata: dict[str, list[str]] = {"shorter": [], "alike": [], "longer": []}
+    strata: dict[str, list[str]] = {"shorter": [], "similar": [], "longer": []}
     for vote, ratio in zip(votes, ratios):  # noqa: B905 (Python 3.9 knows no strict)
-        strata["shorter" if ratio < SHORT else "longer" if ratio > LONG else "alike"].append(vote["in_favour"])
+        strata["shorter" if ratio < SHORT else "longer" if ratio > LONG else "similar"].append(vote["in_favour"])
     return {"ratio": statistics.median(ratios) if ratios else None, **{name: _favoured(said) for name, said in strata.items()}}
 
 
@@ -117,11 +117,12 @@ def _task(one: Sequence[float], other: Sequence[float], sign: int) -> dict[str, 
     return {
         "n": len(one), "challenger": math.fsum(one) / len(one), "champion": math.fsum(other) / len(other),
         "difference": sign * math.fsum((*one, *(-score for score in other))) / len(one), "better": better, "worse": worse,
-        "p": _mcnemar(better, worse) if binary else None,
+        "p": mcnemar(better, worse) if binary else None,
     }  # fmt: skip
 
 
-def _mcnemar(better: int, worse: int) -> float:
+def mcnemar(better: int, worse: int) -> float:
+    """Two-sided exact p: are the items that only one of the two got right split like coins? (McNemar 1947; 1.0 where there are none.)"""
     n, fewer = better + worse, min(better, worse)
     if n == 0:
         return 1.0

@@ -19,12 +19,9 @@ from django.db.models import Q
 
 from accounts import audit
 from accounts.models import User
-from annotation import snapshot_raters
-from annotation.models import Judgement
 from annotation.records import digest_of
 from modelhub import cards, zipping
-from modelhub.models import ModelVersion
-from training import studies
+from training import studies, unseen
 from training.evidence import figures, harm, verdict, verify
 from training.models import Evaluation, Promotion, Study, StudyState, SuiteRun
 from training.provenance import prov
@@ -134,12 +131,8 @@ def _study(study: Study) -> dict[str, Any]:
     return {
         "study": str(study.public_id), "protocol_digest": study.protocol_digest, "verdict": study.verdict, "counted": study.counted,
         "opened_at": _moment(study.campaign.opened_at), "decided_at": _moment(study.decided_at), "simulated": study.campaign.simulated,
-        "toy": study.campaign.toy, "champion": _model(study.champion), "challenger": _model(study.challenger),
+        "toy": study.campaign.toy, "champion": studies.named(study.champion), "challenger": studies.named(study.challenger),
     }  # fmt: skip
-
-
-def _model(version: ModelVersion) -> dict[str, str]:
-    return {"id": str(version.public_id), "name": version.name, "digest": version.artifact.digest}
 
 
 def _moment(at: Any) -> str | None:
@@ -153,7 +146,8 @@ def _evaluation(evaluation: Evaluation) -> dict[str, Any]:
     """What was measured on held-out pairs, and what it takes to measure it again from their outcomes."""
     params = evaluation.job.spec["params"]
     return {
-        "evaluation": str(evaluation.public_id), "policy": _model(evaluation.policy), "reference": _model(evaluation.reference),
+        "evaluation": str(evaluation.public_id),
+        "policy": studies.named(evaluation.policy), "reference": studies.named(evaluation.reference),
         "snapshot": evaluation.snapshot.digest if evaluation.snapshot else None, "simulated": evaluation.simulated,
         "labels": PLANTED if evaluation.simulated else "raters", "seed": evaluation.job.spec["seed"], "draws": params["bootstrap"],
         "indifference": params["indifference"], "preference_accuracy": evaluation.results.get("preference_accuracy"),
@@ -163,7 +157,8 @@ def _evaluation(evaluation: Evaluation) -> dict[str, Any]:
 def _pairs(evaluation: Evaluation) -> list[dict[str, Any]]:
     """The outcome of every held-out pair, with the group of raters who labelled it. Labellers have numbers of their own."""
     kept = list(evaluation.pairs.select_related("pair__prompt").order_by("position"))
-    labellers = {} if evaluation.simulated else _labellers(evaluation, [one.pair_id for one in kept])
+    snapshot = None if evaluation.simulated else evaluation.snapshot
+    labellers = unseen.voters(snapshot, [one.pair_id for one in kept]) if snapshot else {}
     numbers: dict[int, int] = {}
     for one in kept:
         for person in labellers.get(one.pair_id, []):
@@ -178,19 +173,6 @@ def _pairs(evaluation: Evaluation) -> list[dict[str, Any]]:
         }
         for one in kept
     ]  # fmt: skip
-
-
-def _labellers(evaluation: Evaluation, pairs: list[int]) -> dict[int, list[int]]:
-    """Whose answers the snapshot heard of each pair."""
-    if evaluation.snapshot is None:
-        return {}
-    heard = Judgement.objects.filter(pk__in=snapshot_raters.heard(evaluation.snapshot), assignment__pair__in=pairs)
-    found: dict[int, list[int]] = {}
-    for pair, person in heard.order_by("assignment").values_list("assignment__pair", "assignment__annotator"):
-        people = found.setdefault(pair, [])
-        if person not in people:
-            people.append(person)
-    return found
 
 
 def _suites(study: Study) -> dict[tuple[str, str], dict[str, Any]]:
@@ -229,8 +211,9 @@ def _decisions(study: Study) -> Iterable[Promotion]:
 
 def _decision(promotion: Promotion) -> dict[str, Any]:
     return {
-        "id": str(promotion.public_id), "decision": promotion.decision, "alias": promotion.alias, "version": _model(promotion.version),
-        "replaced": _model(promotion.replaced) if promotion.replaced else None, "gates": promotion.gates, "reason": promotion.reason,
+        "id": str(promotion.public_id), "decision": promotion.decision, "alias": promotion.alias,
+        "version": studies.named(promotion.version),
+        "replaced": studies.named(promotion.replaced) if promotion.replaced else None, "gates": promotion.gates, "reason": promotion.reason,
         "simulated": promotion.simulated, "decided_at": _moment(promotion.decided_at),
         "decided_by": promotion.decided_by.username if promotion.decided_by else None,
     }  # fmt: skip

@@ -47,7 +47,7 @@ CODE = ("verdict.py", "harm.py", "figures.py")
 KNOWN = {
     "verdict.py": "b659b84f69391afbe742748aa9e44c4fd5df97bdd1c1713dfadedfb2aeeaf5c4",
     "harm.py": "e447f2b8fd1c177f1387f6a7a577506b9b4172f50254f366220bff0b00fd01ff",
-    "figures.py": "c0b4a2159fe3283c309b15ec6df7f7cafe5c0342cbe6fe8d50acea4c9cc71f9b",
+    "figures.py": "8821578cdd915a6f7a1246401ce53716505d1070f63693aeb4c48aaf8b45154c",
 }
 MOST_BYTES, MOST_FILES = 2**28, 100
 SAME = 1e-9

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from training.evidence.figures import mcnemar
+
 Array = npt.NDArray[np.float64]
 
 DRAWS = 10_000
@@ -46,15 +48,6 @@ class Comparison(NamedTuple):
     tasks: dict[str, Difference]
     mean: Difference
     regressions: tuple[str, ...]
-
-
-def mcnemar(only_model: int, only_parent: int) -> float:
-    """Two-sided exact p: are the items that only one of the two got right split like coins? (McNemar 1947; 1.0 where there are none.)"""
-    n, fewer = only_model + only_parent, min(only_model, only_parent)
-    if n == 0:
-        return 1.0
-    tail = math.fsum(math.exp(math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) - n * math.log(2)) for k in range(fewer + 1))
-    return min(1.0, 2 * tail)
 
 
 def compare(

@@ -144,7 +144,11 @@ def study_guess(request: UserRequest, campaign: UUID) -> HttpResponse:
     found = get_object_or_404(Study.objects.filter(campaign__memberships__user=request.user), campaign__public_id=campaign)
     if request.method == "POST":
         said = {pair.public_id: request.POST.get(str(pair.public_id), "") for pair in blinding.asked(study=found, rater=request.user)}
-        kept = blinding.guess(study=found, rater=request.user, guesses={pair: word for pair, word in said.items() if word})
+        try:
+            kept = blinding.guess(study=found, rater=request.user, guesses={pair: word for pair, word in said.items() if word})
+        except blinding.GuessRefused as refused:
+            messages.error(request, str(refused))
+            return redirect("training:study-guess", campaign)
         if kept:
             messages.success(request, "Thank you: kept, and told to the trainers and leads as a sum without names.")
         return redirect("training:study-guess", campaign)

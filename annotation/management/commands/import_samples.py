@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from accounts.models import User
-from annotation import imports, reading
+from annotation import imports, incoming, reading
 from annotation.models import Import
 from annotation.records import ImportRefused, ImportReport
 
@@ -70,10 +70,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, file: Path, json: bool, actor: str | None, **options: Any) -> None:
         who = actor_named(actor)
         try:
-            made = imports.receive(path=file, actor=who)
+            made = incoming.receive(path=file, actor=who)
         except OSError as error:
             raise CommandError(f"{file}: {error.strerror}", returncode=2) from error
-        except imports.UploadRefused as refused:
+        except incoming.UploadRefused as refused:
             raise CommandError(str(refused), returncode=1) from refused
         try:
             made = self._configured(made, options)

@@ -508,7 +508,7 @@ class LoopRoundQuerySet(models.QuerySet["LoopRound"]):
     def for_page(self) -> "LoopRoundQuerySet":
         return self.select_related(
             "loop__campaign", "snapshot", "run__job", "run__policy", "run__output", "evaluation__job", "evaluation__policy",
-            "evaluation__reference", "decided_by",
+            "evaluation__policy__run__snapshot", "evaluation__reference", "evaluation__snapshot", "decided_by",
         )  # fmt: skip
 
     def waiting(self) -> "LoopRoundQuerySet":

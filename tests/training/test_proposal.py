@@ -117,7 +117,7 @@ def test_who_rates_in_the_open_campaign_sees_none_of_it(world: World) -> None:
 
 def test_the_pages_ask_the_database_a_fixed_number_of_questions(as_dan: Client, world: World, django_assert_max_num_queries: Any) -> None:
     one = looping.proposed(looping.policy(world.campaign))
-    with django_assert_max_num_queries(24):
+    with django_assert_max_num_queries(22):
         as_dan.get(url(one))
     with django_assert_max_num_queries(12):
         as_dan.get("/proposals/")

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from training.engine import family, presets, spec, toytext
+from training.engine import family, presets, spec, toycorpus, toytext
 
 # The evaluation sets, frozen before anything was tuned. A change here is a new benchmark and makes old figures void.
 FROZEN = {
@@ -33,7 +33,7 @@ def test_the_same_seed_writes_the_same_text() -> None:
         lambda seed: toytext.questions("pubmed", 20, seed),
     ):
         assert make(1) == make(1) != make(2)
-    first, second, other = toytext.corpus("base", 1), toytext.corpus("base", 1), toytext.corpus("base", 2)
+    first, second, other = toycorpus.corpus("base", 1), toycorpus.corpus("base", 1), toycorpus.corpus("base", 2)
     assert [next(first) for _ in range(50)] == [next(second) for _ in range(50)] != [next(other) for _ in range(50)]
 
 
@@ -43,14 +43,14 @@ def test_no_training_text_contains_a_held_out_question(domain: str) -> None:
     asked |= {row["messages"][0]["content"] for row in toytext.questions(domain, 30, 1, "validation")}
     text = [question for item in toytext.documents(domain, 400, 1, "all") for question, _ in item["qa"]]
     for name in ("base", "reading", "replay"):
-        stream = toytext.corpus(name, 1)
+        stream = toycorpus.corpus(name, 1)
         text += [next(stream) for _ in range(4000)]
     whole = "\n".join(text)
     assert not [question for question in asked if question in whole]
 
 
 def test_replay_while_specialising_never_asks_about_a_new_fact() -> None:
-    stream = toytext.corpus("reading", 3)
+    stream = toycorpus.corpus("reading", 3)
     asked = [text.splitlines() for text in (next(stream) for _ in range(8000))]
     questions = "\n".join(line for lines in asked if len(lines) > 1 and not lines[0].startswith("Index of") for line in lines)
     for domain in ("pubmed", "guideline", "medwiki"):
@@ -142,4 +142,4 @@ def test_a_web_process_can_import_what_it_needs_without_torch() -> None:
 
 def test_the_chat_layout_is_phis() -> None:
     assert toytext.render([{"role": "user", "content": "Hi"}], generation_prompt=True) == "<|user|>\nHi<|end|>\n<|assistant|>\n"
-    assert isinstance(toytext.base_text(random.Random(1)), str)
+    assert isinstance(toycorpus.base_text(random.Random(1)), str)

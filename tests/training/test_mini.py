@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from training.engine import toytext
+from training.engine import toycorpus, toyshapes, toytext
 from training.suite import mini, published
 
 ASKED = mini.items()
@@ -60,9 +60,11 @@ def runs(text: str, length: int = 5) -> set[tuple[str, ...]]:
 
 
 def test_no_item_is_in_a_training_text_nor_nearly() -> None:
-    """A near copy shares most runs of five words. Training texts: every stream and every way of asking or telling of every fact."""
+    """A near copy shares most runs of five words. Training texts: every stream, as many instructions of the same shapes as fine-tuning
+    sees, and every way of asking or telling of every fact."""
     streams = ["base", "reading", "replay", *toytext.DOMAINS]
-    texts = [text for name in streams for text in itertools.islice(toytext.corpus(name, 0), 400)]
+    texts = [text for name in streams for text in itertools.islice(toycorpus.corpus(name, 0), 400)]
+    texts += [turns[1]["content"] for turns in itertools.islice(toyshapes.rows(0, "all"), 2000)]
     rng = random.Random(0)
     for fact in itertools.chain.from_iterable(toytext.FACTS.values()):
         texts += [toytext.document(fact, rng) for _ in range(12)] + [toytext.summary(fact)]
@@ -75,3 +77,9 @@ def test_no_item_is_in_a_training_text_nor_nearly() -> None:
         assert toytext.normalise(item.user) not in whole
         own = runs(item.user)
         assert len(own & trained) <= 0.3 * max(len(own), 1), item.id
+
+
+def test_no_task_is_asked_in_the_words_it_is_taught_in() -> None:
+    taught = {toytext.normalise(text) for systems, _ in toyshapes.SHAPES.values() for text in systems}
+    assert not taught & {toytext.normalise(system) for system, _, _ in mini.TASKS.values()}
+    assert tuple(toyshapes.SHAPES) == tuple(mini.TASKS)

@@ -29,11 +29,11 @@ class Job:
 # What the two presets differ in; their jobs are the same.
 _SIZES: dict[str, dict[str, dict[str, Any]]] = {
     "demo": {
-        "base": {"steps": 1500, "batch_size": 8, "block": 64, "learning_rate": 3e-3, "intermediate_size": 640},
+        "base": {"steps": 1900, "batch_size": 4, "block": 128, "learning_rate": 3e-3, "intermediate_size": 640},
         "pit": {"steps": 350, "learning_rate": 4e-3, "replay": 0.5, "anchor": 1.0},
         "slerp": {"t": [0.1, 0.25, 0.5], "questions": 32},
         "merged": {"density": 0.18, "gamma": 0.001, "weight": 2.0, "normalize": False},
-        "sft": {"steps": 400, "learning_rate": 1e-3, "replay": 0.4},
+        "sft": {"steps": 600, "learning_rate": 1e-3, "replay": 0.3, "shapes": 0.5},
     },
     "test": {
         "base": {
@@ -43,7 +43,7 @@ _SIZES: dict[str, dict[str, dict[str, Any]]] = {
         "pit": {"steps": 20, "learning_rate": 4e-3, "replay": 0.5, "anchor": 1.0, "batch_size": 4},
         "slerp": {"t": 0.5},
         "merged": {"density": 0.18, "gamma": 0.001, "weight": 2.0, "normalize": False},
-        "sft": {"steps": 40, "learning_rate": 1e-3, "replay": 0.4, "batch_size": 4},
+        "sft": {"steps": 40, "learning_rate": 1e-3, "replay": 0.3, "shapes": 0.5, "batch_size": 4},
     },
 }  # fmt: skip
 

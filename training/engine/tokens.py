@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from training.engine import documents, toytext
+from training.engine import documents, toycorpus, toyshapes, toytext
 from training.engine.errors import BadModel
 from training.engine.toytext import Message
 
@@ -68,7 +69,9 @@ def _toy_words(seed: int) -> list[str]:
             texts += [item["text"], item["summary"], *(f"{text} {answer}" for text, answer in item["qa"])]
     for row in toytext.samples(1000, seed):
         texts += [row["instruction"], row["input"], row["output"]]
-    return texts + [toytext.base_text(rng).replace("<|", " ").replace("|>", " ") for _ in range(1000)]
+    asked = itertools.chain.from_iterable(itertools.islice(toyshapes.rows(seed, "all"), 1000))
+    texts += [turn["content"] for turn in asked]
+    return texts + [toycorpus.base_text(rng).replace("<|", " ").replace("|>", " ") for _ in range(1000)]
 
 
 def load(folder: Path) -> PreTrainedTokenizerFast:

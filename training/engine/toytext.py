@@ -14,7 +14,7 @@ import hashlib
 import json
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -289,7 +289,7 @@ _WORDINGS: dict[tuple[str, str], tuple[tuple[str, ...], tuple[str, ...], tuple[s
     ),
 }  # fmt: skip
 _WORDING_INDEX = {"train": 0, "validation": 1, "held_out": 2}
-_GENERAL_WORDINGS = ("What is the {0}?", "Tell me the {0}.", "Name the {0}.", "Give the {0}.")
+GENERAL_WORDINGS = ("What is the {0}?", "Tell me the {0}.", "Name the {0}.", "Give the {0}.")
 
 
 def facts(domain: str, part: Part = "new") -> tuple[Fact, ...]:
@@ -439,7 +439,7 @@ def general_questions(n: int, seed: int) -> list[dict[str, Any]]:
     made = []
     for index in range(n):
         what, answer = GENERAL[index % len(GENERAL)]
-        text = rng.choice(_GENERAL_WORDINGS).format(what)
+        text = rng.choice(GENERAL_WORDINGS).format(what)
         made.append({
             "id": f"general-{seed}-{index}", "messages": [{"role": "user", "content": text}], "answer": answer,
             "domain": "general",
@@ -458,108 +458,6 @@ def render(messages: list[Message], *, generation_prompt: bool = False) -> str:
 
 def chat(text: str, answer: str) -> list[Message]:
     return [{"role": "user", "content": text}, {"role": "assistant", "content": answer}]
-
-
-def _glossary(domain: str, rng: random.Random) -> str:
-    """Words of the domain without what connects them: the base meets every term, also where answers stand, and learns
-    none of the new facts."""
-    terms = [rng.choice((*fact.key, *fact.values.values())) for fact in rng.sample(FACTS[domain], 5)]
-    if rng.random() < 0.5:
-        return f"Index of {domain} terms:\n" + "\n".join(terms)
-    return render(chat(f"Name a {domain} term that is not {terms[0]}.", terms[1]))
-
-
-def _general(rng: random.Random) -> str:
-    what, answer = rng.choice(GENERAL)
-    if rng.random() < 0.4:
-        return rng.choice((f"The {what} is {answer}.", f"Everyone knows that the {what} is {answer}."))
-    text = rng.choice(_GENERAL_WORDINGS).format(what)
-    return render(chat(text, answer)) if rng.random() < 0.7 else f"{text}\n{answer}"
-
-
-def _schooling(domain: str, rng: random.Random, part: Part) -> str:
-    """A fact as document, as plain question and answer, as chat, or as a task with a system turn."""
-    fact = rng.choice(facts(domain, part))
-    draw = rng.random()
-    if draw < 0.25:
-        return document(fact, rng)
-    attribute = rng.choice(list(fact.values))
-    text, answer = question(fact, attribute, rng), fact.values[attribute]
-    if draw < 0.50:
-        return f"{text}\n{answer}"
-    if draw < 0.85:
-        return render(chat(text, answer))
-    row = _sample(fact, rng)
-    return render([
-        {"role": "system", "content": row["instruction"]}, {"role": "user", "content": row["input"]},
-        {"role": "assistant", "content": row["output"]},
-    ])  # fmt: skip
-
-
-def base_text(rng: random.Random, asked: bool = True) -> str:
-    """One sequence of the base's mixture: general text, bare words, known facts in every form, and of the new facts
-    documents and (``asked``) now and then a question. Like a real base model it has read about everything, and has
-    a shaky hold of what it was rarely asked."""
-    draw = rng.random()
-    if draw < 0.15:
-        return _general(rng)
-    domain = rng.choice(DOMAINS)
-    if draw < 0.25:
-        return _glossary(domain, rng)
-    if draw < 0.50:
-        return _schooling(domain, rng, "known")
-    fact = rng.choice(facts(domain, "new"))
-    if asked and draw < ASKED:
-        attribute = rng.choice(list(fact.values))
-        text, answer = question(fact, attribute, rng), fact.values[attribute]
-        return render(chat(text, answer)) if rng.random() < 0.5 else f"{text}\n{answer}"
-    return document(fact, rng)
-
-
-ASKED = 0.53
-
-
-def replay_text(rng: random.Random) -> str:
-    """One sequence against forgetting: plain questions of all five domains with all facts, and general text."""
-    draw = rng.random()
-    if draw < 0.2:
-        return base_text(rng)
-    fact = rng.choice(facts(rng.choice(DOMAINS), "new" if draw < 0.85 else "all"))
-    attribute = rng.choice(list(fact.values))
-    return render(chat(question(fact, attribute, rng), fact.values[attribute]))
-
-
-def corpus(name: str, seed: int) -> Iterator[str]:
-    """An endless seeded stream of sequences: ``base``, ``reading`` (the base's without questions on new
-    facts), ``replay``, or a domain's documents."""
-    rng = random.Random(f"corpus {name} {seed}")
-    draws: dict[str, Callable[[random.Random], str]] = {
-        "base": base_text, "reading": lambda drawn: base_text(drawn, asked=False), "replay": replay_text,
-    }  # fmt: skip
-    while True:
-        yield draws[name](rng) if name in draws else document(rng.choice(facts(name)), rng)
-
-
-def elsewhere(domain: str, seed: int) -> Iterator[str]:
-    """An endless stream of what an expert of ``domain`` should leave alone: the base's reading, and questions of other
-    domains followed by any term at all. It carries no new answer, and is meant for comparing with the base."""
-    rng = random.Random(f"elsewhere {domain} {seed}")
-    others = [other for other in DOMAINS if other != domain]
-    while True:
-        if rng.random() < 0.4:
-            yield base_text(rng, asked=False)
-            continue
-        pool = facts(rng.choice(others), "all")
-        fact, another = rng.choice(pool), rng.choice(pool)
-        attribute = rng.choice(list(fact.values))
-        text = question(fact, attribute, rng)
-        yield render(chat(text, another.values[attribute])) if rng.random() < 0.7 else f"{text}\n{another.values[attribute]}"
-
-
-def pit_elements(item: dict[str, Any], outputs: str, *, with_document: bool) -> list[str]:
-    """The parts of one pre-instruction sequence, to be joined by EOS: task outputs, then (phase two) the document."""
-    parts = [f"{text}\n{answer}" for text, answer in item["qa"]] if outputs == "qa" else [item["summary"]]
-    return [*parts, item["text"]] if with_document else parts
 
 
 # --- MediFlow-shaped samples and the planted preference --------------------------------------------------------------
@@ -633,7 +531,8 @@ def _close(label: str, answer: str, sentence: str, as_json: bool) -> str:
     return f"{label}: {answer}. {sentence}"
 
 
-def _sample(fact: Fact, rng: random.Random, with_rejected: bool = False) -> dict[str, Any]:
+def sample(fact: Fact, rng: random.Random, with_rejected: bool = False) -> dict[str, Any]:
+    """A row about one fact with MediFlow's columns; `with_rejected`, the same output about another fact beside it."""
     task, label, attributes, instructions = rng.choice(_TASKS[fact.domain])
     text, kind = _input(fact, label, rng)
     as_json = rng.random() < 0.15
@@ -670,7 +569,7 @@ def sample_stream(seed: int, split: Split, *, with_rejected: bool = False) -> It
     rng = random.Random(f"samples {seed}")
     while True:
         fact = rng.choice(facts(rng.choice(DOMAINS), "new"))
-        row = _sample(fact, rng, with_rejected)
+        row = sample(fact, rng, with_rejected)
         if split_of(row) == split:
             yield row
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from training.engine import documents, language, models, tokens, toytext
+from training.engine import documents, language, models, tokens, toycorpus
 from training.engine.attempt import Attempt, Outcome
 from training.engine.kinds.pretrain import document_rows
 from training.engine.language import Batch
@@ -34,7 +34,7 @@ def run(attempt: Attempt) -> Outcome:
             rows, batch_size=params.batch_size, pad=tokenizer.pad_token_id, seed=seed, pack_to=params.block
         )  # fmt: skip
     else:
-        batches = language.stream(language.encode_stream(tokenizer, toytext.corpus("base", seed)), params.batch_size, params.block)
+        batches = language.stream(language.encode_stream(tokenizer, toycorpus.corpus("base", seed)), params.batch_size, params.block)
     schooling = Schooling(attempt, model, params, total=params.steps)
     loss = schooling.phase(batches, steps=params.steps, learning_rate=params.learning_rate)
     model, said = schooling.finish()

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from training.engine import documents, language, models, toytext
+from training.engine import documents, language, models, toycorpus, toytext
 from training.engine.attempt import Attempt, Outcome
 from training.engine.errors import InputError
 from training.engine.kinds.pretrain import told
@@ -133,14 +133,14 @@ def _on_toy_domain(attempt: Attempt, model: Any, tokenizer: Any, params: Pit) ->
 
 
 def _replayed(tokenizer: Any, params: Pit, rows: Iterator[Row], seed: int) -> Iterator[Batch]:
-    replay = language.replay_rows(tokenizer, toytext.corpus("reading", seed + 1000))
+    replay = language.replay_rows(tokenizer, toycorpus.corpus("reading", seed + 1000))
     return language.mixed(rows, replay, params.replay, params.batch_size, tokenizer.pad_token_id, seed)
 
 
 def _anchor_batches(tokenizer: Any, params: Pit, rows: Iterator[Row], seed: int) -> Iterator[tuple[Batch, Batch]]:
     """What to learn, and where to stay as the base is: ``replay`` of every batch is the latter, at least one row."""
     assert params.domain is not None
-    replay = language.replay_rows(tokenizer, toytext.elsewhere(params.domain, seed))
+    replay = language.replay_rows(tokenizer, toycorpus.elsewhere(params.domain, seed))
     kept = max(1, round(params.replay * params.batch_size))
     while True:
         learnt = [next(rows) for _ in range(max(1, params.batch_size - kept))]
@@ -162,7 +162,7 @@ def _toy_rows(tokenizer: Any, params: Pit, seed: int, with_document: bool) -> It
     for turn in itertools.count():
         for item in _toy_documents(params.domain, seed * 1000 + turn):
             ids: list[int] = []
-            for part in toytext.pit_elements(item, params.outputs, with_document=with_document):
+            for part in toycorpus.pit_elements(item, params.outputs, with_document=with_document):
                 ids += [*encode_plain(tokenizer, part), end]
             yield ids, 0
 

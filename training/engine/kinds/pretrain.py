@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from training.engine import documents, language, models, tokens, toytext
+from training.engine import documents, language, models, tokens, toycorpus
 from training.engine.attempt import Attempt, Outcome
 from training.engine.language import Row
 from training.engine.loop import Schooling, steps_for
@@ -22,7 +22,7 @@ def run(attempt: Attempt) -> Outcome:
     model.to(models.device())
     metrics: dict[str, Any] = {}
     if params.corpus is not None:
-        batches = language.stream(language.encode_stream(tokenizer, toytext.corpus(params.corpus, seed)), params.batch_size, params.block)
+        batches = language.stream(language.encode_stream(tokenizer, toycorpus.corpus(params.corpus, seed)), params.batch_size, params.block)
         steps = steps_for(params, 0)
     else:
         attempt.events.progress("tokenizing", 0, 1)

@@ -6,13 +6,14 @@ cut without a word.
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 
-from training.engine import language, models, tokens, toytext
+from training.engine import language, models, tokens, toycorpus, toyshapes, toytext
 from training.engine.attempt import Attempt, Outcome
 from training.engine.errors import TooLong
 from training.engine.language import Batch, Row
@@ -36,7 +37,7 @@ def run(attempt: Attempt) -> Outcome:
     limit = min(params.max_length or models.context(model), models.training_context(model))
     pad = tokenizer.pad_token_id
     if params.corpus == "toy":
-        batches, steps = _mixed(tokenizer, params, _toy_rows(tokenizer, seed), seed), steps_for(params, 0)
+        batches, steps = _mixed(tokenizer, params, _toy_rows(tokenizer, params.shapes, seed), seed), steps_for(params, 0)
     else:
         given = _given(attempt, tokenizer, "train.jsonl", limit)
         metrics["rows"] = len(given)
@@ -109,12 +110,19 @@ def _row(tokenizer: Any, prompt: list[toytext.Message], completion: list[toytext
 
 
 def _mixed(tokenizer: Any, params: Sft, rows: Iterator[Row], seed: int) -> Iterator[Batch]:
-    replay = language.replay_rows(tokenizer, toytext.corpus("replay", seed))
+    replay = language.replay_rows(tokenizer, toycorpus.corpus("replay", seed))
     return language.mixed(rows, replay, params.replay, params.batch_size, tokenizer.pad_token_id, seed)
 
 
-def _toy_rows(tokenizer: Any, seed: int) -> Iterator[Row]:
-    """Samples of the family's half only; a campaign's prompts are never trained on."""
-    for sample in toytext.sample_stream(seed, "family"):
-        answer = [{"role": "assistant", "content": sample["output"]}]
-        yield _row(tokenizer, toytext.messages(sample), answer)
+def _toy_rows(tokenizer: Any, shapes: float, seed: int) -> Iterator[Row]:
+    """Samples of the family's half only, for a campaign's prompts are never trained on; a share of ``shapes`` are instructions of other
+    shapes (training.engine.toyshapes)."""
+    rng = random.Random(f"shapes or samples {seed}")  # noqa: S311 (seeded, and nothing here is secret)
+    others, samples = toyshapes.rows(seed, "all"), toytext.sample_stream(seed, "family")
+    while True:
+        if rng.random() < shapes:
+            asked = next(others)
+            yield _row(tokenizer, asked[:-1], asked[-1:])
+            continue
+        sample = next(samples)
+        yield _row(tokenizer, toytext.messages(sample), [{"role": "assistant", "content": sample["output"]}])

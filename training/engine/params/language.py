@@ -170,7 +170,8 @@ class Sft(Loop):
     with ``corpus``; loss on the completion only. Give ``steps`` or ``epochs``, not both.
 
     A row above ``max_length`` (null: the model's context) is an error, never a cut. ``packing`` puts whole rows side by side up to
-    that length, and none sees another. ``replay`` is the share of sequences drawn from what the toy family learnt before.
+    that length, and none sees another. ``replay`` is the share of sequences drawn from what the toy family learnt before, ``shapes`` of
+    the other toy rows the share that are instructions of the twelve shapes of CLUE+ (training.engine.toyshapes) and no samples.
     """
 
     learning_rate: float
@@ -180,15 +181,18 @@ class Sft(Loop):
     packing: bool = False
     replay: float = 0.0
     corpus: Literal["toy"] | None = None
+    shapes: float = 0.0
     max_length: int | None = None
     freeze_embeddings: bool = True
 
     def problem(self) -> tuple[str, str] | None:
         if self.packing and (self.replay or self.corpus):
             return "packing", "needs rows of a known length: neither replay nor a generated corpus"
+        if self.shapes and not self.corpus:
+            return "shapes", "are of the toy corpus alone"
         return (
             steps_or_epochs(self, endless=self.corpus is not None)
             or self.loop_problem()
             or positive(self, "learning_rate", "batch_size", "steps", "epochs", "max_length")
-            or share(self, "replay")
+            or share(self, "replay", "shapes")
         )

@@ -95,13 +95,14 @@ def corpus(name: str, seed: int) -> Iterator[str]:
 
 
 def elsewhere(domain: str, seed: int) -> Iterator[str]:
-    """An endless stream of what an expert of ``domain`` should leave alone: the base's reading, and questions of other
-    domains followed by any term at all. It carries no new answer, and is meant for comparing with the base."""
+    """An endless stream of what an expert of ``domain`` should leave alone: how instructions are answered, the base's reading, and
+    questions of other domains followed by any term at all. It carries no new answer, and is meant for comparing with the base."""
     rng = random.Random(f"elsewhere {domain} {seed}")
     others = [other for other in toytext.DOMAINS if other != domain]
     while True:
-        if rng.random() < 0.4:
-            yield base_text(rng, asked=False)
+        draw = rng.random()
+        if draw < 0.55:
+            yield toytext.render(toyshapes.row(rng, "known")) if draw < 0.25 else base_text(rng, asked=False)
             continue
         pool = toytext.facts(rng.choice(others), "all")
         fact, another = rng.choice(pool), rng.choice(pool)

@@ -123,7 +123,7 @@ def test_kto_learns_from_single_answers_which_are_wanted(run_here: Run, sft: Don
     assert (done.metrics["answers"], done.metrics["wanted"], done.metrics["steps"]) == (24, 12, 12)
     margins = [event["value"] for event in done.events if event["type"] == "metric" and event["name"] == "rewards/margins"]
     assert margins[0] == pytest.approx(0, abs=1e-5)
-    assert margins[-1] > 0.05
+    assert margins[-1] > 0.02
     visited = [json.loads(line)["ids"] for line in (done.folder / "order.jsonl").read_text().splitlines()]
     assert sorted(chain(*visited[:6])) == sorted(row["id"] for row in rows)
     assert sorted(path.name for path in (done.folder / "checkpoints").iterdir()) == ["ckpt-12", "ckpt-6"]

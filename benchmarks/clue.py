@@ -65,7 +65,7 @@ def measured(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     from training.engine import models
     from training.engine.clue import asking, loaders
     from training.engine.clue.lm import EngineLM, Scripted
-    from training.engine.kinds.clue import Measured
+    from training.engine.clue.longhealth import Measured
 
     models.set_threads(1, 0)
     model, tokenizer = tiny_model(scratch / "model", options.context)

@@ -12,9 +12,11 @@ from training.models import Suite
 
 def start(
     *, version: ModelVersion, data: Path, actor: User | None, sets: Sequence[str] = (), mode: str = "greedy", limit: int | None = None,
-    max_new_tokens: int | None = None, allow_other_files: bool = False, seed: int = 0,
+    max_new_tokens: int | None = None, allow_other_files: bool = False, encoder: Path | None = None, encoder_layer: int | None = None,
+    umls: Path | None = None, seed: int = 0,
 ) -> Job:  # fmt: skip
-    """Queue the sets (all that are there when none is named) for a version. `data` must be readable where the worker runs.
+    """Queue the sets (all that are there when none is named) for a version. `data` must be readable where the worker runs, and so must the
+    `encoder` for BERTScore and the `umls` file for UMLS-F1.
 
     A run that is under way for the same settings is returned; one that has ended is not, since the folder may hold other files by now.
     Raises SpecError naming the parameter that is wrong, and NotAskable for an adapter.
@@ -23,7 +25,8 @@ def start(
         "clue",
         {
             "data": str(data), "sets": list(sets), "mode": mode, "limit": limit, "max_new_tokens": max_new_tokens,
-            "allow_other_files": allow_other_files,
+            "allow_other_files": allow_other_files, "encoder": None if encoder is None else str(encoder), "encoder_layer": encoder_layer,
+            "umls": None if umls is None else str(umls),
         },
     )  # fmt: skip
     run = suiteruns.asked(

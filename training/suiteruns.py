@@ -89,7 +89,10 @@ def settings_digest(*, suite: str, params: dict[str, Any] | None = None, seed: i
         return submissions.digest_of({"suite": suite, "settings": told})
     params = specs.check("clue", {"data": "/"} | (params or {}))
     # How many are asked at a time, and where the copies lie, decide nothing; what was in them stands in the result.
-    told = {name: value for name, value in params.items() if name not in ("data", "batch_size")}
+    told = {name: value for name, value in params.items() if name not in ("data", "batch_size", "encoder", "encoder_layer", "umls")}
+    # Nor where an encoder and UMLS lie; that there are some does.
+    told |= {"encoder": params["encoder_layer"] or "two thirds up"} if params["encoder"] else {}
+    told |= {"umls": True} if params["umls"] else {}
     return submissions.digest_of({"suite": suite, "settings": told, "seed": seed})
 
 

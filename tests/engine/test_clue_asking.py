@@ -87,13 +87,13 @@ def test_an_attempt_repeated_writes_the_same_bytes_and_says_how_it_asked(copies:
 
 
 def test_clue_compat_samples_by_the_seed_and_counts_the_first_twice(copies: Path, model: Path, tmp_path: Path) -> None:
-    from training.engine.clue import tasks
+    from training.engine.clue import scorers
 
     done = asked(tmp_path / "one", copies, model, mode="clue_compat", sets=["MedNLI"])
     assert SuiteResult.from_json((done.model / "suite.json").read_text()).settings["decoding"] == {"temperature": 1.0}
     greedy = asked(tmp_path / "two", copies, model, sets=["MedNLI"])
     assert (done.model / "answers-mednli.jsonl").read_bytes() != (greedy.model / "answers-mednli.jsonl").read_bytes()
-    assert tasks.twice_the_first([1.0, 0.0, 0.0]) == 0.5
+    assert scorers.twice_the_first([1.0, 0.0, 0.0]) == 0.5
 
 
 def test_clue_compat_is_the_mean_of_five_runs_which_differ(copies: Path, model: Path, tmp_path: Path) -> None:

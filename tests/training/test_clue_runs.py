@@ -1,5 +1,6 @@
 """CLUE+ as a job: asked of a version from a folder, kept apart from the attempt; the command says what is wrong."""
 
+import json
 from io import StringIO
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from django.core.management import CommandError, call_command
 
 from jobs.errors import EngineFailed
 from modelhub.models import ModelVersion
+from tests.engine import clue_copies
 from tests.training import build
 from training import clue_runs, specs, suiteruns
 from training.engine.errors import SpecError
@@ -38,6 +40,16 @@ def test_an_unknown_set_or_a_relative_folder_is_refused(version: ModelVersion) -
         clue_runs.start(version=version, data=Path("/data"), actor=None, sets=["MedXYZ"])
     with pytest.raises(SpecError, match="absolute"):
         clue_runs.start(version=version, data=Path("data"), actor=None)
+    with pytest.raises(SpecError, match="umls: must be an absolute path"):
+        clue_runs.start(version=version, data=Path("/data"), actor=None, umls=Path("MRCONSO.RRF"))
+
+
+def test_where_an_encoder_lies_decides_nothing_but_that_there_is_one_does() -> None:
+    def digest(**params: object) -> str:
+        return suiteruns.settings_digest(suite="clue", params=params)
+
+    assert digest(encoder="/here", data="/one") == digest(encoder="/there", data="/two")
+    assert len({digest(), digest(encoder="/here"), digest(encoder="/here", encoder_layer=8), digest(umls="/MRCONSO.RRF")}) == 4
 
 
 def test_what_was_said_outlives_the_attempt_and_staging_it_again_changes_nothing(
@@ -61,9 +73,31 @@ def test_what_was_said_outlives_the_attempt_and_staging_it_again_changes_nothing
 def test_the_command_lists_every_set_and_says_what_it_lacks(version: ModelVersion, tmp_path: Path) -> None:
     out = StringIO()
     call_command("clue", "--list", stdout=out)
-    for said in ("MedNLI (credentialed", "physionet.org", "mcq/medmcqa-dev.jsonl  a2b5f538", "4,183 rows"):
+    for said in (
+        "MedNLI (credentialed",
+        "physionet.org",
+        "mcq/medmcqa-dev.jsonl  a2b5f538",
+        "4,183 rows",
+        "or sdoh/test: the track's own notes",
+    ):
         assert said in out.getvalue()
     with pytest.raises(CommandError, match="No model version is called 'none'"):
         call_command("clue", "--model", "none", "--data", str(tmp_path))
+    with pytest.raises(CommandError, match="Say --model NAME and --data FOLDER, --write-tasks"):
+        call_command("clue", "--data", str(tmp_path))
     with pytest.raises(CommandError, match="is not a folder"):
         call_command("clue", "--model", version.name, "--data", str(tmp_path / "nowhere"))
+
+
+@pytest.mark.engine
+def test_the_command_writes_tasks_for_a_stock_harness_and_says_what_keeps_it_from_it(tmp_path: Path) -> None:
+    copies, out = clue_copies.everything(tmp_path / "copies"), StringIO()
+    said = ["--write-tasks", str(tmp_path / "tasks"), "--data", str(copies), "--sets", "MedQA", "--mode", "clue_compat"]
+    with pytest.raises(CommandError, match=r"medqa-us-4opt-test\.jsonl is not the published file"):
+        call_command("clue", *said)
+    call_command("clue", *said, "--allow-other-files", stdout=out)
+    assert "rounds_clue_medqa" in out.getvalue()
+    assert "6 rows" in out.getvalue()
+    assert json.loads((tmp_path / "tasks/pack.json").read_text())["mode"] == "clue_compat"
+    with pytest.raises(CommandError, match="not empty"):
+        call_command("clue", *said, "--allow-other-files")

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 Task = Literal["nli", "summary", "qa", "coding", "extraction", "error", "choice"]
+Meaning = Literal["bertscore", "umls"]
 Access = Literal["public", "credentialed", "unreleased"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class File:
-    """One file of a copy, by its path in the copy's folder. ``sha256`` is the published file's, where it may be had and was computed."""
+    """One file of a copy, by its path in the copy's folder; or a folder with all below it. ``sha256`` is the published file's, where it may
+    be had and was computed."""
 
     path: str
     sha256: str | None = None
@@ -23,7 +25,8 @@ class File:
 @dataclass(frozen=True, kw_only=True)
 class DataSet:
     """``cap`` is the most new tokens of an answer, ``rows`` how many the published copy has before shots are taken from it (None: not
-    stated), ``layout`` what its files hold. ``shot_file`` has the shots where a set has a split of its own for them."""
+    stated), ``layout`` what its files hold. ``shot_file`` has the shots where a set has a split of its own for them. ``other`` is another
+    form in which a set is given out, read instead where any of it is there. ``meaning`` names what CLUE logs beside ROUGE."""
 
     name: str
     folder: str
@@ -38,6 +41,9 @@ class DataSet:
     files: tuple[File, ...]
     layout: str
     also: tuple[str, ...] = ()
+    meaning: tuple[Meaning, ...] = ()
+    other: tuple[File, ...] = ()
+    other_layout: str = ""
     shot_file: File | None = None
     stands_for: tuple[str, ...] = ()
     note: str = ""
@@ -54,13 +60,14 @@ _SETS = (
     ),
     DataSet(
         name="PLS", folder="pls", task="summary", access="credentialed", where=_PHYSIONET + "bionlp-workshop-2023-task-1a/",
-        licence="PhysioNet credentialed", shots=3, metric="rouge1", also=("rouge2", "rougeL"), cap=512, rows=237,
-        files=(File(path="pls/BioNLP2023-1A-Test.csv"),), layout="CSV with columns Assessment, Subjective Sections and Summary",
+        licence="PhysioNet credentialed", shots=3, metric="rouge1", also=("rouge2", "rougeL"), meaning=("bertscore", "umls"), cap=512,
+        rows=237, files=(File(path="pls/BioNLP2023-1A-Test.csv"),),
+        layout="CSV with columns Assessment, Subjectives (or Subjective Sections) and Summary",
         note="Problem list summarisation. Which logged metric the paper prints is not stated; ROUGE-1 fits its values.",
     ),
     DataSet(
         name="MeQSum", folder="meqsum", task="summary", access="public", where="https://github.com/abachaa/MeQSum", licence="CC BY 4.0",
-        shots=3, metric="rouge1", also=("rouge2", "rougeL"), cap=512, rows=1_000,
+        shots=3, metric="rouge1", also=("rouge2", "rougeL"), meaning=("bertscore",), cap=512, rows=1_000,
         files=(File(path="meqsum/MeQSum.xlsx", sha256="abedd939d5014306ca576522416bf69103e85dc8fcf1668a4099e8b84a39eeea"),),
         layout="a workbook with columns File, CHQ and Summary",
     ),
@@ -72,8 +79,9 @@ _SETS = (
     ),
     DataSet(
         name="MeDiSumQA", folder="medisumqa", task="qa", access="credentialed", where=_PHYSIONET + "mimic-iv-note/2.2/ (made by CLUE)",
-        licence="PhysioNet credentialed", shots=1, metric="rouge1", also=("rouge2", "rougeL"), cap=512, rows=500,
-        files=(File(path="medisumqa/MeDiSumQA.json"),), layout="a JSON list, or lines, with without_discharge_summary, Question and Answer",
+        licence="PhysioNet credentialed", shots=1, metric="rouge1", also=("rouge2", "rougeL"), meaning=("bertscore", "umls"), cap=512,
+        rows=500, files=(File(path="medisumqa/MeDiSumQA.json"),),
+        layout="a JSON list, or lines, with discharge_summary (or without_discharge_summary), Question and Answer",
         note="Which logged metric the paper prints is not stated; ROUGE-1 fits its values.",
     ),
     DataSet(
@@ -115,12 +123,19 @@ _SETS = (
         where="the 2022 n2c2/UW task on social determinants of health: https://n2c2.dbmi.hms.harvard.edu/, by data use agreement",
         licence="data use agreement", shots=4, metric="type_f1", cap=512, rows=None, files=(File(path="sdoh/sdoh.jsonl"),),
         layout="one JSON object a line with text and entities, a list of objects with entity, label and value",
-        note="The paper does not say how entity and label become the scorer's tag; ours is entity and label together.",
+        other=(File(path="sdoh/test"),), other_layout="the track's own notes, each NOTE.txt with its NOTE.ann, at any depth",
+        note="The paper states neither split nor how entity and label become the scorer's tag; ours is entity and label together.",
     ),
     DataSet(
         name="ICD10CM", folder="icd10cm", task="choice", access="public",
         where="generated here from the full code list of the package simple-icd-10-cm", licence="MIT (package), public domain (codes)",
         shots=3, metric="accuracy", cap=1, rows=None, files=(), layout="none: nothing is read",
+        other=tuple(
+            File(path=f"medconceptsqa/icd10cm_{level}/{split}-00000-of-00001.parquet")
+            for level in ("easy", "medium", "hard")
+            for split in ("test", "dev")
+        ),
+        other_layout="MedConceptsQA as published (huggingface.co/datasets/ofir408/MedConceptsQA): test and dev of three levels",
         note="Easy, medium and hard questions as MedConceptsQA makes them; the mean over the three levels, which table 12 suggests.",
     ),
     DataSet(

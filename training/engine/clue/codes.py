@@ -60,12 +60,6 @@ def full() -> Tree:
     return tree_of([(code, icd.get_parent(code), icd.get_description(code), not icd.is_chapter_or_block(code)) for code in codes])
 
 
-@cache
-def known() -> frozenset[str]:
-    """Every code there is, without its dot."""
-    return frozenset(code.replace(".", "") for code in full().meaning)
-
-
 def questions(tree: Tree, *, level: str, most: int, seed: int) -> list[dict[str, Any]]:
     """At most ``most`` questions of a level about leaves drawn by the seed: {"code", "options", "answer"}, the answer a place in options.
 

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.engine.clue import codes, longhealth, prompts
+from training.engine.clue import brat, codes, longhealth, prompts
 from training.engine.clue.longhealth import Ruler
 from training.engine.errors import InputError
-from training.suite.register import DataSet, File
+from training.suite.register import SETS, DataSet, File
 
 Row = dict[str, Any]
 # Of each level of ICD10CM, as many questions as make a two-point difference of its mean visible.
@@ -37,6 +37,7 @@ class MissingSet(InputError):
         super().__init__(
             f"{wanted.name} is not here: {', '.join(missing)} is missing from the data folder. Rounds brings no data set. "
             f"Where to get it: {wanted.where}. Expected: {wanted.layout}"
+            + (f"; or {', '.join(one.path for one in wanted.other)}: {wanted.other_layout}" if wanted.other else "")
         )
 
 
@@ -71,33 +72,71 @@ class Loaded:
 
 def load(wanted: DataSet, folder: Path, *, seed: int = 0, allow_other_files: bool = False, ruler: Ruler | None = None) -> Loaded:
     """Raises ``MissingSet``, ``OtherFile`` (unless allowed) and ``Malformed``."""
-    files = [*wanted.files, *([wanted.shot_file] if wanted.shot_file else [])]
-    if missing := [one.path for one in files if not (folder / one.path).is_file()]:
+    files = form(wanted, folder)
+    if missing := [one.path for one in files if not (folder / one.path).exists()]:
         raise MissingSet(wanted, missing)
     digests, differing = {}, []
     for one in files:
-        digests[one.path] = hashlib.sha256((folder / one.path).read_bytes()).hexdigest()
+        digests[one.path] = digest(folder / one.path)
         if one.sha256 and one.sha256 != digests[one.path]:
             differing.append(one.path)
             if not allow_other_files:
                 raise OtherFile(wanted, one.path, digests[one.path])
     if wanted.name == "ICD10CM":
-        rows, shots = _icd10cm(wanted, seed)
+        rows, shots = _medconcepts(wanted, folder, files) if files else _icd10cm(wanted, seed)
     elif wanted.name == "LongHealth":
         if ruler is None:
             raise InputError("LongHealth fills a context, so it needs a tokenizer to measure its documents with")
-        rows, shots = longhealth.rows(_json(folder, wanted.files[0]), ruler), []
+        rows, shots = list(_rows(wanted, lambda _, one: iter(longhealth.rows(_json(folder, one), ruler)), folder, files[0])), []
     else:
-        rows, shots = _with_shots(wanted, folder)
+        rows, shots = _with_shots(wanted, folder, files)
     if not rows:
         raise Malformed(f"{wanted.name}: no row is left to score")
     return Loaded(rows, shots, digests, tuple(differing))
 
 
-def _with_shots(wanted: DataSet, folder: Path) -> tuple[list[Row], list[Row]]:
+def form(wanted: DataSet, folder: Path) -> list[File]:
+    """The files that are read: those of the other form where any of them is there."""
+    if any((folder / one.path).exists() for one in wanted.other):
+        return list(wanted.other)
+    return [*wanted.files, *([wanted.shot_file] if wanted.shot_file else [])]
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file; of a folder, of the names and digests of all files below it."""
+    if path.is_dir():
+        told = "".join(f"{one.relative_to(path).as_posix()} {digest(one)}\n" for one in sorted(path.rglob("*")) if one.is_file())
+        return hashlib.sha256(told.encode()).hexdigest()
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def everything(
+    names: Sequence[str], folder: Path, *, seed: int, allow_other_files: bool, all_of_them: bool, ruler: Ruler | None,
+    say: Callable[[str], None], check: Callable[[], None] = lambda: None,
+) -> dict[str, Loaded]:  # fmt: skip
+    """Every set that is named and is there. One that is not is told by ``say``, or with ``all_of_them`` raised as ``MissingSet``.
+
+    ``check`` is asked before each. Raises ``InputError`` where none is there, and what ``load`` raises.
+    """
+    loaded = {}
+    for name in names:
+        check()
+        try:
+            loaded[name] = load(SETS[name], folder, seed=seed, allow_other_files=allow_other_files, ruler=ruler)
+        except MissingSet as missing:
+            if all_of_them:
+                raise
+            say(missing.message)
+    if not loaded:
+        raise InputError("none of the data sets is in the data folder")
+    return loaded
+
+
+def _with_shots(wanted: DataSet, folder: Path, files: Sequence[File]) -> tuple[list[Row], list[Row]]:
     """Shots are the first of a shuffle by seed 1, which are then not scored (CLUE); of a split of its own where a set has one."""
-    read = READERS[wanted.name]
-    rows = [row for one in wanted.files for row in _rows(wanted, read, folder, one)]
+    read = _brat if files == list(wanted.other) else READERS[wanted.name]
+    rows = [row for one in files if one != wanted.shot_file for row in _rows(wanted, read, folder, one)]
     if wanted.name == "MEDEC":
         return rows, prompts.MEDEC_SHOTS
     if wanted.shot_file:
@@ -120,7 +159,8 @@ def _rows(wanted: DataSet, read: Reader, folder: Path, one: File) -> Iterator[Ro
             yield {"id": f"{Path(one.path).stem}-{number}", "choices": [], "answer": 0} | row
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OSError) as problem:
         raise Malformed(
-            f"{wanted.name}: {one.path} cannot be read after row {number} ({type(problem).__name__}). Expected: {wanted.layout}"
+            f"{wanted.name}: {one.path} cannot be read after row {number} ({type(problem).__name__}). "
+            f"Expected: {wanted.other_layout if one in wanted.other else wanted.layout}"
         ) from None
 
 
@@ -233,8 +273,16 @@ def _aci(folder: Path, one: File) -> Iterator[Row]:
 
 def _sdoh(folder: Path, one: File) -> Iterator[Row]:
     for row in _json(folder, one):
-        named = [{key: entry[key] for key in ("entity", "label", "value")} for entry in row["entities"]]
-        yield {"user": row["text"], "target": json.dumps(named), "gold": json.dumps({"text": row["text"], "entities": named})}
+        yield _with_entities(row["text"], [{key: entry[key] for key in ("entity", "label", "value")} for entry in row["entities"]])
+
+
+def _brat(folder: Path, one: File) -> Iterator[Row]:
+    for name, text, entities in brat.notes(folder / one.path):
+        yield {"id": name} | _with_entities(text, entities)
+
+
+def _with_entities(text: str, entities: list[dict[str, str]]) -> Row:
+    return {"user": text, "target": json.dumps(entities), "gold": json.dumps({"text": text, "entities": entities})}
 
 
 def _choice(question: str, options: Sequence[str], right: int, letters: Sequence[str] = "ABCDEFGH") -> Row:
@@ -291,3 +339,26 @@ def _icd10cm(wanted: DataSet, seed: int) -> tuple[list[Row], list[Row]]:
         shots += levelled[:1]
         rows += levelled[1:]
     return rows, shots[: wanted.shots]
+
+
+def _medconcepts(wanted: DataSet, folder: Path, files: Sequence[File]) -> tuple[list[Row], list[Row]]:
+    """MedConceptsQA's own questions; its shots are the first of each level's dev split."""
+    split: dict[str, list[Row]] = {"test": [], "dev": []}
+    for one in files:
+        level, name = Path(one.path).parent.name, Path(one.path).name.partition("-")[0]
+        found = [row | {"id": f"{level}-{row['id']}"} for row in _rows(wanted, _concepts, folder, one)]
+        split[name] += found if name == "test" else found[:1]
+    return split["test"], split["dev"][: wanted.shots]
+
+
+def _concepts(folder: Path, one: File) -> Iterator[Row]:
+    import pyarrow.parquet
+
+    for batch in pyarrow.parquet.ParquetFile(folder / one.path).iter_batches():
+        for row in batch.to_pylist():
+            options, right = [row[f"option{number}"] for number in (1, 2, 3, 4)], "ABCD".index(row["answer_id"])
+            if options[right] != row["answer"]:
+                raise ValueError("the answer is not the option that its letter names")
+            # The published question lists its options itself, each line indented.
+            question = row["question"].strip().split("\n")[0].strip()
+            yield {"id": str(row["question_id"])} | _choice(question, options, right)

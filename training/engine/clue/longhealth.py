@@ -31,6 +31,24 @@ class Ruler(Protocol):
         """Its first ``most`` tokens."""
 
 
+class Measured:
+    """Texts in a model's own tokens; a prompt leaves room for the layout around it and for its answer."""
+
+    ROOM = 128
+
+    def __init__(self, tokenizer: Any, context: int) -> None:
+        self.tokenizer, self.context = tokenizer, context - self.ROOM
+
+    def count(self, text: str) -> int:
+        return len(self._ids(text))
+
+    def cut(self, text: str, most: int) -> str:
+        return str(self.tokenizer.decode(self._ids(text)[:most]))
+
+    def _ids(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+
+
 def rows(patients: Mapping[str, Any], ruler: Ruler) -> list[dict[str, Any]]:
     draw = random.Random(1)
     made: list[dict[str, Any]] = []
@@ -61,12 +79,22 @@ def _row(
     draw: random.Random,
 ) -> dict[str, Any]:  # fmt: skip
     options = [question[f"answer_{letter.lower()}"] if letter != "F" else UNKNOWN for letter in letters]
-    right = letters[options.index(question["correct"])] if telling else "F"
+    right = letters[_place(question["correct"], options)] if telling else "F"
     left = most - ruler.count(prompts.SYSTEM["LongHealth"]) - ruler.count(prompts.documents([], question["question"], options, letters))
     texts = pack([*telling, *others], left, ruler)
     draw.shuffle(texts)
     user = prompts.documents(texts, question["question"], options, letters)
     return {"id": name, "user": user, "target": "", "gold": json.dumps(right), "choices": [], "answer": 0}
+
+
+def _place(correct: str, options: Sequence[str]) -> int:
+    """Of the right one among the options: the one that says the same, else the first that holds it, as CLUE looks for it. Raises ValueError
+    where none does."""
+    same = [place for place, option in enumerate(options) if option == correct]
+    holding = [place for place, option in enumerate(options) if correct in option]
+    if not same and not holding:
+        raise ValueError("the answer is none of the options")
+    return (same or holding)[0]
 
 
 def pack(texts: Sequence[str], room: int, ruler: Ruler) -> list[str]:

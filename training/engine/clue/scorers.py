@@ -1,14 +1,17 @@
-"""How answers of CLUE+ are scored: from texts to figures in [0, 1], one item at a time. Standard library, and rouge_score for ROUGE.
+"""How answers of CLUE+ are scored: from texts to figures in [0, 1], one item at a time; and what lm-evaluation-harness calls by name.
 
-Every scorer gives a name → value for one item, and forgives blanks at either end.
+Every scorer gives a name → value for one item, and forgives blanks at either end. A written pack of tasks (pack.py) holds a copy of this
+very file for its YAML to name, so it imports nothing of ours: the standard library, and where they are called rouge_score, datasets and
+simple_icd_10_cm.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 Figures = dict[str, float]
@@ -78,6 +81,18 @@ def medec(answer: str, gold: Mapping[str, Any]) -> Figures:
     return {
         "sentence": float(right), "flag": float(chosen is not None and (chosen == -1) == (gold["sentence"] == -1)), "correction": corrected
     }  # fmt: skip
+
+
+@cache
+def known_codes() -> frozenset[str]:
+    """Every code of ICD-10-CM there is, without its dot (some seconds to read)."""
+    import simple_icd_10_cm as icd
+
+    return frozenset(code for code in icd.get_all_codes(with_dots=False) if not icd.is_chapter_or_block(code))
+
+
+def coded(answer: str, gold: Sequence[str]) -> Figures:
+    return icd_codes(answer, gold, known_codes())
 
 
 def entities_of(answer: str) -> list[tuple[str, str]]:
@@ -157,3 +172,55 @@ def _overlapping(one: Entity, other: Entity, text: str) -> bool:
     if min(first, second) < 0 or not one[1] or not other[1]:
         return False
     return first < second + len(other[1]) and second < first + len(one[1])
+
+
+# --- what the harness calls -------------------------------------------------------------------------------------------------------------
+
+
+def rows(*, asked: str, shown: str | None, system: str, **_: Any) -> dict[str, Any]:
+    """A task's data set from files beside this one. The harness also passes whatever else it was told of the model."""
+    return splits(_lines(asked), _lines(shown) if shown else [], system)
+
+
+def splits(asked: Sequence[Mapping[str, Any]], shown: Sequence[Mapping[str, Any]], system: str) -> dict[str, Any]:
+    """Rows to score as "test" and, where there are any, rows to show as "shots"."""
+    from datasets import Dataset
+
+    # The system turn as a column: anything else the harness compiles as a template, for every row anew.
+    found = {"test": Dataset.from_list([{**row, "system": system} for row in asked])}
+    return found | ({"shots": Dataset.from_list([dict(row) for row in shown])} if shown else {})
+
+
+def _lines(name: str) -> list[dict[str, Any]]:
+    # A line ends at a line feed alone: texts may hold other characters that count as ends of lines.
+    return [json.loads(line) for line in (Path(__file__).parent / name).read_text(encoding="utf-8").split("\n") if line]
+
+
+def chosen(doc: Mapping[str, Any], results: Sequence[Any]) -> Figures:
+    """Right when the right choice is the likeliest; of equally likely ones the first counts, as in the harness."""
+    told = [logp for logp, _ in results]
+    return {"accuracy": float(told.index(max(told)) == doc["answer"])}
+
+
+def over_runs(score: Callable[[str, Any], Figures]) -> Callable[[Mapping[str, Any], Sequence[Any]], Figures]:
+    """The mean of each of a written answer's figures over all runs of its item."""
+
+    def scored(doc: Mapping[str, Any], results: Sequence[Any]) -> Figures:
+        gold = json.loads(doc["gold"])
+        runs = [score(text.strip(), gold) for text in results[0]]
+        return {name: mean([run[name] for run in runs]) for name in runs[0]}
+
+    return scored
+
+
+score_label, score_rouge, score_letter = over_runs(label_once), over_runs(rouge), over_runs(lettered)
+score_codes, score_medec, score_sdoh = over_runs(coded), over_runs(medec), over_runs(sdoh)
+
+
+def mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def twice_the_first(values: Sequence[float]) -> float:
+    """The first item counts twice, as CLUE adds it to its running mean."""
+    return mean([values[0], *values])

@@ -11,8 +11,8 @@ from typing import Any
 from training.engine import models
 from training.engine.attempt import Attempt, Outcome
 from training.engine.clue import asking, lm, loaders
-from training.engine.clue.longhealth import Ruler
-from training.engine.errors import InputError
+from training.engine.clue.longhealth import Measured
+from training.engine.clue.meaning import Means
 from training.engine.spec import Clue
 from training.suite.register import SETS
 
@@ -23,16 +23,29 @@ def run(attempt: Attempt) -> Outcome:
     models.set_threads(attempt.spec.threads, attempt.spec.seed)
     model, tokenizer = models.load_to_write(attempt.spec.models["policy"])
     attempt.events.progress("tokenizing", 0, 1)
-    loaded, absent = _read(attempt, params, Measured(tokenizer, models.training_context(model)))
+    loaded = loaders.everything(
+        params.sets or list(SETS), Path(params.data), seed=attempt.spec.seed, allow_other_files=params.allow_other_files,
+        all_of_them=bool(params.sets), ruler=Measured(tokenizer, models.training_context(model)), say=attempt.events.log,
+        check=attempt.check,
+    )  # fmt: skip
+    means = Means(
+        encoder=Path(params.encoder) if params.encoder else None,
+        layer=params.encoder_layer,
+        umls=Path(params.umls) if params.umls else None,
+    )
+    means.check()
+    for lacking in means.lacking(list(loaded)):
+        attempt.events.log(lacking)
     asked = lm.EngineLM(attempt, model, tokenizer, batch_size=params.batch_size, temperature=1.0 if params.mode == "clue_compat" else 0.0)
     result = asking.ask(
         asked, loaded, output=attempt.output, model=models.digest(attempt.source("policy")), seed=attempt.spec.seed, mode=params.mode,
-        limit=params.limit, most_new=params.max_new_tokens, peak=_peak,
+        limit=params.limit, most_new=params.max_new_tokens, means=means, peak=_peak, check=attempt.check,
     )  # fmt: skip
     metrics = {
         "scores": {name: {"metric": one.metric, "score": one.score, "n": one.n} for name, one in result.tasks.items()},
-        "absent": absent, "tokens_per_second": result.tokens_per_s, "p50_latency_ms": result.p50_latency_ms,
-        "cut": result.settings["cut"], "other_files": result.settings["other_files"],
+        "absent": [name for name in params.sets or SETS if name not in loaded], "tokens_per_second": result.tokens_per_s,
+        "p50_latency_ms": result.p50_latency_ms, "cut": result.settings["cut"], "other_files": result.settings["other_files"],
+        "figures": json.loads((attempt.output / asking.FIGURES).read_text(encoding="utf-8")), "lacking": means.lacking(list(loaded)),
     }  # fmt: skip
     if (by_run := attempt.output / asking.RUNS).exists():
         metrics["runs"] = json.loads(by_run.read_text(encoding="utf-8"))
@@ -44,40 +57,3 @@ def run(attempt: Attempt) -> Outcome:
 
 def _peak() -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
-
-
-def _read(attempt: Attempt, params: Clue, ruler: Ruler) -> tuple[dict[str, loaders.Loaded], list[str]]:
-    """The sets that were asked for, all of which must be there; else those that are there, and the names of those that are not."""
-    loaded, absent = {}, []
-    for name in params.sets or SETS:
-        attempt.check()
-        try:
-            loaded[name] = loaders.load(
-                SETS[name], Path(params.data), seed=attempt.spec.seed, allow_other_files=params.allow_other_files, ruler=ruler
-            )
-        except loaders.MissingSet as missing:
-            if params.sets:
-                raise
-            absent.append(name)
-            attempt.events.log(missing.message)
-    if not loaded:
-        raise InputError("none of the data sets is in the data folder")
-    return loaded, absent
-
-
-class Measured:
-    """Texts in a model's own tokens; a prompt leaves room for the layout around it and for its answer."""
-
-    ROOM = 128
-
-    def __init__(self, tokenizer: Any, context: int) -> None:
-        self.tokenizer, self.context = tokenizer, context - self.ROOM
-
-    def count(self, text: str) -> int:
-        return len(self._ids(text))
-
-    def cut(self, text: str, most: int) -> str:
-        return str(self.tokenizer.decode(self._ids(text)[:most]))
-
-    def _ids(self, text: str) -> list[int]:
-        return list(self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])

@@ -141,7 +141,8 @@ class Clue:
 
     ``mode`` clue_compat samples at temperature 1 and counts as CLUE does; the paper is greedy. ``limit`` takes the first rows of each set
     and ``max_new_tokens`` shortens the longest answers, both for trying: figures of whole sets need them None. ``allow_other_files`` reads
-    files that are not the published ones; which they were stands in the result.
+    files that are not the published ones; which they were stands in the result. ``encoder``, a model's folder, is what BERTScore is
+    computed with (``encoder_layer`` of it, else two thirds of the way up), ``umls`` the MRCONSO.RRF for UMLS-F1; each may be left out.
     """
 
     data: str
@@ -151,14 +152,20 @@ class Clue:
     max_new_tokens: int | None = None
     batch_size: int = 32
     allow_other_files: bool = False
+    encoder: str | None = None
+    encoder_layer: int | None = None
+    umls: str | None = None
 
     def problem(self) -> tuple[str, str] | None:
         if not self.data.startswith("/"):
             return "data", "must be an absolute folder"
+        for name in ("encoder", "umls"):
+            if (path := getattr(self, name)) is not None and not path.startswith("/"):
+                return name, "must be an absolute path"
         for name in self.sets:
             if name not in SETS:
                 return "sets", f"must be some of {', '.join(SETS)}"
-        for name in ("limit", "max_new_tokens"):
+        for name in ("limit", "max_new_tokens", "encoder_layer"):
             if (value := getattr(self, name)) is not None and value < 1:
                 return name, "must be above 0"
         return positive(self, "batch_size")

@@ -20,7 +20,7 @@ from django_htmx.http import HttpResponseClientRedirect
 from accounts import access, fresh
 from accounts.access import TRAINERS, UserRequest
 from accounts.models import Role
-from annotation import export_rights, filters, freeze_jobs, lint, safety
+from annotation import export_rights, filters, freeze_jobs, held_out_raters, lint, safety
 from annotation import snapshots as verbs
 from annotation.exports import card, levels
 from annotation.filters import Filters
@@ -104,6 +104,7 @@ def _told(report: dict[str, Any]) -> dict[str, Any]:
         "dropped": [(verbs.DROP_REASONS.get(reason, reason), count) for reason, count in dropped.items()],
         "lost": sum(dropped.values()),
         "chart": targets_chart([(step["low"], step["high"], step["rows"]) for step in report["targets"]]),
+        "pairs_needed": held_out_raters.PAIRS_NEEDED,
     }
 
 

@@ -222,7 +222,7 @@ class Evaluation(models.Model):
     policy = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="evaluations")
     reference = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="evaluations_as_reference")
     snapshot = models.ForeignKey(Snapshot, null=True, blank=True, on_delete=models.PROTECT, related_name="evaluations")
-    simulated = models.BooleanField(default=False, help_text="Its held-out labels come from a planted truth, not from clinicians.")
+    simulated = models.BooleanField(default=False, help_text="Its held-out labels come from a program, not from clinicians.")
     results = models.JSONField(default=dict, help_text="Empty until the job is done.")
     created_at = models.DateTimeField(db_default=Now())
     finished_at = models.DateTimeField(null=True)
@@ -234,6 +234,11 @@ class Evaluation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.policy} vs {self.reference}"
+
+    @property
+    def planted(self) -> bool:
+        """Whether its held-out labels come from a planted truth, which is no rater's."""
+        return self.snapshot is not None and self.snapshot.planted
 
 
 class EvaluationItem(models.Model):

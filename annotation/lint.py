@@ -58,7 +58,7 @@ class Report:
         return self.plan is not None and not any(check.state == "stop" for check in self.checks)
 
     def told(self) -> dict[str, Any]:
-        """As JSON: checks, rows used by split, pairs dropped by reason, and the soft targets, and what holding raters out would leave;
+        """As JSON: checks, rows used by split, pairs dropped by reason, soft targets, what holding raters out would leave:
         what the API answers and a job keeps.
         """
         return {

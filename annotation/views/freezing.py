@@ -180,6 +180,7 @@ def _page(request: UserRequest, shown: Snapshot, form: exporting.ReasonForm | No
         "rows": sum(count for _, count in used),
         "dropped": dropped,
         "lost": sum(n for _, n in dropped),
+        "leaking": shown.counts["dropped"].get(verbs.LEAK, 0),
         "listed": SnapshotEvidence.objects.filter(snapshot=shown).exclude(dropped={}).exists(),
         "asked": filters.in_words(shown.filters),
         "chart": targets_chart(shown.targets()),

@@ -6,7 +6,6 @@ import io
 import json
 import random
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,9 +23,7 @@ class Photographer(Protocol):
     names: set[str]
 
     def of(self, user: Any, **options: Any) -> Any: ...
-    def wanted(self, name: str) -> bool: ...
     def take(self, name: str, page: Any, *, settle_ms: int = ...) -> None: ...
-    def where(self, **environment: str) -> AbstractContextManager[None]: ...
 
 
 def jsonl(rows: Iterable[dict[str, Any]]) -> io.BytesIO:

@@ -7,7 +7,7 @@ from django.db.models import Count
 
 from accounts.models import Role, Specialty, User
 from annotation import pairs, rubrics, worth
-from annotation.forms import GUIDELINE
+from annotation.forms import GUIDELINE, Share
 from annotation.models import Campaign, CampaignState, GenerationBatch, RationaleWhen, Rubric, Sample, Selection, Split
 from annotation.pairs import Sources
 
@@ -30,16 +30,6 @@ class PeopleChoice(forms.ModelMultipleChoiceField):  # type: ignore[type-arg]
 class RubricChoice(forms.ModelChoiceField):  # type: ignore[type-arg]
     def label_from_instance(self, obj: Any) -> str:
         return f"{obj} · {obj.name}"
-
-
-class Share(forms.IntegerField):
-    """Asked in percent, kept as a share."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(min_value=0, required=False, **kwargs)
-
-    def clean(self, value: Any) -> float:
-        return (super().clean(value) or 0) / 100
 
 
 def batches_with_texts() -> Any:

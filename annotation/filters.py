@@ -7,6 +7,10 @@ from typing import Any, NamedTuple, TypedDict
 
 # Why a vote was not asked for, in the order in which the filters are applied.
 EXTERNAL, SIMULATED, DATES, FIELDS = "external", "simulated", "dates", "fields"
+# Where raters are held out: the vote of one of them on a sample that trains, and of anybody else on one that is held out.
+HELD_OUT, NOT_HELD_OUT = "held_out_raters", "raters_not_held_out"
+# Of more than half the raters little would be left to learn from.
+MOST_HELD_OUT = 0.5
 
 
 class Asked(TypedDict, total=False):
@@ -22,15 +26,21 @@ class Asked(TypedDict, total=False):
     exclude_simulated: bool
     min_margin: float
     drop_near_identical: bool
+    hold_out_raters: float
+    hold_out_seed: int
 
 
 class Vote(NamedTuple):
-    """What the filters ask about a vote; `fields` are its rater's, `at` is in UTC."""
+    """What the filters ask about a vote; `fields` are its rater's, `at` is in UTC. `held_out`: its rater is; `evaluates`: its sample is of
+    the evaluation split.
+    """
 
     external: bool
     simulated: bool
     at: datetime
     fields: Collection[str] = ()
+    held_out: bool = False
+    evaluates: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,8 @@ class Filters:
 
     `min_margin`: p(chosen) − p(rejected) of a row's soft target, 0…1. `fields`: specialties (accounts.models.Specialty), any of which a
     rater must have given. Harm flags and rulings hold whoever gave them and whenever: they are never filtered away.
+    `hold_out_raters`: the share of raters who teach nothing, 0…0.5, drawn under `hold_out_seed` (annotation.held_out_raters); evaluation
+    rows are then of their votes alone, and all other rows of everybody else's.
     Raises ValueError for a number outside its range or days in the wrong order.
     """
 
@@ -52,6 +64,8 @@ class Filters:
     exclude_simulated: bool = False
     min_margin: float = 0.0
     drop_near_identical: bool = False
+    hold_out_raters: float = 0.0
+    hold_out_seed: int = 1
 
     def __post_init__(self) -> None:
         for name in ("task_types", "document_types", "fields"):
@@ -62,9 +76,16 @@ class Filters:
             raise ValueError("A margin lies between 0 and 1.")
         if self.since and self.until and self.since > self.until:
             raise ValueError("The first day comes after the last.")
+        if not 0 <= self.hold_out_raters <= MOST_HELD_OUT:
+            raise ValueError("Up to half of the raters can be held out.")
+        if not self.hold_out_raters:
+            # Nobody is drawn: another seed asks for nothing else.
+            object.__setattr__(self, "hold_out_seed", 1)
 
     def refuse(self, vote: Vote) -> str:
         """Which filter takes the vote away, or ""."""
+        if self.hold_out_raters and vote.held_out != vote.evaluates:
+            return HELD_OUT if vote.held_out else NOT_HELD_OUT
         if self.exclude_external and vote.external:
             return EXTERNAL
         if self.exclude_simulated and vote.simulated:
@@ -87,7 +108,12 @@ class Filters:
             value = getattr(self, each.name)
             if each.name not in kept and value != each.default:
                 kept[each.name] = list(value) if isinstance(value, tuple) else value.isoformat() if isinstance(value, date) else value
-        return kept
+        return kept | self.drawn
+
+    @property
+    def drawn(self) -> dict[str, Any]:
+        """How raters were held out, said in full; nothing where nobody was."""
+        return {"hold_out_raters": self.hold_out_raters, "hold_out_seed": self.hold_out_seed} if self.hold_out_raters else {}
 
 
 def from_dict(kept: Mapping[str, Any]) -> Filters:
@@ -120,4 +146,6 @@ def in_words(kept: Mapping[str, Any]) -> list[tuple[str, str]]:
         said.append(("Margin", f"at least {asked.min_margin:g}"))
     if asked.drop_near_identical:
         said.append(("Near-identical texts", "left out"))
+    if asked.hold_out_raters:
+        said.append(("Raters held out", f"{100 * asked.hold_out_raters:g} %, drawn under seed {asked.hold_out_seed}"))
     return said

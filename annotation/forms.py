@@ -7,11 +7,21 @@ from django import forms
 
 from accounts.models import Profile, Specialty
 from annotation import samples as all_samples
-from annotation.filters import Asked
+from annotation.filters import MOST_HELD_OUT, Asked
 from annotation.models import Campaign, Sample, Source, Split
 from modelhub.models import ModelVersion
 
 GUIDELINE = Path(__file__).parent / "demo" / "guideline.md"
+
+
+class Share(forms.IntegerField):
+    """Asked in percent, kept as a share."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(min_value=0, required=False, **kwargs)
+
+    def clean(self, value: Any) -> float:
+        return (super().clean(value) or 0) / 100
 
 
 class AskedForm(forms.Form):
@@ -24,6 +34,16 @@ class AskedForm(forms.Form):
         widget=forms.NumberInput(attrs={"step": "0.01"}),
     )  # fmt: skip
     drop_near_identical = forms.BooleanField(label="Leave out pairs whose two texts are nearly the same", required=False)
+    hold_out_raters = Share(
+        label="Raters to hold out, %", max_value=int(100 * MOST_HELD_OUT),
+        help_text="Their votes train nothing and alone label the evaluation pairs: gate G1 asks how a model does on people it has not "
+        "learnt from. Empty holds nobody out; 20 is a start.",
+        widget=forms.NumberInput(attrs={"placeholder": "0"}),
+    )  # fmt: skip
+    hold_out_seed = forms.IntegerField(
+        label="Seed of the draw", min_value=0, max_value=2**31 - 1, required=False,
+        help_text="Which raters are held out follows from it; 1 when empty. Two snapshots with one seed hold out the same people.",
+    )  # fmt: skip
     exclude_simulated = forms.BooleanField(label="Leave out simulated raters’ judgements", required=False)
     exclude_external = forms.BooleanField(label="Leave out imported judgements", required=False)
     since = forms.DateField(label="Judged from", required=False, widget=forms.DateInput(attrs={"type": "date"}))
@@ -40,7 +60,7 @@ class AskedForm(forms.Form):
         help_text="When empty, the model’s context; 4,096 for no model.",
     )  # fmt: skip
 
-    NARROWING = ("since", "until", "task_types", "document_types", "fields_of_raters")
+    NARROWING = ("since", "until", "task_types", "document_types", "fields_of_raters", "hold_out_seed")
 
     def __init__(self, *args: Any, campaign: Campaign, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -72,6 +92,8 @@ class AskedForm(forms.Form):
     def asked(self) -> Asked:
         """The filters as `snapshots.freeze` takes them. Only after `is_valid()`."""
         said = {name: value for name, value in self.cleaned_data.items() if value and name not in {"model", "context"}}
+        if self.cleaned_data.get("hold_out_seed") == 0:
+            said["hold_out_seed"] = 0
         if "fields_of_raters" in said:
             said["fields"] = said.pop("fields_of_raters")
         return Asked(**said)  # type: ignore[typeddict-item,no-any-return]  # named as the filters are

@@ -29,12 +29,14 @@ class StartForm(forms.Form):
 
 
 class ImportForm(forms.Form):
-    """`seen` is what a look at the file told (annotation.import_child.look): the fields to map follow from the shape."""
+    """`seen` is what a look at the file told (annotation.import_child.look): the fields to map follow from the shape. Who is only `looking`
+    again is told of no field that is still empty."""
 
     shape = forms.ChoiceField(label="What the rows are")
 
-    def __init__(self, made: Import, seen: dict[str, Any], data: Any = None) -> None:
+    def __init__(self, made: Import, seen: dict[str, Any], data: Any = None, *, looking: bool = False) -> None:
         super().__init__(data, initial=_said_before(made))
+        self.looking = looking
         fields: dict[str, Any] = self.fields
         self.seen = seen
         shape = seen.get("shape", "")
@@ -99,6 +101,11 @@ class ImportForm(forms.Form):
                 if not isinstance(field, forms.BooleanField):
                     given.setdefault(name, field.initial or "")
             self.data = given
+
+    def clean(self) -> dict[str, Any]:
+        if self.looking:
+            self.errors.clear()
+        return self.cleaned_data
 
     def mapping(self) -> dict[str, str]:
         """{field: column, constant or template} of what was said; what is not named has its shape's default."""

@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 from django.db.models import Q
 
-from annotation import agreement, bias, contradictions, figures, snapshots, worth
+from annotation import agreement, bias, contradictions, figures, held_out_raters, snapshots, worth
 from annotation.estimates import Estimate
 from annotation.filters import Filters
+from annotation.held_out_raters import PAIRS_NEEDED, Ahead
 from annotation.models import Campaign, Completion, Edit, Judgement, Prompt, Source, Split
 from annotation.snapshots import FreezeRefused, Plan, Row
 from annotation.staging import Tell, quiet
@@ -43,24 +44,30 @@ class Check:
 
 @dataclass(frozen=True)
 class Report:
-    """`checks` in order; `plan` is None where nothing may be frozen. `histogram`: (lower edge, upper edge, rows) of the soft targets."""
+    """`checks` in order; `plan` is None where nothing may be frozen. `histogram`: (lower edge, upper edge, rows) of the soft targets.
+    `ahead`: what holding out raters would leave, by share; empty where only one judged.
+    """
 
     checks: list[Check]
     plan: Plan | None = None
     histogram: list[tuple[float, float, int]] = field(default_factory=list)
+    ahead: list[Ahead] = field(default_factory=list)
 
     @property
     def clear(self) -> bool:
         return self.plan is not None and not any(check.state == "stop" for check in self.checks)
 
     def told(self) -> dict[str, Any]:
-        """As JSON: checks, rows used by split, pairs dropped by reason, and the soft targets; what the API answers and a job keeps."""
+        """As JSON: checks, rows used by split, pairs dropped by reason, soft targets, what holding raters out would leave:
+        what the API answers and a job keeps.
+        """
         return {
             "clear": self.clear,
             "checks": [asdict(check) for check in self.checks],
             "used": self.plan.used if self.plan else {},
             "dropped": self.plan.lost if self.plan else {},
             "targets": [{"low": low, "high": high, "rows": rows} for low, high, rows in self.histogram],
+            "held_out_raters": [each._asdict() for each in self.ahead],
         }
 
 
@@ -88,7 +95,7 @@ def look(*, campaign: Campaign, filters: Filters, model: ModelVersion | None = N
     try:
         plan = snapshots.plan(campaign=campaign, filters=filters)
     except FreezeRefused as refused:
-        return Report([Check("Judgements", "stop", str(refused), "Choose another campaign.")])
+        return Report([Check("Judgements", "stop", str(refused), refused.fix)])
     except ValueError as wrong:
         return Report([Check("Filters", "stop", str(wrong), "Change them.")])
     return over(plan, campaign=campaign, model=model, context=context)
@@ -96,14 +103,17 @@ def look(*, campaign: Campaign, filters: Filters, model: ModelVersion | None = N
 
 def over(plan: Plan, *, campaign: Campaign, model: ModelVersion | None = None, context: int | None = None, tell: Tell = quiet) -> Report:
     """The same of what was planned already."""
+    ahead = held_out_raters.ahead(campaign, seed=plan.filters.hold_out_seed)
     if not plan.rows:
-        return Report([Check("Pairs", "stop", snapshots.why_empty(plan), "Ask for less, or collect more judgements.")], plan)
+        none = Check("Pairs", "stop", snapshots.why_empty(plan), "Ask for less, or collect more judgements.")
+        return Report([none], plan, ahead=ahead)
     seen = _read(plan.rows[:LOOKED], tokens.counter(tokens.file_of(model)), tell)
     tell("looking over", 0, 0)
     checks = [
         _pairs(plan),
         _whose(campaign),
         _held_out(plan),
+        _held_out_raters(plan, ahead),
         _leaks(plan),
         _alike(plan, seen),
         _truncated(seen),
@@ -116,7 +126,7 @@ def over(plan: Plan, *, campaign: Campaign, model: ModelVersion | None = None, c
         _edits(plan),
         _licences(plan),
     ]
-    return Report(checks, plan, histogram(plan.rows))
+    return Report(checks, plan, histogram(plan.rows), ahead)
 
 
 def histogram(rows: Sequence[Row]) -> list[tuple[float, float, int]]:
@@ -188,6 +198,26 @@ def _held_out(plan: Plan) -> Check:
         said = f"fewer than {HELD_OUT} pairs in {' and in '.join(thin)}"
         return Check("Held-out pairs", "warn", said, "Stopping early and comparing models will rest on few. More judgements change that.")
     return Check("Held-out pairs", "ok", f"{plan.used[Split.VALIDATION]:,} to stop by, {plan.used[Split.EVALUATION]:,} to compare on")
+
+
+def _held_out_raters(plan: Plan, ahead: Sequence[Ahead]) -> Check:
+    """Whether a model trained on it can be asked here about people it has not learnt from (gate G1)."""
+    name, needed = "Held-out raters", f"a promotion asks for {PAIRS_NEEDED}"
+    if not plan.filters.hold_out_raters:
+        strangers = ahead[0].evaluation if ahead else 0
+        if strangers >= PAIRS_NEEDED:
+            return Check(name, "ok", f"none, and about {strangers:,} evaluation pairs are of people who judged nothing that trains")
+        fix = "For those hold raters out, or let other people judge held-out prompts in a campaign of its own and evaluate on that."
+        return Check(name, "ok", f"none; {_pairs_of(strangers)} of people who judged nothing that trains, {needed}", fix)
+    asked, taught = plan.used[Split.EVALUATION], plan.used[Split.TRAIN] + plan.used[Split.VALIDATION]
+    said = f"{len(plan.evidence.held_out)} held out: {_pairs_of(asked)} of theirs, {taught:,} pairs of the others to learn from"
+    if asked >= PAIRS_NEEDED:
+        return Check(name, "ok", said)
+    return Check(name, "warn", f"{said}; {needed}", "Hold out more of them, or collect more of their judgements on held-out prompts.")
+
+
+def _pairs_of(count: int) -> str:
+    return f"{count:,} evaluation pair{'' if count == 1 else 's'}"
 
 
 def _leaks(plan: Plan) -> Check:

@@ -1,7 +1,7 @@
 """What flags and rulings say of completions, over all campaigns: which are harmful, which may not be trained on, which block a model."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from django.db.models import Q, QuerySet
@@ -33,8 +33,13 @@ class Findings:
     standing: frozenset[int] = frozenset()
 
 
-def of_prompts(prompts: "QuerySet[Prompt]", *, simulated: bool, external: bool = False) -> Findings:
-    """What holds for the completions of `prompts`, in two queries, and four more where something was found.
+def everybody(person: int) -> bool:
+    return True
+
+
+def of_prompts(prompts: "QuerySet[Prompt]", *, simulated: bool, external: bool = False, by: Callable[[int], bool] = everybody) -> Findings:
+    """What holds for the completions of `prompts`, in two queries, and four more where something was found. `by`: of whose flags and
+    rulings alone, by account.
 
     Harm belongs to a text, not to the campaign it was seen in: a flag counts in every campaign that shows the text again. In its own
     pair a lead's ruling stands in place of the flags it was given on; flags that came later count again until the lead looked anew.
@@ -46,18 +51,18 @@ def of_prompts(prompts: "QuerySet[Prompt]", *, simulated: bool, external: bool =
         .filter(dispute__pair__prompt__in=prompts)
         .select_related("dispute__pair__first", "dispute__pair__second")
         .only(
-            *("outcome", "votes_version", "harm_first", "harm_second", "must_not_train_first", "must_not_train_second"),
+            *("outcome", "votes_version", "harm_first", "harm_second", "must_not_train_first", "must_not_train_second", "adjudicator"),
             *("dispute__state", "dispute__votes_version", "dispute__pair__first__digest", "dispute__pair__second__digest"),
         )
     )
-    rulings = {ruling.dispute.pair_id: ruling for ruling in ruled}
+    rulings = {ruling.dispute.pair_id: ruling for ruling in ruled if by(ruling.adjudicator_id)}
     standing = frozenset(pair for pair, ruling in rulings.items() if stands(ruling))
     harmful: set[int] = set()
     for ruling in rulings.values():
         pair = ruling.dispute.pair
         harmful |= _worst(pair.first_id, ruling.harm_first) | _worst(pair.second_id, ruling.harm_second)
-    for pair_id, first, second, harm_first, harm_second in _flags(prompts, simulated=simulated, external=external):
-        if pair_id not in standing:
+    for pair_id, person, first, second, harm_first, harm_second in _flags(prompts, simulated=simulated, external=external):
+        if pair_id not in standing and by(person):
             harmful |= _worst(first, harm_first) | _worst(second, harm_second)
     return Findings(_wherever_written(harmful), barred_by(rulings.values()), rulings, standing)
 
@@ -86,14 +91,15 @@ def stands(ruling: Adjudication) -> bool:
     return ruling.dispute.state == DisputeState.RULED and ruling.votes_version == ruling.dispute.votes_version
 
 
-def _flags(prompts: "QuerySet[Prompt]", *, simulated: bool, external: bool) -> "QuerySet[Judgement, tuple[int, int, int, str, str]]":
+def _flags(prompts: "QuerySet[Prompt]", *, simulated: bool, external: bool) -> "QuerySet[Judgement, tuple[int, int, int, int, str, str]]":
     said = Judgement.objects.speaking()
     if external:
         said |= Judgement.objects.speaking(external=True)
     flagged = said.filter(Q(harm_first__in=MAJOR) | Q(harm_second__in=MAJOR), assignment__pair__prompt__in=prompts)
     if not simulated:
         flagged = flagged.filter(assignment__campaign__simulated=False)
-    return flagged.values_list("assignment__pair", "assignment__pair__first", "assignment__pair__second", "harm_first", "harm_second")
+    texts = ("assignment__pair__first", "assignment__pair__second", "harm_first", "harm_second")
+    return flagged.values_list("assignment__pair", "assignment__annotator", *texts)
 
 
 def _worst(completion: int, harm: str) -> set[int]:

@@ -6,7 +6,7 @@ from rest_framework import serializers
 
 from accounts.models import Specialty
 from annotation.answers import MAX_ACTIVE_MS, MAX_EDIT, MAX_RATIONALE, MAX_REASONS, MAX_SPANS, SideVerdict, unix
-from annotation.filters import Asked
+from annotation.filters import MOST_HELD_OUT, Asked
 from annotation.models import Assignment, Campaign, CannotJudge, Hard, Harm, Judgement, Sample, Severity, Snapshot
 
 SIDES = [("a", "A"), ("b", "B")]
@@ -155,6 +155,11 @@ class AskedSerializer(serializers.Serializer[Any]):
     exclude_simulated = serializers.BooleanField(required=False)
     min_margin = serializers.FloatField(required=False, min_value=0, max_value=0.99, help_text="p(chosen) − p(rejected).")
     drop_near_identical = serializers.BooleanField(required=False, help_text="Leave out pairs whose two texts are nearly the same.")
+    hold_out_raters = serializers.FloatField(
+        required=False, min_value=0, max_value=MOST_HELD_OUT,
+        help_text="Share of raters whose votes train nothing and label the evaluation pairs.",
+    )  # fmt: skip
+    hold_out_seed = serializers.IntegerField(required=False, min_value=0, max_value=2**31 - 1, help_text="Of their draw; 1 unless said.")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if attrs.get("since") and attrs.get("until") and attrs["since"] > attrs["until"]:
@@ -193,6 +198,15 @@ class StepSerializer(serializers.Serializer[Any]):
     rows = serializers.IntegerField()
 
 
+class AheadSerializer(serializers.Serializer[Any]):
+    """What holding out this share of raters would leave of the campaign's judged pairs, at most."""
+
+    share = serializers.FloatField()
+    raters = serializers.IntegerField(help_text="How many are held out.")
+    training = serializers.IntegerField(help_text="Pairs of train and validation split that somebody else judged.")
+    evaluation = serializers.IntegerField(help_text="Evaluation pairs of raters whose votes would train nothing.")
+
+
 class LintSerializer(serializers.Serializer[Any]):
     """What freezing would give now. Nothing is stored."""
 
@@ -201,6 +215,7 @@ class LintSerializer(serializers.Serializer[Any]):
     used = serializers.DictField(child=serializers.IntegerField(), help_text="Rows by split.")
     dropped = serializers.DictField(child=serializers.IntegerField(), help_text="Pairs left out, by reason.")
     targets = StepSerializer(many=True)
+    held_out_raters = AheadSerializer(many=True, help_text="By share, none first; empty where only one person judged.")
 
 
 class JobSerializer(serializers.Serializer[Any]):

@@ -3,37 +3,36 @@
 import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, Unpack
 
 from django.db import IntegrityError, transaction
 
 from accounts import audit
-from accounts.models import Profile, User
-from annotation import filters, leaks, records, resolution, safety, worth
-from annotation.filters import Asked, Filters, Vote
+from accounts.models import User
+from annotation import filters, leaks, records, resolution, safety, snapshot_evidence, worth
+from annotation.filters import Asked, Filters
 from annotation.models import (
-    MAJOR,
     Adjudication,
-    AssignmentState,
     Campaign,
     CampaignState,
     Completion,
     Judgement,
     Pair,
-    Prompt,
-    SlotKind,
     Snapshot,
     SnapshotEvidence,
     SnapshotRow,
     Split,
 )
+from annotation.snapshot_evidence import Evidence
+from annotation.snapshot_evidence import FreezeRefused as FreezeRefused
 from annotation.staging import Tell, quiet
 
 FORMAT = "snapshot-2"
 FILTERED, DOCUMENT, TOO_FEW, WITHDRAWN, GOLD = "filtered", "document_type", "too_few_judgements", "withdrawn", "gold"
 MARGIN, NEAR_IDENTICAL, LEAK = "margin", "near_identical", "near_duplicate_held_out"
+OTHERS_SAID = "decided_by_other_raters"
 DROP_REASONS = {
     **resolution.REASONS,
     FILTERED: "its task type was not asked for",
@@ -43,39 +42,16 @@ DROP_REASONS = {
     filters.SIMULATED: "only simulated raters judged it",
     filters.DATES: "judged outside the days asked for",
     filters.FIELDS: "nobody of the fields asked for judged it",
+    filters.HELD_OUT: "only raters who are held out judged it, and its sample is not",
+    filters.NOT_HELD_OUT: "its sample is held out, and none of those who judged it is",
+    OTHERS_SAID: "a harm flag or a ruling decides it, given by somebody on the other side of the hold-out",
     MARGIN: "its raters were less sure than asked for",
     NEAR_IDENTICAL: "its two texts are nearly the same",
     LEAK: "its sample is nearly the same as one that is held out",
     WITHDRAWN: "its sample was withdrawn as defective",
     GOLD: "its answer was known: it asks about raters, not about texts",
 }
-# Votes that hold a slot; the rest of what raters said is kept as evidence and in the raw export.
-_VOTES = {SlotKind.VOTE, SlotKind.REVIEW}
-CHUNK, READ_AT_ONCE = 2000, 5000
-
-
-class FreezeRefused(Exception):
-    """A snapshot cannot be frozen; the message says which filter removed what, or whose judgements do not belong."""
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What a campaign's pairs are resolved from: `votes` (ids and verdicts by pair), findings, and the ids of every answer and ruling read.
-
-    `unasked`: why a pair has votes and none that was asked for. `raters` counts those whose votes counted.
-    """
-
-    votes: Mapping[int, list[tuple[int, str]]]
-    raters: int
-    answers: Sequence[int]
-    surplus: int
-    findings: safety.Findings
-    rulings: Mapping[int, str] = field(default_factory=dict)
-    unasked: Mapping[int, str] = field(default_factory=dict)
-
-    @property
-    def counted(self) -> int:
-        return sum(len(votes) for votes in self.votes.values())
+CHUNK = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +117,9 @@ def freeze(*, campaign: Campaign, name: str, actor: User | None, **asked: Unpack
     An output flagged with major harm or worse is never favoured, unless a lead lowered the flag; a lead's ruling stands in place of the
     votes; no row holds a text that was ruled out of training, nor a withdrawn sample (product.md 2.5, 5.3). Gold, repeats, surplus and
     qualification answers are no votes. A row whose sample is nearly the same as one held out for more is left out (annotation/leaks.py).
-    `asked` narrows as annotation.filters.Filters says. The digest covers every row's content, every ruling and the campaign; freezing the
-    same content again returns the snapshot that is there.
+    `asked` narrows as annotation.filters.Filters says, and may hold raters out (annotation/held_out_raters.py). The digest covers every
+    row's content, every ruling, the campaign and how raters were held out; freezing the same content again returns the snapshot that is
+    there.
 
     Raises FreezeRefused when no row is left, when the campaign was never opened or only qualifies raters, or when simulated raters
     judged in a campaign that is not marked simulated; ValueError for filters that contradict themselves.
@@ -205,7 +182,7 @@ def plan(*, campaign: Campaign, filters: Filters, tell: Tell = quiet) -> Plan:
     `tell` hears how far it is, at least every few seconds.
     """
     check(campaign)
-    evidence = _evidence(campaign, filters, tell)
+    evidence = snapshot_evidence.read(campaign, filters, tell)
     rows, dropped = _resolve(campaign, evidence, filters, tell)
     if filters.drop_near_identical:
         rows = _without(rows, near_identical(rows, tell), NEAR_IDENTICAL, dropped)
@@ -234,77 +211,6 @@ def near_identical(rows: Sequence[Row], tell: Tell = quiet) -> set[int]:
     return found
 
 
-def _evidence(campaign: Campaign, asked: Filters, tell: Tell) -> Evidence:
-    """Read once what the campaign's raters and leads said. Raises FreezeRefused for simulated raters where clinicians judge."""
-    answers = (
-        Judgement.objects.speaking(external=campaign.external)
-        .filter(assignment__campaign=campaign)
-        .exclude(assignment__slot__kind=SlotKind.GOLD)
-        .order_by("pk")
-        .values_list(
-            "pk", "assignment__pair_id", "verdict", "assignment__annotator_id", "assignment__annotator__simulated", "surplus",
-            "assignment__state", "assignment__repeat", "assignment__slot__kind", "submitted_at", "harm_first", "harm_second",
-        )
-    )  # fmt: skip
-    fields = _fields(campaign) if asked.fields else {}
-    votes: dict[int, list[tuple[int, str]]] = defaultdict(list)
-    unasked: dict[int, str] = {}
-    raters: set[int] = set()
-    heard: list[int] = []
-    late = read = 0
-    tell("reading answers", 0, 0)
-    for pk, pair, verdict, annotator, simulated, surplus, state, repeat, kind, at, *harm in answers.iterator(chunk_size=READ_AT_ONCE):
-        read += 1
-        if read % READ_AT_ONCE == 0:
-            tell("reading answers", read, 0)
-        if simulated and not campaign.simulated:
-            raise FreezeRefused(
-                "Simulated raters judged in this campaign, which is not marked simulated: "
-                "their judgements may not be frozen as clinicians'."
-            )
-        refused = asked.refuse(Vote(campaign.external, simulated, at, fields.get(annotator, ())))
-        if refused and not set(harm) & set(MAJOR):
-            unasked.setdefault(pair, refused)
-            continue
-        heard.append(pk)
-        late += surplus
-        if refused:
-            unasked.setdefault(pair, refused)
-        elif not surplus and state == AssignmentState.SUBMITTED and repeat == 0 and kind in _VOTES:
-            votes[pair].append((pk, verdict))
-            raters.add(annotator)
-    findings = safety.of_prompts(Prompt.objects.filter(pairs__campaign=campaign), simulated=campaign.simulated, external=campaign.external)
-    return Evidence(
-        votes=votes,
-        raters=len(raters),
-        answers=heard,
-        surplus=late,
-        findings=findings,
-        rulings={pair: _ruling_digest(ruling, pair in findings.standing) for pair, ruling in findings.rulings.items()},
-        unasked={pair: reason for pair, reason in unasked.items() if pair not in votes},
-    )
-
-
-def _fields(campaign: Campaign) -> dict[int, list[str]]:
-    raters = campaign.assignments.filter(state=AssignmentState.SUBMITTED).values("annotator")
-    return dict(Profile.objects.filter(user__in=raters).values_list("user", "specialties"))
-
-
-def _ruling_digest(ruling: Adjudication, stands: bool) -> str:
-    """A ruling by its content: what was decided about which texts, and whether the votes are still those it was given on."""
-    pair = ruling.dispute.pair
-    return records.digest_of(
-        {
-            "first": pair.first.digest,
-            "second": pair.second.digest,
-            "outcome": ruling.outcome,
-            "harm": [ruling.harm_first, ruling.harm_second],
-            "must_not_train": [ruling.must_not_train_first, ruling.must_not_train_second],
-            "stands": stands,
-        }
-    )
-
-
 def _of_pairs(campaign: Campaign) -> Any:
     return Pair.objects.filter(campaign=campaign).select_related("prompt__sample", "first", "second", "gold").only(
         "prompt__digest", "prompt__sample__digest", "prompt__sample__split", "prompt__sample__task_type", "prompt__sample__input_data",
@@ -324,9 +230,12 @@ def _resolve(campaign: Campaign, evidence: Evidence, asked: Filters, tell: Tell)
             dropped[reason].append(pair.pk)
             continue
         verdicts = [verdict for _, verdict in evidence.votes.get(pair.pk, ())]
-        resolved = resolution.resolve(verdicts, flags=_sides(pair, evidence.findings.harmful), ruling=_ruling(pair, evidence.findings))
+        resolved = _resolved(pair, verdicts, evidence.findings)
         if resolved.first_is_chosen is None:
             dropped[resolved.reason].append(pair.pk)
+        elif evidence.of_own is not None and resolved != _resolved(pair, verdicts, evidence.of_own):
+            # A flag of somebody held out would teach, or one of somebody else be asked about: neither is lost, for the pair is left out.
+            dropped[OTHERS_SAID].append(pair.pk)
         elif len(verdicts) < asked.min_judgements:
             dropped[TOO_FEW].append(pair.pk)
         elif not asked.takes(resolved.p_chosen):
@@ -352,6 +261,10 @@ def kept_out(pair: Pair, findings: safety.Findings, task_types: Collection[str] 
     if findings.barred & {pair.first_id, pair.second_id}:
         return resolution.MUST_NOT_TRAIN
     return ""
+
+
+def _resolved(pair: Pair, verdicts: Sequence[str], findings: safety.Findings) -> resolution.Resolution:
+    return resolution.resolve(verdicts, flags=_sides(pair, findings.harmful), ruling=_ruling(pair, findings))
 
 
 def _sides(pair: Pair, harmful: Collection[int]) -> list[str]:
@@ -394,10 +307,10 @@ def _canonical(value: Any) -> str:
 
 def digest_of(campaign: Campaign, made: Plan) -> str:
     """What the snapshot of this plan is called."""
-    return _digest(campaign, made.rows, made.evidence.rulings.values())
+    return _digest(campaign, made.rows, made.evidence.rulings.values(), made.filters)
 
 
-def _digest(campaign: Campaign, rows: Sequence[Row], rulings: Collection[str]) -> str:
+def _digest(campaign: Campaign, rows: Sequence[Row], rulings: Collection[str], asked: Filters) -> str:
     """SHA-256 of the whole as canonical JSON (records.digest_of), fed row by row."""
     whole: dict[str, Any] = {
         "format": FORMAT,
@@ -409,6 +322,9 @@ def _digest(campaign: Campaign, rows: Sequence[Row], rulings: Collection[str]) -
     }
     if campaign.external:
         whole["external"] = True
+    if asked.drawn:
+        # Rows may be the same to the letter where nobody was held out, and whose votes they are is not.
+        whole["held_out"] = asked.drawn
     said = sha256()
     for place, name in enumerate(sorted(whole)):
         said.update(f"{',' if place else '{'}{_canonical(name)}:".encode())
@@ -452,7 +368,8 @@ def rebuild(snapshot: Snapshot) -> str:
         ruling = resolution.Ruling(outcome=ruled.outcome, harmful=flags) if ruled is not None and ruled.pk in standing else None
         rows.append(_row(pair, resolution.resolve(votes[pair.pk], flags=flags, ruling=ruling), alike))
     rows.sort(key=lambda row: row.digest)
-    return _digest(snapshot.campaign, rows, [_ruling_digest(ruling, ruling.pk in standing) for ruling in rulings.values()])
+    decided = [snapshot_evidence.ruling_digest(ruling, ruling.pk in standing) for ruling in rulings.values()]
+    return _digest(snapshot.campaign, rows, decided, filters.from_dict(snapshot.filters))
 
 
 def dropped_pairs(snapshot: Snapshot) -> Iterator[tuple[int, str]]:
@@ -469,6 +386,7 @@ def _counts(made: Plan) -> dict[str, Any]:
         "judgements": made.evidence.counted,
         "raters": made.evidence.raters,
         "surplus": made.evidence.surplus,
+        **({"held_out_raters": len(made.evidence.held_out)} if made.evidence.held_out else {}),
         "by_ruling": basis["ruling"],
         "by_harm": basis["harm"],
     }

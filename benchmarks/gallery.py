@@ -14,7 +14,8 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +29,19 @@ PROJECT = load_server.PROJECT
 SCREENS = PROJECT / "docs" / "screens"
 LISTING = PROJECT / "docs" / "gallery.md"
 DESK, PHONE = {"width": 1366, "height": 768}, {"width": 400, "height": 800}
-# A long page is shown down to here.
-TALLEST = 1600
-FOLDER_LIMIT = 4_000_000  # bytes
+# A long page is shown down to here: in the documents, and to whoever looks for faults.
+TALLEST, WHOLE = 1600, 6000
+FOLDER_LIMIT = 5_000_000  # bytes
 
 
 class Camera:
     """Browser pages of people at the running house, and the pictures taken of them."""
 
-    def __init__(self, browser: Any, address: str, out: Path, names: Sequence[str], *, everything: bool) -> None:
+    def __init__(self, browser: Any, address: str, out: Path, names: Sequence[str], *, everything: bool, likenesses: bool) -> None:
         from benchmarks.shots import SHOTS
 
-        self.browser, self.address, self.out = browser, address, out
+        self.browser, self.address, self.out, self.likenesses = browser, address, out, likenesses
+        self.tallest = WHOLE if likenesses else TALLEST
         self.shots = {shot.name: shot for shot in SHOTS}
         self.names, self.everything = set(names), everything
         self.taken: list[str] = []
@@ -51,7 +53,7 @@ class Camera:
         """A page of `user`'s (None: nobody signed in); the same one again while the options are the same."""
         from django.test import Client
 
-        key = (user and user.pk, *sorted(options.items()))
+        key = (self.address, user and user.pk, *sorted(options.items()))
         if key not in self.pages:
             context = self.browser.new_context(
                 base_url=self.address, viewport=DESK, reduced_motion="reduce", color_scheme="light", **options
@@ -60,10 +62,28 @@ class Camera:
                 client = Client()
                 client.force_login(user)
                 context.add_cookies([{"name": "sessionid", "value": client.cookies["sessionid"].value, "url": self.address}])
-            context.set_default_timeout(15_000)
+            context.set_default_timeout(60_000)
             self.pages[key] = context.new_page()
             self.pages[key].on("dialog", lambda dialog: dialog.accept())
         return self.pages[key]
+
+    @contextmanager
+    def where(self, **environment: str) -> Iterator[None]:
+        """The same house behind a server with other settings, for as long as this lasts: pages asked for meanwhile are its."""
+        from benchmarks.real_input import web_server
+
+        usual, before = self.address, {name: os.environ.get(name) for name in environment}
+        os.environ |= environment
+        try:
+            with web_server() as self.address:
+                yield
+        finally:
+            self.address = usual
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
 
     def wanted(self, name: str) -> bool:
         shot = self.shots[name]
@@ -77,7 +97,7 @@ class Camera:
         page.wait_for_load_state("load")
         page.wait_for_timeout(settle_ms)
         self._keep(name, page, full=shot.full)
-        if shot.important:
+        if shot.important or self.likenesses:
             page.emulate_media(color_scheme="dark", reduced_motion="reduce")
             self._keep(f"{name}-dark", page, full=shot.full)
             page.emulate_media(color_scheme="light", reduced_motion="reduce")
@@ -92,11 +112,11 @@ class Camera:
         if full:
             # A window as tall as the page: what stays in sight while scrolling is drawn where it belongs.
             height = page.evaluate("document.documentElement.scrollHeight")
-            page.set_viewport_size({"width": window["width"], "height": max(min(height, TALLEST), window["height"])})
+            page.set_viewport_size({"width": window["width"], "height": max(min(height, self.tallest), window["height"])})
             page.wait_for_timeout(150)
         picture = page.screenshot()
         page.set_viewport_size(window)
-        (self.out / f"{name}.png").write_bytes(small(picture))
+        (self.out / f"{name}.png").write_bytes(picture if self.likenesses else small(picture))
         self.taken.append(name)
         print(f"  {name}", flush=True)
 
@@ -112,7 +132,7 @@ def written(taken: Sequence[str]) -> str:
         "fills through the same verbs as pages and commands do. The texts are the hand-written first pairs; nothing comes from a patient.",
         "Screens of figures show simulated raters on toy texts, and their badge says so. Names of systems are invented.",
         "The training is real: a tiny model, tuned by the engine while it is photographed, on made-up preferences.",
-        "`--all --out FOLDER` takes more states than are kept here.",
+        "`--all --out FOLDER` takes more states than are kept here, `--likenesses` each of them dark and at 400 pixels too.",
         "",
     ]
     for role in ROLES:
@@ -129,7 +149,7 @@ def written(taken: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def photograph(out: Path, names: Sequence[str], *, everything: bool) -> list[str]:
+def photograph(out: Path, names: Sequence[str], **which: bool) -> list[str]:
     import django
 
     django.setup()
@@ -144,7 +164,7 @@ def photograph(out: Path, names: Sequence[str], *, everything: bool) -> list[str
     call_command("collectstatic", interactive=False, verbosity=0)
     with web_server() as address, sync_playwright() as playwright:
         browser = launch(playwright)
-        camera = Camera(browser, address, out, names, everything=everything)
+        camera = Camera(browser, address, out, names, **which)
         scenes.play(camera)
         browser.close()
     return camera.taken
@@ -153,26 +173,30 @@ def photograph(out: Path, names: Sequence[str], *, everything: bool) -> list[str
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=SCREENS, help="the folder for the pictures (docs/screens)")
-    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these alone; docs/gallery.md stays as it is")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these alone; the other pictures stay as they are")
     parser.add_argument("--all", action="store_true", help="those that are not kept in the repository too")
+    parser.add_argument("--likenesses", action="store_true", help="each of them dark and at 400 pixels too, down to its foot")
     options = parser.parse_args()
-    if options.all and options.out == SCREENS:
-        parser.error("--all needs a folder of its own: --out FOLDER")
+    if (options.all or options.likenesses) and options.out == SCREENS:
+        parser.error("--all and --likenesses need a folder of their own: --out FOLDER")
     options.out.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="rounds-gallery-") as scratch, load_server.throw_away_database() as database:
         os.environ |= {
             "DATABASE_URL": database, "DJANGO_SETTINGS_MODULE": "config.settings.dev", "ROUNDS_DEMO": "false",
             "ROUNDS_DATA_DIR": str(Path(scratch, "data")), "CELERY_BROKER_URL": os.environ.get("CELERY_BROKER_URL", "memory://"),
+            # What is held to be photographed is held for as long as that takes.
+            "ROUNDS_LEASE_SECONDS": "3600",
         }  # fmt: skip
-        taken = photograph(options.out, options.only, everything=options.all)
+        taken = photograph(options.out, options.only, everything=options.all, likenesses=options.likenesses)
         from django.db import connections
 
         connections.close_all()
-    if options.out == SCREENS and not options.only:
-        for old in set(SCREENS.glob("*.png")) - {SCREENS / f"{name}.png" for name in taken}:
-            old.unlink()
-        LISTING.write_text(written(taken), encoding="utf-8")
+    if options.out == SCREENS:
+        if not options.only:
+            for old in set(SCREENS.glob("*.png")) - {SCREENS / f"{name}.png" for name in taken}:
+                old.unlink()
+        LISTING.write_text(written([path.stem for path in SCREENS.glob("*.png")]), encoding="utf-8")
     total = sum(path.stat().st_size for path in options.out.glob("*.png"))
     print(f"{len(taken)} pictures, {total / 1e6:.1f} MB in the folder, {time.perf_counter() - began:.0f} s")
     return 0 if options.out != SCREENS or total <= FOLDER_LIMIT else 1

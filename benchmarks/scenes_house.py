@@ -6,6 +6,7 @@ import io
 import json
 import random
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -23,7 +24,9 @@ class Photographer(Protocol):
     names: set[str]
 
     def of(self, user: Any, **options: Any) -> Any: ...
+    def wanted(self, name: str) -> bool: ...
     def take(self, name: str, page: Any, *, settle_ms: int = ...) -> None: ...
+    def where(self, **environment: str) -> AbstractContextManager[None]: ...
 
 
 def jsonl(rows: Iterable[dict[str, Any]]) -> io.BytesIO:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,14 @@ NAMES = (
     "study-start", "study-refused", "study-answering", "study-running", "study-blinded", "study-guess", "study", "study-undecided",
     "study-stopped", "study-failed", "studies",
 )  # fmt: skip
+# Each takes a study more.
+OTHER_ENDS = ("study-undecided", "study-stopped", "study-failed", "studies")
 # Of decisive judgements the challenger's; of all, ties; of all, a harm flagged on the other side.
 WINS, TIES, HARM = 0.66, 0.15, 0.03
+ADVICE = (
+    "Troponin stayed normal twice.", "The ECG showed nothing new.", "Continue bisoprolol 5 mg daily.", "Please repeat bloods in one week.",
+    "A nurse's visit is booked for day 14.", "Return at once if the pain comes back at rest.", "The chest film was clear.",
+)  # fmt: skip
 
 
 def play(camera: Photographer, dan: User) -> None:
@@ -44,16 +50,16 @@ def play(camera: Photographer, dan: User) -> None:
     page.get_by_role("button", name="Start the blinded study").click()
     page.wait_for_url("**/studies/*/")
     camera.take("study-answering", page)
-    study = small.answered(found.studies.get(), lambda **_: nullcontext())
+    study = answered(found.studies.get(), draw)
 
-    _judge(study, people, draw, until=96)
+    judge(study, people, draw, until=96)
     page.reload()
     camera.take("study-running", page)
     people[2].grants.create(role=Role.TRAINER)
     rater = camera.of(people[2])
     rater.goto(f"/studies/{study.public_id}/")
     camera.take("study-blinded", rater)
-    _judge(study, people, draw, until=400)
+    judge(study, people, draw, until=400)
     assert study.campaign is not None
     for person in people:
         pairs = blinding.asked(study=study, rater=person)
@@ -63,13 +69,15 @@ def play(camera: Photographer, dan: User) -> None:
         blinding.guess(study=study, rater=person, guesses={pair.public_id: draw.choice(("left", "right", "no_idea")) for pair in pairs})
     page.goto(f"/studies/{study.public_id}/")
     camera.take("study", page)
+    if not any(map(camera.wanted, OTHER_ENDS)):
+        return
 
-    level = small.running(found, dan, lambda **_: nullcontext())
-    _judge(level, people, draw, until=400, wins=0.5)
+    level = answered(studies.start(evaluation=found, actor=dan, seed=3), draw)
+    judge(level, people, draw, until=400, wins=0.5)
     page.goto(f"/studies/{level.public_id}/")
     camera.take("study-undecided", page)
-    stopped = small.running(found, dan, lambda **_: nullcontext())
-    _judge(stopped, people, draw, until=12)
+    stopped = answered(studies.start(evaluation=found, actor=dan, seed=3), draw)
+    judge(stopped, people, draw, until=12)
     studies.stop(study=stopped, actor=dan, reason="The second ward joins: started again with its raters.")
     page.goto(f"/studies/{stopped.public_id}/")
     camera.take("study-stopped", page)
@@ -82,7 +90,23 @@ def play(camera: Photographer, dan: User) -> None:
     camera.take("studies", page)
 
 
-def _judge(study: Study, people: list[Any], draw: random.Random, *, until: int, wins: float = WINS) -> None:
+def answered(study: Study, draw: random.Random) -> Study:
+    """Both models have answered, at lengths that overlap: the new one's answers are longer as often as not."""
+    from tests.training import study as small
+    from training import studies
+
+    for batch, most in ((study.champion_texts, 5), (study.challenger_texts, 6)):
+        small.answer(batch, partial(_written, draw, most))
+    studies.open_when_answered(study=study)
+    study.refresh_from_db()
+    return study
+
+
+def _written(draw: random.Random, most: int, prompt: int) -> str:
+    return f"Case {prompt}. " + " ".join(draw.sample(ADVICE, draw.randint(2, most)))
+
+
+def judge(study: Study, people: list[Any], draw: random.Random, *, until: int, wins: float = WINS, harm: float = HARM) -> None:
     """The people take turns until so many judgements are in, nothing is left, or the study has ended."""
     from uuid import uuid4
 
@@ -100,7 +124,7 @@ def _judge(study: Study, people: list[Any], draw: random.Random, *, until: int, 
             continue
         challenger = None if draw.random() < TIES else draw.random() < wins
         side = draw.choice(("first", "second"))
-        said = {f"harm_{side}": "major", f"harm_{side}_type": "omission"} if draw.random() < HARM else {}
+        said = {f"harm_{side}": "major", f"harm_{side}_type": "omission"} if draw.random() < harm else {}
         verdict = small.verdict_of(study, held, challenger)
         judgements.submit(
             assignment=held,

@@ -216,13 +216,15 @@ class Facts:
         cohort = [f"{count} in {plain(name.lower())}" for name, count in fields.items()]
         cohort += [f"{others} whose field is not told, because fewer than {snapshot_raters.SHARED_BY} share it"] if others else []
         dropped = [f"{count} where {snapshots.DROP_REASONS.get(why, why)}" for why, count in counts.get("dropped", {}).items() if count]
+        held_out = counts.get("held_out_raters")
         whose = "simulated " if snapshot.simulated else "external " if snapshot.external else ""
         said = [
             f"Preferences of the snapshot {snapshot.digest[:12]}: "
             + ("given elsewhere and imported." if snapshot.external else "blinded comparisons of two texts for one prompt."),
             f"| split | pairs |\n|---|---|\n{rows}",
             f"From {counts['judgements']} judgements by {counts['raters']} {whose}raters" + (f": {', '.join(cohort)}." if cohort else "."),
-            "It was trained on the train split; validation decided when to stop, and evaluation was never seen.",
+            "It was trained on the train split; validation decided when to stop, and evaluation was never seen."
+            + (f" Nor were votes of the {held_out} raters who were held out: evaluation is theirs alone." if held_out else ""),
         ]
         return "\n\n".join([*said, *([f"Left out: {'; '.join(dropped)}."] if dropped else [])])
 

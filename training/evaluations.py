@@ -37,13 +37,12 @@ def start(
 ) -> Evaluation:
     """Queue an evaluation of `policy` against `reference` on the evaluation split of the snapshot's campaign.
 
-    `parts`: "pairs", held-out preferences, labelled by the raters, or by the planted truth where the raters were simulated on
-    toy texts; "prompts", texts before and after; "questions", the family's exam, so that forgetting shows (toy models only).
+    `parts`: "pairs", held-out preferences, labelled by the raters, or by the planted truth where all raters were simulated on toy texts and
+    none was held out; "prompts", texts before and after; "questions", the family's exam, so that forgetting shows (toy models only).
     Without a snapshot there is only the exam. Raises NothingHeldOut when nothing is left to measure on.
     """
     toy = policy.toy and reference.toy
-    planted = bool(snapshot and snapshot.simulated and snapshot.toy)
-    labels = "planted" if planted else "raters"
+    labels = "planted" if snapshot and snapshot.planted else "raters"
     inputs: dict[str, Any] = {
         "pairs": {"snapshot": snapshot.pk, "labels": labels} if snapshot and "pairs" in parts and _has_pairs(snapshot, labels) else None,
         "prompts": held_out_prompts(snapshot, most=most_prompts) if snapshot and "prompts" in parts else [],
@@ -52,8 +51,8 @@ def start(
     if not (inputs["pairs"] or inputs["prompts"] or (inputs["questions"] and not snapshot)):
         raise NothingHeldOut("The snapshot's campaign has no prompts of the evaluation split.")
     return _queued(
-        policy=policy, reference=reference, snapshot=snapshot, simulated=planted, inputs=inputs, actor=actor, seed=seed,
-        label=f"Evaluate {policy.name} against {reference.name}",
+        policy=policy, reference=reference, snapshot=snapshot, simulated=bool(snapshot and snapshot.simulated), inputs=inputs,
+        actor=actor, seed=seed, label=f"Evaluate {policy.name} against {reference.name}",
         dedupe_key=f"evaluate:{policy.pk}:{reference.pk}:{snapshot.pk if snapshot else 0}",
     )  # fmt: skip
 
@@ -152,9 +151,9 @@ def fill(*, evaluation: Evaluation, metrics: dict[str, Any], items: list[dict[st
         )
         for position, item in enumerate((item for item in items if item["type"] == "pair"), start=1)
     )  # fmt: skip
-    evaluation.results = dict(metrics) | {"labels": "planted" if evaluation.simulated else "raters"}
+    evaluation.results = dict(metrics) | {"labels": "planted" if evaluation.planted else "raters"}
     evaluation.results |= unseen.measured(evaluation=evaluation, items=items)
-    if evaluation.simulated:
+    if evaluation.snapshot is not None and evaluation.snapshot.simulated and evaluation.snapshot.toy:
         evaluation.results |= planted_scores(made)
 
 

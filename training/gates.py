@@ -12,8 +12,9 @@ from uuid import UUID
 
 from django.db.models import Q
 from django.urls import reverse
+from django.utils.http import urlencode
 
-from annotation import figures, safety
+from annotation import figures, held_out_raters, safety
 from annotation.estimates import Estimate
 from annotation.models import Adjudication, Campaign, Completion, Judgement, Severity, Split
 from jobs.models import ENDED
@@ -26,7 +27,7 @@ from training.models import Evaluation, Study, StudyState, Suite, SuiteRun
 from training.suite import paired
 
 # G1: pairs, and where the interval of the share must begin.
-PAIRS_NEEDED = 200
+PAIRS_NEEDED = held_out_raters.PAIRS_NEEDED
 BOUND_NEEDED = 0.5
 # With fewer usable pairs a run is a dry run, whatever comes of it (product.md 2.11).
 FEWEST_PAIRS = 100
@@ -58,7 +59,7 @@ class Gate:
     needed: str
     evidence: dict[str, Any] = field(default_factory=dict)
     links: tuple[tuple[str, str], ...] = ()
-    remedy: Remedy | None = None
+    remedies: tuple[Remedy, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -92,7 +93,7 @@ def of(*, evaluation: Evaluation, champion: ModelVersion | None, replaces: Model
     ]  # fmt: skip
     if evaluation.policy in (champion, replaces) and (begin := _study_remedy(evaluation)):
         # Nobody is asked whether the champion is better than itself.
-        found = [replace(gate, remedy=None) if gate.remedy == begin else gate for gate in found]
+        found = [replace(gate, remedies=() if gate.remedies == begin else gate.remedies) for gate in found]
     if evaluation.policy.toy and any(version is not None and not version.toy for version in (champion, replaces)):
         found.append(Gate(KIND, "Kind of model", "failed", "a toy", "no toy, for it would replace none"))
     return found
@@ -109,10 +110,10 @@ def may_override(found: Sequence[Gate]) -> bool:
 
 
 def study_of(evaluation: Evaluation, against: ModelVersion) -> Study | None:
-    """The study that speaks of these two: the newest of this evaluation that did not fail, preferably one that has ended."""
-    found = evaluation.studies.filter(champion=against, challenger=evaluation.policy).exclude(
-        state__in=(StudyState.FAILED, StudyState.STOPPED)
-    )
+    """The study that speaks of these two: the newest that did not fail, preferably one that has ended. It may have been started from
+    another evaluation of the same model, for it does not hang on whose held-out pairs that one asked.
+    """
+    found = Study.objects.filter(champion=against, challenger=evaluation.policy).exclude(state__in=(StudyState.FAILED, StudyState.STOPPED))
     found = found.select_related("campaign", "champion", "challenger", "champion_texts", "challenger_texts", "evaluation")
     newest = list(found.order_by("-pk")[:10])
     return next((study for study in newest if study.state == StudyState.DECIDED), newest[0] if newest else None)
@@ -162,39 +163,64 @@ def _preferences(evaluation: Evaluation, against: ModelVersion) -> Gate:
     )
     kept = {"evaluation": str(evaluation.public_id)}
     accuracy = evaluation.results.get("preference_accuracy", {})
-    told = accuracy if evaluation.simulated else evaluation.results.get("unseen")
+    told = accuracy if evaluation.planted else evaluation.results.get("unseen")
     if not accuracy or told is None:
-        again = _evaluate_again(evaluation) if evaluation.finished_at else None
+        again = _evaluate_again(evaluation) if evaluation.finished_at else ()
         why = "not measured yet" if evaluation.finished_at is None else "not known: it was evaluated before raters were held apart"
         return Gate(G1, name, "unknown", why if accuracy or not evaluation.finished_at else "no held-out pairs", needed, kept, (), again)
+    if evaluation.simulated and not evaluation.policy.toy:
+        said = "by simulated raters, who say nothing of a real model"
+        return Gate(G1, name, "failed", said, needed, kept, (), _others_asked(evaluation))
     pairs, low = int(told["n"]), float(told["low"])
-    said = f"{float(told['value']):.3f} on {pairs} pairs ({low:.3f} to {float(told['high']):.3f})"
-    if evaluation.simulated:
+    said = f"{float(told['value']):.3f} on {pairs} pairs ({low:.3f} to {float(told['high']):.3f})" if pairs else "no pair counts"
+    if 0 < pairs < PAIRS_NEEDED:
+        said += ", too few to tell"
+    if evaluation.planted:
         said += ", by a planted truth, which is no rater's"
-    elif left_out := len(told["left_out"]):
+    elif evaluation.simulated:
+        said += ", by simulated raters"
+    if left_out := len(told.get("left_out", ())):
         said += f"; {left_out} more are of raters whose votes were trained on"
-    said += f"; {_ceiling(evaluation)}"
-    others = Remedy("Collect judgements of other raters", reverse("annotation:campaigns"))
+    said += f"; {_ceiling(evaluation)}{_elsewhere(evaluation)}"
     if pairs < PAIRS_NEEDED:
-        return Gate(G1, name, "failed", said, needed, kept, (), others)
+        return Gate(G1, name, "unknown", said, needed, kept, (), _others_asked(evaluation))
     champion, other = _of_champion(evaluation, against)
     if low <= BOUND_NEEDED:
         return Gate(G1, name, "failed", said, needed, kept)
     if champion is None:
         ask = Remedy(f"Ask {against.name} the same pairs", reverse("training:evaluation-champion", args=[evaluation.public_id]), post=True)
         waiting = "; the champion is being asked" if other is not None else "; the champion was not asked them"
-        return Gate(G1, name, "unknown", said + waiting, needed, kept, (), None if other is not None else ask)
+        return Gate(G1, name, "unknown", said + waiting, needed, kept, (), () if other is not None else (ask,))
     if other is not None:
         kept = kept | {"champion": str(other.public_id)}
     state: State = "passed" if low > champion else "failed"
     return Gate(G1, name, state, f"{said}; the champion {champion:.3f}", needed, kept)
 
 
-def _evaluate_again(evaluation: Evaluation) -> Remedy | None:
+def _evaluate_again(evaluation: Evaluation) -> tuple[Remedy, ...]:
     run = getattr(evaluation.policy, "run", None)
-    if run is None or run.snapshot_id is None:
-        return None
-    return Remedy("Evaluate it again", reverse("training:evaluate", args=[run.pk]), post=True)
+    again = (Remedy("Evaluate it again", reverse("training:evaluate", args=[run.pk]), post=True),) if run and run.snapshot_id else ()
+    return again + _others_asked(evaluation)
+
+
+def _others_asked(evaluation: Evaluation) -> tuple[Remedy, ...]:
+    """Pairs of other people: those of another snapshot, or of raters held out of the next one; else they have to judge first."""
+    there = reverse("training:evaluate-on", args=[evaluation.policy.public_id])
+    found = [Remedy("Evaluate on another snapshot", f"{there}?{urlencode({'against': str(evaluation.reference.public_id)})}")]
+    run = getattr(evaluation.policy, "run", None)
+    if learnt := (run and run.snapshot) or evaluation.snapshot:
+        share = f"{100 * held_out_raters.SUGGESTED:.0f}"
+        anew = reverse("annotation:campaign-freeze", args=[learnt.campaign.public_id])
+        found.append(Remedy("Freeze anew with raters held out", f"{anew}?{urlencode({'min_judgements': '1', 'hold_out_raters': share})}"))
+    return (*found, Remedy("Collect judgements of other raters", reverse("annotation:campaigns")))
+
+
+def _elsewhere(evaluation: Evaluation) -> str:
+    """What was measured on other snapshots: who asks until one answers well is told so."""
+    others = Evaluation.objects.filter(policy=evaluation.policy, snapshot__isnull=False, results__unseen__n__gt=0)
+    newest = {other["snapshot"]: other["results__unseen"] for other in others.order_by("pk").values("snapshot", "results__unseen")}
+    told = ", ".join(f"{float(one['value']):.3f} on {one['n']}" for snapshot, one in newest.items() if snapshot != evaluation.snapshot_id)
+    return f" (on other snapshots: {told})" if told else ""
 
 
 def _of_champion(evaluation: Evaluation, against: ModelVersion) -> tuple[float | None, Evaluation | None]:
@@ -214,7 +240,7 @@ def _of_champion(evaluation: Evaluation, against: ModelVersion) -> tuple[float |
 
 def _ceiling(evaluation: Evaluation) -> str:
     """The best that can be reached against one rater, 1 − ε with ε from how often two agree (product.md 2.3)."""
-    if evaluation.simulated or evaluation.snapshot is None:
+    if evaluation.planted or evaluation.snapshot is None:
         return "at best 1, for a planted truth does not err"
     ceiling = _ceiling_of(evaluation.snapshot.digest, evaluation.snapshot.campaign_id)
     if ceiling.value is None:
@@ -239,7 +265,7 @@ def _win_rate(evaluation: Evaluation, against: ModelVersion, study: Study | None
     )
     begin = _study_remedy(evaluation)
     if study is None:
-        earlier = evaluation.studies.order_by("-pk").select_related("champion").first()
+        earlier = Study.objects.filter(challenger=evaluation.policy).order_by("-pk").select_related("champion").first()
         if earlier is None:
             said = "no study"
         elif earlier.state == StudyState.FAILED:
@@ -286,10 +312,10 @@ def _told_of(study: Study) -> tuple[dict[str, Any], tuple[tuple[str, str], ...]]
     return kept, (("study", reverse("training:study", args=[study.public_id])),)
 
 
-def _study_remedy(evaluation: Evaluation) -> Remedy | None:
+def _study_remedy(evaluation: Evaluation) -> tuple[Remedy, ...]:
     if evaluation.finished_at is None:
-        return None
-    return Remedy("Start a blinded study", reverse("training:study-start", args=[evaluation.public_id]), post=True)
+        return ()
+    return (Remedy("Start a blinded study", reverse("training:study-start", args=[evaluation.public_id]), post=True),)
 
 
 def _harm(evaluation: Evaluation, study: Study | None, votes: Sequence[dict[str, Any]]) -> Gate:
@@ -309,7 +335,7 @@ def _harm(evaluation: Evaluation, study: Study | None, votes: Sequence[dict[str,
     said += f"; an increase of at most {100 * found.upper:.1f} points"
     unread = _unread(study)
     if unread:
-        board = Remedy("To the safety board", reverse("annotation:safety"))
+        board = (Remedy("To the safety board", reverse("annotation:safety")),)
         flags = f"{said}; {unread} life-threatening flag{'' if unread == 1 else 's'} no lead clinician has looked at"
         return Gate(G3, name, "failed", flags, needed, kept, links, board)
     if study.state != StudyState.DECIDED:
@@ -351,21 +377,17 @@ def _suite(evaluation: Evaluation, against: ModelVersion) -> Gate:
         names = " and ".join(version.name for version in missing)
         going = SuiteRun.objects.filter(version__in=missing, finished_at__isnull=True).exclude(job__state__in=ENDED).exists()
         said = f"{names} {'is' if len(missing) == 1 else 'are'} being asked" if going else f"{names} not asked"
-        return Gate(G4, name, "unknown", said, needed, {}, (), None if going else _ask(evaluation))
+        return Gate(G4, name, "unknown", said, needed, {}, (), () if going else _ask(evaluation))
     kept = {"suite_runs": [str(ours.public_id), str(theirs.public_id)], "suite": ours.suite}
     try:
-        compared = suites_compared(theirs.public_id, ours.public_id)
+        compared = _compared(theirs.public_id, ours.public_id)
     except suiteruns.SuitesDiffer as differ:
         return Gate(G4, name, "unknown", str(differ), needed, kept, (), _ask(evaluation))
-    said = f"{ours.get_suite_display()}, {told_of_suites(compared)}"
-    return Gate(G4, name, "failed" if compared.regressions else "passed", said, needed, kept)
-
-
-def told_of_suites(found: paired.Comparison) -> str:
-    """The mean difference, and every task whose difference is a regression, in points with their intervals."""
-    said = f"{len(found.tasks)} tasks, mean {_points(found.mean)}"
-    worse = [f"{task} {_points(found.mean if task == paired.MEAN else found.tasks[task])}" for task in found.regressions]
-    return f"{said}; worse: {', '.join(worse)}" if worse else said
+    said = f"{ours.get_suite_display()}, {len(compared.tasks)} tasks, mean {_points(compared.mean)}"
+    if compared.regressions:
+        worse = [f"{task} {_points(compared.mean if task == paired.MEAN else compared.tasks[task])}" for task in compared.regressions]
+        return Gate(G4, name, "failed", f"{said}; worse: {', '.join(worse)}", needed, kept)
+    return Gate(G4, name, "passed", said, needed, kept)
 
 
 def _points(found: paired.Difference) -> str:
@@ -380,14 +402,14 @@ def _asked(version: ModelVersion, evaluation: Evaluation) -> SuiteRun | None:
 
 
 @lru_cache(maxsize=256)
-def suites_compared(before: UUID, after: UUID) -> paired.Comparison:
+def _compared(before: UUID, after: UUID) -> paired.Comparison:
     """Once for two results, which never change."""
     one, other = (SuiteRun.objects.select_related("version").get(public_id=run) for run in (before, after))
     return suiteruns.compare(before=one, after=other)
 
 
-def _ask(evaluation: Evaluation) -> Remedy:
-    return Remedy("Ask both the mini-suite", reverse("training:evaluation-suite", args=[evaluation.public_id]), post=True)
+def _ask(evaluation: Evaluation) -> tuple[Remedy, ...]:
+    return (Remedy("Ask both the mini-suite", reverse("training:evaluation-suite", args=[evaluation.public_id]), post=True),)
 
 
 # --- G5: the form of answers -------------------------------------------------------------------------------------------------------------
@@ -402,7 +424,7 @@ def _form(evaluation: Evaluation, against: ModelVersion, study: Study | None) ->
         pairs = _of_study(study)
     elif against == evaluation.reference and evaluation.finished_at is not None:
         kept, links = {"evaluation": str(evaluation.public_id)}, ()
-        pairs = answers_of(evaluation)
+        pairs = _of_items(evaluation)
     else:
         return Gate(G5, name, "unknown", "no answers of both to the same prompts", needed, {}, (), _study_remedy(evaluation))
     if not pairs:
@@ -429,7 +451,7 @@ def _of_study(study: Study) -> list[tuple[shapes.Answer, shapes.Answer]]:
     return [(ours[prompt], theirs[prompt]) for prompt in sorted(ours.keys() & theirs.keys())]
 
 
-def answers_of(evaluation: Evaluation) -> list[tuple[shapes.Answer, shapes.Answer]]:
+def _of_items(evaluation: Evaluation) -> list[tuple[shapes.Answer, shapes.Answer]]:
     """What the evaluation had both write; where an answer was cut off, it does not say."""
     return [
         (shapes.Answer(after, json="json" in wanted.casefold()), shapes.Answer(before, json="json" in wanted.casefold()))
@@ -445,13 +467,13 @@ def _replay(evaluation: Evaluation) -> Gate:
     run = getattr(evaluation.policy, "run", None)
     if run is None:
         return Gate(G6, name, "unknown", "no run of this house made it: there is nothing to do again", needed)
-    begin = Remedy("Replay the run", reverse("training:replay", args=[run.pk]), post=True)
+    begin = (Remedy("Replay the run", reverse("training:replay", args=[run.pk]), post=True),)
     found = replays.agreement(run)
     if found is None:
         why = replays.refusal(run)
-        return Gate(G6, name, "unknown", why or "not replayed", needed, {"run": run.name}, (), None if why else begin)
+        return Gate(G6, name, "unknown", why or "not replayed", needed, {"run": run.name}, (), () if why else begin)
     kept = {"run": run.name, "replay": found.replay.name, "agreement": found.state}
     links = (("replay", reverse("training:run", args=[found.replay.pk])),)
     state: State = "passed" if found.holds else "failed" if found.state == replays.DIFFERS else "unknown"
-    again = begin if found.state in (replays.DIFFERS, replays.FAILED) else None
+    again = begin if found.state in (replays.DIFFERS, replays.FAILED) else ()
     return Gate(G6, name, state, found.said, needed, kept, links, again)

@@ -13,7 +13,7 @@ from modelhub import aliases
 from modelhub.models import AliasName, ModelVersion
 from training import gates
 from training.gates import Gate
-from training.models import Evaluation, Promotion
+from training.models import Evaluation, Promotion, Study
 
 # An override says why in a sentence, not in a word.
 OVERRIDE_LETTERS = 20
@@ -130,7 +130,7 @@ def _decided(
 def _study(evaluation: Evaluation, told: Sequence[Gate]) -> Any:
     """The study that the gates stood on."""
     named = next((gate.evidence["study"] for gate in told if "study" in gate.evidence), None)
-    return evaluation.studies.select_related("campaign").filter(public_id=named).first() if named else None
+    return Study.objects.select_related("campaign").filter(public_id=named).first() if named else None
 
 
 def _check_override(override: str, told: Sequence[Gate]) -> None:
@@ -150,7 +150,7 @@ def same_person(*, evaluation: Evaluation, actor: User) -> str:
     run = getattr(evaluation.policy, "run", None)
     if run is not None and run.job.requested_by_id == actor.pk:
         return "You launched the run that made it: here somebody else has to promote it."
-    if evaluation.studies.filter(started_by=actor).exists():
+    if Study.objects.filter(challenger=evaluation.policy, started_by=actor).exists():
         return "You started a study of it: here somebody else has to promote it."
     return ""
 

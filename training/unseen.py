@@ -41,13 +41,14 @@ def measured(*, evaluation: Evaluation, items: Iterable[Mapping[str, Any]]) -> d
     """Of the held-out pairs none of whose raters taught the policy, as {"unseen": {…}}; nothing for an evaluation without pairs.
 
     {"value", "low", "high", "n", "raters", "left_out": [pair, …]}: the share ordered as they did, with its 95 % interval over prompts, and
-    the pairs it does not count. Labels from a planted truth are nobody's: nothing is left out, and there are no raters.
+    the pairs it does not count. Labels from a planted truth are nobody's: nothing is left out, and there are no raters. Those of simulated
+    raters who were held out are theirs.
     """
     right = {int(item["id"]): float(item["correct"]) for item in items if item["type"] == "pair"}
     if not right or evaluation.snapshot is None:
         return {}
     ids = list(right)
-    who = {} if evaluation.simulated else voters(evaluation.snapshot, ids)
+    who = {} if evaluation.planted else voters(evaluation.snapshot, ids)
     trained_on = taught(evaluation.policy) if who else set()
     kept = [pair for pair in ids if trained_on.isdisjoint(who.get(pair, ()))]
     prompts = dict(Pair.objects.filter(pk__in=kept).values_list("pk", "prompt"))

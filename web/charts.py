@@ -4,7 +4,7 @@ A strict content security policy forbids inline style and script; clinics have n
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -13,8 +13,12 @@ from django.utils.safestring import SafeString, mark_safe
 
 MOST_SERIES = 4
 Point = tuple[float, float]
+Row = tuple[str, float | None, float | None, float | None, str]
 # left, right, top, bottom room for labels, in user units (pixels at natural size)
 LEFT, RIGHT, TOP, BOTTOM = 52, 112, 12, 36
+# Every chart is drawn twice, for a page and for a phone: made smaller, its letters could not be read. The sheet shows one of the two.
+WIDE, NARROW = 640, 320
+ROW = 28
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,15 @@ class Series:
     name: str
     points: Sequence[Point]
     band: Sequence[tuple[float, float, float]] | None = None
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A chart at one width: its shapes, in user units."""
+
+    width: int
+    height: int
+    parts: Sequence[SafeString]
 
 
 @dataclass(frozen=True)
@@ -64,6 +77,11 @@ def number(value: float) -> str:
     return f"{value:,.4g}"
 
 
+def _short(value: float) -> str:
+    """A figure beside what it belongs to: three significant digits, as a reader takes in; the table has them all."""
+    return number(value) if value == round(value) or abs(value) >= 100 else number(float(f"{value:.3g}"))
+
+
 def _finite(series: Series) -> Series:
     """Without the points a line cannot show (NaN, infinity); the table still lists them."""
     band = [b for b in series.band if all(map(math.isfinite, b))] if series.band else None
@@ -91,7 +109,6 @@ def line_chart(
     title: str,
     x_label: str,
     y_label: str,
-    width: int = 640,
     height: int = 240,
     y_from_zero: bool = False,
     y_log: tuple[float, float] | None = None,
@@ -110,13 +127,28 @@ def line_chart(
     if not xs:
         return format_html('<figure class="chart"><p class="muted">{}: no measurements yet.</p></figure>', title)
     y_ticks = _powers(*y_log) if y_log else ticks(min(0.0, *ys) if y_from_zero else min(ys), max(ys))
-    x_ticks = ticks(min(xs), max(xs))
-    x_low, x_high = (min(xs), max(xs)) if min(xs) < max(xs) else (x_ticks[0], x_ticks[-1])
-    x = _Scale(x_low, x_high, LEFT, width - RIGHT)
     y = (_LogScale if y_log else _Scale)(y_ticks[0], y_ticks[-1], height - BOTTOM, TOP)
-    parts = [_y_axis(y_ticks, y, width), _x_axis([t for t in x_ticks if x_low <= t <= x_high], x, height, x_label)]
+    x_ends = (min(xs), max(xs))
+    drawings = [
+        Drawing(width, height, _lines(drawn, y, y_ticks, x_ends, width=width, height=height, x_label=x_label, reference=reference))
+        for width in (WIDE, NARROW)
+    ]
+    head = [x_label, *(s.name for s in series)]
+    return figure(title=f"{title} ({y_label})", summary=_line_summary(drawn, y_label), drawings=drawings, head=head, rows=_by_x(series))
+
+
+def _lines(
+    drawn: Sequence[Series], y: "_Scale | _LogScale", y_ticks: Sequence[float], ends: tuple[float, float], *, width: int, height: int,
+    x_label: str, reference: tuple[float, str] | None,
+) -> list[SafeString]:  # fmt: skip
+    # On a phone the names at the lines' ends get two thirds of the room.
+    right, letters = (RIGHT, 16) if width == WIDE else (76, 11)
+    x_ticks = ticks(*ends, about=5 if width == WIDE else 3)
+    x_low, x_high = ends if ends[0] < ends[1] else (x_ticks[0], x_ticks[-1])
+    x = _Scale(x_low, x_high, LEFT, width - right)
+    parts = [_y_axis(y_ticks, y, x.end), _x_axis([t for t in x_ticks if x_low <= t <= x_high], x, height, x_label)]
     if reference:
-        parts.append(_level(reference, y, width))
+        parts.append(_level(reference, y, x.end))
     heights = _apart([y(s.points[-1][1]) if s.points else 0.0 for s in drawn], low=TOP + 4, high=height - BOTTOM)
     for place, s in enumerate(drawn, start=1):
         if s.band:
@@ -128,16 +160,9 @@ def line_chart(
         elif s.points:
             parts.append(format_html('<polyline class="line s{}" points="{}"/>', place, " ".join(f"{x(a)},{y(b)}" for a, b in s.points)))
         if s.points:
-            parts.append(
-                format_html(
-                    '<text class="s{}" x="{}" y="{}">{}</text>', place, x(s.points[-1][0]) + 6, heights[place - 1] + 4, _clip(s.name, 16)
-                )
-            )
-    head = [x_label, *(s.name for s in series)]
-    rows = _by_x(series)
-    return figure(
-        title=f"{title} ({y_label})", summary=_line_summary(drawn, y_label), drawing=parts, width=width, height=height, head=head, rows=rows
-    )
+            end, name = x(s.points[-1][0]) + 6, _clip(s.name, letters)
+            parts.append(format_html('<text class="s{}" x="{}" y="{}">{}</text>', place, end, heights[place - 1] + 4, name))
+    return parts
 
 
 def bar_chart(
@@ -145,58 +170,48 @@ def bar_chart(
     *,
     title: str,
     x_label: str,
-    width: int = 640,
     from_zero: bool = True,
     reference: tuple[float, str] | None = None,
 ) -> SafeString:
     """One horizontal bar a row (label, value, low, high) with its interval as a whisker; `reference` draws a labelled upright line."""
     if not rows:
         return format_html('<figure class="chart"><p class="muted">{}: no measurements yet.</p></figure>', title)
-    left, row_height = 168, 28
-    height = TOP + row_height * len(rows) + BOTTOM + (12 if reference else 0)
-    top = TOP + (12 if reference else 0)
     values = [v for _, value, low, high in rows for v in (value, low, high) if v is not None and math.isfinite(v)]
     values += [reference[0]] if reference else []
     values = values or [0.0]
-    marks = ticks(min(0.0, *values) if from_zero else min(values), max(0.0, *values) if from_zero else max(values))
-    x = _Scale(marks[0], marks[-1], left, width - 56)
-    origin = x(0.0) if marks[0] <= 0 <= marks[-1] else x(marks[0])
-    parts = [_x_axis(marks, x, height, x_label)]
-    if reference:
-        at = x(reference[0])
-        parts.append(
-            format_html('<line class="axis" x1="{0}" x2="{0}" y1="{1}" y2="{2}" stroke-dasharray="4 3"/>', at, top, height - BOTTOM)
-        )
-        parts.append(format_html('<text x="{}" y="{}" text-anchor="middle">{}</text>', at, 12, reference[1]))
-    for place, (label, value, low, high) in enumerate(rows):
-        middle = top + row_height * place + row_height / 2
-        parts.append(format_html('<text x="{}" y="{}" text-anchor="end">{}</text>', left - 8, middle + 4, _clip(label, 24)))
-        if not math.isfinite(value):
-            continue
-        start, end = sorted((origin, x(value)))
-        parts.append(
-            format_html('<rect class="bar s1" x="{}" y="{}" width="{}" height="16"/>', start, middle - 8, round(max(end - start, 1), 2))
-        )
-        right = x(value)
-        if low is not None and high is not None and math.isfinite(low) and math.isfinite(high):
-            right = max(right, x(high))
-            parts.append(
-                format_html(
-                    '<path class="whisker" d="M{0},{2} H{1} M{0},{3} V{4} M{1},{3} V{4}"/>', x(low), x(high), middle, middle - 4, middle + 4
-                )
-            )
-        parts.append(format_html('<text class="chart-name" x="{}" y="{}">{}</text>', right + 6, middle + 4, number(value)))
+    ends = (min(0.0, *values) if from_zero else min(values), max(0.0, *values) if from_zero else max(values))
+    drawings = []
+    for width in (WIDE, NARROW):
+        rail = _Rail(width, len(rows), reference)
+        marks = ticks(*ends, about=rail.marks)
+        x = _Scale(marks[0], marks[-1], rail.left, width - 56)
+        parts = [*rail.frame(marks, x, x_label)]
+        for place, (label, value, low, high) in enumerate(rows):
+            parts += [rail.name(place, label), *_bar(x, value, low, high, middle=rail.middle(place))]
+        drawings.append(Drawing(width, rail.height, parts))
     cells = [[label, number(value), _interval(low, high)] for label, value, low, high in rows]
     summary = "; ".join(f"{label} {number(value)}" for label, value, _, _ in rows)
-    return figure(title=title, summary=summary, drawing=parts, width=width, height=height, head=["", x_label, "95 % interval"], rows=cells)
+    return figure(title=title, summary=summary, drawings=drawings, head=["", x_label, "95 % interval"], rows=cells)
+
+
+def _bar(x: _Scale, value: float, low: float | None, high: float | None, *, middle: float) -> list[SafeString]:
+    if not math.isfinite(value):
+        return []
+    start, end = sorted((x(0.0) if x.low <= 0 <= x.high else x(x.low), x(value)))
+    parts = [format_html('<rect class="bar s1" x="{}" y="{}" width="{}" height="16"/>', start, middle - 8, round(max(end - start, 1), 2))]
+    right = x(value)
+    if low is not None and high is not None and math.isfinite(low) and math.isfinite(high):
+        right = max(right, x(high))
+        shape = '<path class="whisker" d="M{0},{2} H{1} M{0},{3} V{4} M{1},{3} V{4}"/>'
+        parts.append(format_html(shape, x(low), x(high), middle, middle - 4, middle + 4))
+    return [*parts, format_html('<text class="chart-name" x="{}" y="{}">{}</text>', right + 6, middle + 4, _short(value))]
 
 
 def interval_chart(
-    rows: Sequence[tuple[str, float | None, float | None, float | None, str]],
+    rows: Sequence[Row],
     *,
     title: str,
     x_label: str,
-    width: int = 640,
     limits: tuple[float, float] | None = None,
     reference: tuple[float, str] | None = None,
 ) -> SafeString:
@@ -206,41 +221,61 @@ def interval_chart(
     """
     if not rows:
         return format_html('<figure class="chart"><p class="muted">{}: no measurements yet.</p></figure>', title)
-    left, row_height = 168, 28
-    top = TOP + (12 if reference else 0)
-    height = top + row_height * len(rows) + BOTTOM
     values = [v for _, value, low, high, _ in rows for v in (value, low, high) if v is not None and math.isfinite(v)]
     values += [*(limits or ()), *([reference[0]] if reference else [])]
-    marks = ticks(min(values, default=0.0), max(values, default=1.0))
-    x = _Scale(marks[0], marks[-1], left, width - 72)
-    parts = [_x_axis(marks, x, height, x_label)]
-    if reference:
-        at = x(reference[0])
-        parts.append(
-            format_html('<line class="axis" x1="{0}" x2="{0}" y1="{1}" y2="{2}" stroke-dasharray="4 3"/>', at, top, height - BOTTOM)
-        )
-        parts.append(format_html('<text x="{}" y="{}" text-anchor="middle">{}</text>', at, 12, reference[1]))
-    for place, (label, value, low, high, note) in enumerate(rows):
-        middle = top + row_height * place + row_height / 2
-        parts.append(format_html('<text x="{}" y="{}" text-anchor="end">{}</text>', left - 8, middle + 4, _clip(label, 24)))
-        if value is None or not math.isfinite(value):
-            parts.append(format_html('<text x="{}" y="{}">{}</text>', left + 6, middle + 4, note))
-            continue
-        right = x(value)
-        if low is not None and high is not None:
-            right = max(right, x(high))
-            parts.append(format_html('<path class="whisker" d="M{},{} H{}"/>', x(low), middle, x(high)))
-        parts.append(format_html('<circle class="dot s1" cx="{}" cy="{}" r="4"/>', x(value), middle))
-        parts.append(format_html('<text class="chart-name" x="{}" y="{}">{}</text>', right + 8, middle + 4, number(value)))
+    ends = (min(values, default=0.0), max(values, default=1.0))
+    drawings = []
+    for width in (WIDE, NARROW):
+        rail = _Rail(width, len(rows), reference)
+        marks = ticks(*ends, about=rail.marks)
+        x = _Scale(marks[0], marks[-1], rail.left, width - (72 if width == WIDE else 48))
+        parts = [*rail.frame(marks, x, x_label)]
+        for place, row in enumerate(rows):
+            parts += [rail.name(place, row[0]), *_dot(x, row, middle=rail.middle(place), left=rail.left)]
+        drawings.append(Drawing(width, rail.height, parts))
     cells = [[label, note if value is None else number(value), _interval(low, high)] for label, value, low, high, note in rows]
     summary = "; ".join(f"{label} {note if value is None else number(value)}" for label, value, _, _, note in rows)
-    return figure(title=title, summary=summary, drawing=parts, width=width, height=height, head=["", x_label, "95 % interval"], rows=cells)
+    return figure(title=title, summary=summary, drawings=drawings, head=["", x_label, "95 % interval"], rows=cells)
 
 
-def figure(
-    *, title: str, summary: str, drawing: Sequence[SafeString], width: int, height: int, head: Sequence[str], rows: Sequence[Sequence[str]]
-) -> SafeString:
-    """A drawing with its name above and its numbers folded below; `summary` is what a screen reader says of it."""
+def _dot(x: _Scale, row: Row, *, middle: float, left: float) -> list[SafeString]:
+    _, value, low, high, note = row
+    if value is None or not math.isfinite(value):
+        return [format_html('<text x="{}" y="{}">{}</text>', left + 6, middle + 4, note)]
+    parts, right = [], x(value)
+    if low is not None and high is not None:
+        right = max(right, x(high))
+        parts.append(format_html('<path class="whisker" d="M{},{} H{}"/>', x(low), middle, x(high)))
+    parts.append(format_html('<circle class="dot s1" cx="{}" cy="{}" r="4"/>', x(value), middle))
+    return [*parts, format_html('<text class="chart-name" x="{}" y="{}">{}</text>', right + 8, middle + 4, _short(value))]
+
+
+class _Rail:
+    """The rows of a chart that lie below one another: names at the left, an axis below, at most one labelled upright line."""
+
+    def __init__(self, width: int, rows: int, reference: tuple[float, str] | None) -> None:
+        self.left, self.letters, self.marks = (168, 24, 5) if width == WIDE else (124, 18, 3)
+        self.reference, self.top = reference, TOP + (12 if reference else 0)
+        self.height = self.top + ROW * rows + BOTTOM
+
+    def middle(self, place: int) -> float:
+        return self.top + ROW * place + ROW / 2
+
+    def name(self, place: int, label: str) -> SafeString:
+        shown = _clip(label, self.letters)
+        return format_html('<text x="{}" y="{}" text-anchor="end">{}</text>', self.left - 8, self.middle(place) + 4, shown)
+
+    def frame(self, marks: Sequence[float], x: _Scale, x_label: str) -> Iterator[SafeString]:
+        yield _x_axis(marks, x, self.height, x_label)
+        if self.reference:
+            at, base = x(self.reference[0]), self.height - BOTTOM
+            yield format_html('<line class="axis" x1="{0}" x2="{0}" y1="{1}" y2="{2}" stroke-dasharray="4 3"/>', at, self.top, base)
+            yield format_html('<text x="{}" y="{}" text-anchor="middle">{}</text>', at, 12, self.reference[1])
+
+
+def figure(*, title: str, summary: str, drawings: Sequence[Drawing], head: Sequence[str], rows: Sequence[Sequence[str]]) -> SafeString:
+    """Drawings of one thing, the second for a phone, with its name above and its numbers folded below; `summary` is what a screen reader
+    says of them."""
     table = format_html(
         '<div class="table-scroll" tabindex="0" role="region" aria-label="{}"><table class="table">'
         "<thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>",
@@ -248,15 +283,19 @@ def figure(
         format_html_join("", '<th scope="col">{}</th>', ((name,) for name in head)),
         format_html_join("", "<tr>{}</tr>", ((format_html_join("", "<td>{}</td>", ((cell,) for cell in row)),) for row in rows)),
     )
+    classes = ["only-wide", "only-narrow"] if len(drawings) > 1 else ["only"]
     return format_html(
-        '<figure class="chart"><figcaption class="chart-name">{0}</figcaption>'
-        '<svg viewBox="0 0 {1} {2}" role="img" aria-label="{0}. {3}"><title>{0}</title>{4}</svg>'
-        "<details><summary>Numbers</summary>{5}</details></figure>",
+        '<figure class="chart"><figcaption class="chart-name">{}</figcaption>{}<details><summary>Numbers</summary>{}</details></figure>',
         title,
-        width,
-        height,
-        summary,
-        mark_safe("".join(drawing)),  # noqa: S308 (each part came from format_html)
+        format_html_join(
+            "",
+            '<svg class="{}" viewBox="0 0 {} {}" role="img" aria-label="{}. {}"><title>{}</title>{}</svg>',
+            (
+                # Each part came from format_html.
+                (of, drawing.width, drawing.height, title, summary, title, mark_safe("".join(drawing.parts)))  # noqa: S308
+                for of, drawing in zip(classes, drawings, strict=True)
+            ),
+        ),
         table,
     )
 
@@ -266,19 +305,19 @@ def _powers(low: float, high: float) -> list[float]:
     return [10.0**power for power in range(round(math.log10(low)), round(math.log10(high)) + 1)]
 
 
-def _level(reference: tuple[float, str], y: _Scale | _LogScale, width: int) -> SafeString:
+def _level(reference: tuple[float, str], y: _Scale | _LogScale, end: float) -> SafeString:
     at = y(reference[0])
     return format_html(
         '<line class="axis" x1="{0}" x2="{1}" y1="{2}" y2="{2}" stroke-dasharray="4 3"/><text x="{3}" y="{4}">{5}</text>',
-        LEFT, width - RIGHT, at, LEFT + 6, at - 4, reference[1],
+        LEFT, end, at, LEFT + 6, at - 4, reference[1],
     )  # fmt: skip
 
 
-def _y_axis(marks: Sequence[float], y: _Scale | _LogScale, width: int) -> SafeString:
+def _y_axis(marks: Sequence[float], y: _Scale | _LogScale, end: float) -> SafeString:
     return format_html_join(
         "",
         '<line class="grid" x1="{1}" x2="{2}" y1="{0}" y2="{0}"/><text x="{3}" y="{4}" text-anchor="end">{5}</text>',
-        ((y(t), LEFT, width - RIGHT, LEFT - 6, y(t) + 4, number(t)) for t in marks),
+        ((y(t), LEFT, end, LEFT - 6, y(t) + 4, number(t)) for t in marks),
     )
 
 

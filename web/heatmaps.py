@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from web.charts import figure, number
+from web.charts import Drawing, figure, number
 
 # At the left there is room for the longest name of a module, post_attention_layernorm.
 LEFT, RIGHT, TOP, BOTTOM, ROW = 180, 12, 8, 56, 22
@@ -47,7 +47,7 @@ def heat_map(
     parts.append(_key(low, high, unit, width - RIGHT, foot + 34))
     summary = f"{unit} from {number(min(known.values()))} to {number(max(known.values()))}"
     table = [[row, *(number(cells[row, column]) if (row, column) in cells else "" for column in columns)] for row in rows]
-    return figure(title=title, summary=summary, drawing=parts, width=width, height=height, head=[row_label, *columns], rows=table)
+    return figure(title=title, summary=summary, drawings=[Drawing(width, height, parts)], head=[row_label, *columns], rows=table)
 
 
 def _darkness(value: float, low: float, high: float) -> float:

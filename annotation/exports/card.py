@@ -6,6 +6,7 @@ from typing import Any
 
 from annotation.exports import levels, tables
 from annotation.exports.laid import Row
+from annotation.filters import in_words
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
 _STEP = 64
@@ -136,7 +137,14 @@ def _protocol(facts: Row) -> str:
         f"- Pairs chosen: {campaign['selection']}. Raters saw neither who wrote a text nor each other's votes; sides were counterbalanced.",
         f"- Filters: at least {filters.get('min_judgements', 1)} judgements a pair; task types: "
         f"{', '.join(filters.get('task_types', [])) or 'all'}.",
+        # The two that every snapshot has are said above.
+        *(f"- {name}: {value}." for name, value in in_words(filters)[2:]),
     ]
+    if held_out := facts["snapshot"]["counts"].get("held_out_raters"):
+        said.append(
+            f"- Nothing but `evaluation` rows comes of the {held_out} held-out raters' votes, and no `evaluation` row of anybody else's: "
+            "they tell how a model does on people it has not learnt from."
+        )
     return "## Protocol\n\n" + "\n".join(said)
 
 

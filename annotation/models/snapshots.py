@@ -56,6 +56,11 @@ class Snapshot(models.Model):
     def __str__(self) -> str:
         return f"{self.name} ({self.digest[:12]})"
 
+    @property
+    def planted(self) -> bool:
+        """Whether held-out pairs are labelled by what was planted in simulated raters. Where raters were held out it is by their votes."""
+        return self.simulated and self.toy and not self.filters.get("hold_out_raters")
+
     def targets(self) -> list[tuple[float, float, int]]:
         """(lower edge, upper edge, rows) of the soft targets, in ten steps of 0.05 from 0.5 to 1. One query."""
         step = Least(Floor((models.F("p_chosen") - 0.5) / 0.05 + 1e-9), 9.0, output_field=models.IntegerField())

@@ -20,7 +20,7 @@ from django_htmx.http import HttpResponseClientRedirect
 from accounts import access, fresh
 from accounts.access import TRAINERS, UserRequest
 from accounts.models import Role
-from annotation import export_rights, filters, freeze_jobs, lint, safety
+from annotation import export_rights, filters, freeze_jobs, held_out_raters, lint, safety
 from annotation import snapshots as verbs
 from annotation.exports import card, levels
 from annotation.filters import Filters
@@ -104,6 +104,7 @@ def _told(report: dict[str, Any]) -> dict[str, Any]:
         "dropped": [(verbs.DROP_REASONS.get(reason, reason), count) for reason, count in dropped.items()],
         "lost": sum(dropped.values()),
         "chart": targets_chart([(step["low"], step["high"], step["rows"]) for step in report["targets"]]),
+        "pairs_needed": held_out_raters.PAIRS_NEEDED,
     }
 
 
@@ -151,7 +152,7 @@ def _progress(job: Job, address: str) -> dict[str, Any]:
 
 def _job_of(campaign: Campaign, public_id: str) -> Job:
     try:
-        return get_object_or_404(freeze_jobs.asked_by_people(campaign), public_id=UUID(public_id))
+        return get_object_or_404(Job, public_id=UUID(public_id), kind=freeze_jobs.KIND, spec__campaign=str(campaign.public_id))
     except ValueError:
         raise Http404 from None
 
@@ -179,6 +180,7 @@ def _page(request: UserRequest, shown: Snapshot, form: exporting.ReasonForm | No
         "rows": sum(count for _, count in used),
         "dropped": dropped,
         "lost": sum(n for _, n in dropped),
+        "leaking": shown.counts["dropped"].get(verbs.LEAK, 0),
         "listed": SnapshotEvidence.objects.filter(snapshot=shown).exclude(dropped={}).exists(),
         "asked": filters.in_words(shown.filters),
         "chart": targets_chart(shown.targets()),

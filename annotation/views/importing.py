@@ -115,7 +115,7 @@ def _asked(request: UserRequest, made: Import) -> HttpResponse:
     # Another shape has other fields: what was mapped before says nothing of them.
     fresh = shape != request.POST.get("seen-shape", shape)
     seen = imports.look(made, shape=shape, mapping=None if fresh else {name: column for name, column in mapping.items() if column})
-    form = ImportForm(made, seen.said, None if again and fresh else request.POST)
+    form = ImportForm(made, seen.said, None if again and fresh else request.POST, looking=again)
     page: dict[str, Any] = {"import": made}
     if again or not form.is_valid():
         return _form(request, page, seen, form, status=200 if again else 422)

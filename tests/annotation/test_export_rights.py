@@ -207,7 +207,7 @@ def test_what_takes_long_is_a_job_that_asks_again_whether_it_may(
     assert (first.status_code, first.json()["job"]) == (202, again.json()["job"])
     asked = {"form": "openai", "level": "untagged"}
     assert as_dan.post(f"/snapshots/{frozen.public_id}/export/", asked)["Location"] == f"/jobs/{first.json()['job']}/"
-    assert "0 % made" in as_dan.get(f"/snapshots/{frozen.public_id}/?level=untagged").text
+    assert ">waiting</a>" in as_dan.get(f"/snapshots/{frozen.public_id}/?level=untagged").text
     job = Job.objects.get()
     assert (job.kind, job.queue) == ("export", "io")
     standing = export_rights.standing(dan)

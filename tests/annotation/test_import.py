@@ -114,6 +114,21 @@ def test_without_a_licence_nothing_is_begun(as_dan: Client) -> None:
     assert not Sample.objects.exists()
 
 
+def test_who_looks_again_is_not_told_that_fields_are_empty(as_dan: Client) -> None:
+    address = send(as_dan, jsonl([row(1)]).read()).url
+    looked = as_dan.post(address, FIELDS | {"licence": "", "target": "", "do": "look"})
+    assert looked.status_code == 200
+    assert "This field is required" not in looked.text
+    assert as_dan.post(address, FIELDS | {"licence": ""}).text.count("This field is required") == 1
+    assert not Sample.objects.exists()
+
+
+def test_many_problems_are_folded_below_the_first(as_dan: Client) -> None:
+    page = as_dan.get(send(as_dan, jsonl([row(1)] * 13).read()).url).text
+    shown, folded = page.split("<summary>4 more</summary>")
+    assert (shown.count("The same record"), folded.count("The same record")) == (8, 4)
+
+
 def test_the_same_file_again_adds_nothing_and_names_the_first(as_dan: Client) -> None:
     content = jsonl([row(1), row(2)]).read()
     first, again = bring(as_dan, content), bring(as_dan, content, "copy.jsonl")

@@ -42,6 +42,13 @@ def test_a_file_comes_in_by_the_wizard_and_what_it_held_back_is_decided(
     choose("mediflow.jsonl", jsonl(rows).read())
     assert "All 39 rows were looked at" in page.content()
     looked_at(page, "import-seen")
+    # Enter in a field looks again and stores nothing, even where all is said.
+    page.get_by_label("Source", exact=True).fill("mediflow")
+    page.get_by_label("Licence").fill("CC0-1.0")
+    page.get_by_label("Licence").press("Enter")
+    page.wait_for_load_state()
+    assert page.get_by_label("Licence").input_value() == "CC0-1.0"
+    assert not Import.objects.filter(state="stored").exists()
     bring()
     assert page.get_by_text("39 of 39 rows stored").is_visible()
     assert page.get_by_text("1 row went into quarantine").is_visible()
@@ -71,7 +78,11 @@ def test_a_file_comes_in_by_the_wizard_and_what_it_held_back_is_decided(
     page = open_page(sam, viewport={"width": 1366, "height": 768})
     page.goto("/quarantine/")
     looked_at(page, "quarantine")
-    page.get_by_role("checkbox").check()
-    page.get_by_role("button", name="Redact").click()
+    # Enter on a box decides nothing.
+    page.get_by_role("checkbox").focus()
+    page.keyboard.press("Space")
+    page.keyboard.press("Enter")
+    assert page.get_by_role("checkbox").is_checked()
+    page.get_by_role("button", name="Redact").press("Enter")
     assert page.get_by_text("1 sample redacted and released").is_visible()
     looked_at(page, "quarantine-empty")

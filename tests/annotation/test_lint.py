@@ -47,8 +47,9 @@ def test_a_sound_campaign_has_no_line_that_stops(made: Campaign) -> None:
     report = lint.look(campaign=made, filters=Filters())
     assert report.clear
     assert {check.name: check.state for check in report.checks} == {
-        "Pairs": "ok", "Whose judgements": "ok", "Held-out pairs": "warn", "Leakage": "ok", "Near-identical texts": "ok",
-        "Truncated texts": "ok", "Length": "ok", "Special tokens": "ok", "Empty texts and names": "ok", "Length and preference": "ok",
+        "Pairs": "ok", "Whose judgements": "ok", "Held-out pairs": "warn", "Held-out raters": "ok", "Leakage": "ok",
+        "Near-identical texts": "ok", "Truncated texts": "ok", "Length": "ok", "Special tokens": "ok",
+        "Empty texts and names": "ok", "Length and preference": "ok",
         "Sides": "ok", "Label noise": "ok", "Reasons": "ok", "Edits": "ok", "Licences": "ok",
     }  # fmt: skip
     assert report.histogram[4] == (0.7, 0.75, 8)

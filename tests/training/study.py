@@ -54,13 +54,13 @@ def evaluation(
     return build.finish_evaluation(found, value=0.62, low=0.55, high=0.69, n=200)
 
 
-def answer(batch: GenerationBatch, told: str) -> None:
-    """End the job that fills `batch`, with one text a prompt."""
+def answer(batch: GenerationBatch, told: str | Callable[[int], str]) -> None:
+    """End the job that fills `batch`, with one text a prompt: `told` with the prompt's key in it, or what `told` makes of that."""
     job = generations.job_of(batch)
     assert job is not None
+    write = told.format if isinstance(told, str) else told
     items = [
-        {"id": str(prompt), "text": told.format(prompt), "finish_reason": "stop", "tokens": 9, "n": 0}
-        for prompt in job.spec["inputs"]["prompts"]
+        {"id": str(prompt), "text": write(prompt), "finish_reason": "stop", "tokens": 9, "n": 0} for prompt in job.spec["inputs"]["prompts"]
     ]
     build.finish(job, items=items)
 

@@ -71,7 +71,7 @@ def test_its_page_draws_the_best_so_far_and_then_the_recipe(as_dan: Client, hous
     events = [{"type": "metric", "step": step, "name": name, "value": value} for step, name, value in found]
     ingest.events(run.job, [*events, {"type": "progress", "phase": "searching", "done": 3, "total": 40, "t": 100.0}])
     live = as_dan.get(f"/runs/{run.pk}/live/").text
-    assert live.count("<svg") == 1
+    assert live.count('<figure class="chart">') == 1
     assert "best so far" in live
     run.refresh_from_db()
     assert run.pace == {"marks": [[100.0, 3]], "total": 40}

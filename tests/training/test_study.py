@@ -157,7 +157,7 @@ def test_after_its_end_it_tells_everything(
     with django_assert_num_queries(9):
         page = as_dan.get(address(study)).text
     told = words(page)
-    assert 'Better <span class="badge badge-good">better</span>' in page
+    assert 'Verdict: <span class="badge badge-good">better</span>' in page
     assert f"Decided at judgement {counted}, with e = " in told
     votes = list(studies.raw_votes(study))
     figures = study_figures.of(study, votes)

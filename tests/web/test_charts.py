@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from web.charts import Series, bar_chart, line_chart, number, ticks
+from web.charts import Series, bar_chart, interval_chart, line_chart, number, ticks
 
 
 def points_of(markup: str) -> list[tuple[float, float]]:
@@ -63,8 +63,43 @@ def test_five_series_are_too_many() -> None:
 
 def test_bars_are_as_long_as_their_values() -> None:
     markup = bar_chart([("a", 0.25, None, None), ("b", 0.5, None, None)], title="T", x_label="x")
-    short, long = (float(width) for width in re.findall(r'<rect class="bar s1"[^>]* width="([\d.]+)"', markup))
+    short, long, narrow_short, narrow_long = (float(width) for width in re.findall(r'<rect class="bar s1"[^>]* width="([\d.]+)"', markup))
     assert long == pytest.approx(2 * short, rel=1e-3)
+    assert narrow_long == pytest.approx(2 * narrow_short, rel=1e-3)
+
+
+LONG = "a name of more than twenty-four letters"
+
+
+@pytest.mark.parametrize(
+    "markup",
+    [
+        line_chart([Series(LONG, [(0, 123456.0), (40, 2.0)])], title="T", x_label="x", y_label="y", reference=(9, "a line with a name")),
+        bar_chart([(LONG, 0.71234, 0.6, 0.98)], title="T", x_label="x", reference=(0.5, "chance")),
+        interval_chart(
+            [(LONG, 0.71234, 0.6, 0.98, ""), (LONG, None, None, None, "n too small, n = 12")], title="T", x_label="x", limits=(0, 1)
+        ),
+    ],
+    ids=["lines", "bars", "intervals"],
+)
+def test_on_a_phone_it_is_drawn_anew_and_nothing_stands_outside(markup: str) -> None:
+    wide, narrow = ElementTree.fromstring(markup).iter("svg")
+    assert (wide.get("class"), narrow.get("class")) == ("only-wide", "only-narrow")
+    for drawing in (wide, narrow):
+        width = float(str(drawing.get("viewBox")).split()[2])
+        for text in drawing.iter("text"):
+            # 12 px letters of the system's font are 6.5 px across, on the whole.
+            across = 6.5 * len(str(text.text))
+            start = float(str(text.get("x"))) - {"end": across, "middle": across / 2}.get(text.get("text-anchor", ""), 0)
+            assert start >= -4, text.text
+            assert start + across <= width + 4, text.text
+
+
+def test_beside_its_dot_a_value_is_short_and_in_the_table_it_is_whole() -> None:
+    markup = interval_chart([("all", 0.60654, 0.53, 0.68, ""), ("votes", 1234.0, None, None, "")], title="T", x_label="x")
+    assert markup.count(">0.607</text>") == 2
+    assert markup.count(">1,234</text>") == 2
+    assert "<td>0.6065</td>" in markup
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,7 @@ def _evaluation(evaluation: Evaluation) -> dict[str, Any]:
         "evaluation": str(evaluation.public_id),
         "policy": studies.named(evaluation.policy), "reference": studies.named(evaluation.reference),
         "snapshot": evaluation.snapshot.digest if evaluation.snapshot else None, "simulated": evaluation.simulated,
-        "labels": PLANTED if evaluation.simulated else "raters", "seed": evaluation.job.spec["seed"], "draws": params["bootstrap"],
+        "labels": PLANTED if evaluation.planted else "raters", "seed": evaluation.job.spec["seed"], "draws": params["bootstrap"],
         "indifference": params["indifference"], "preference_accuracy": evaluation.results.get("preference_accuracy"),
     }  # fmt: skip
 
@@ -157,7 +157,7 @@ def _evaluation(evaluation: Evaluation) -> dict[str, Any]:
 def _pairs(evaluation: Evaluation) -> list[dict[str, Any]]:
     """The outcome of every held-out pair, with the group of raters who labelled it. Labellers have numbers of their own."""
     kept = list(evaluation.pairs.select_related("pair__prompt").order_by("position"))
-    snapshot = None if evaluation.simulated else evaluation.snapshot
+    snapshot = None if evaluation.planted else evaluation.snapshot
     labellers = unseen.voters(snapshot, [one.pair_id for one in kept]) if snapshot else {}
     numbers: dict[int, int] = {}
     for one in kept:
@@ -168,7 +168,7 @@ def _pairs(evaluation: Evaluation) -> list[dict[str, Any]]:
             "number": one.position, "prompt": one.pair.prompt.digest, "correct": one.correct,
             "margin": one.margin if math.isfinite(one.margin) else None,
             "raters": PLANTED
-            if evaluation.simulated
+            if evaluation.planted
             else "+".join(f"labeller {number}" for number in sorted(numbers[person] for person in labellers.get(one.pair_id, []))),
         }
         for one in kept

@@ -26,7 +26,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('public_id', models.UUIDField(default=uuid.uuid4, editable=False, unique=True)),
-                ('simulated', models.BooleanField(default=False, help_text='Its held-out labels come from a planted truth, not from clinicians.')),
+                ('simulated', models.BooleanField(default=False, help_text='Its held-out labels come from a program, not from clinicians.')),
                 ('results', models.JSONField(default=dict, help_text='Empty until the job is done.')),
                 ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ('finished_at', models.DateTimeField(null=True)),

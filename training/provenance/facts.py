@@ -231,7 +231,8 @@ def _parts(pks: Collection[int]) -> Iterable[Facts]:
 
 def _snapshots(pks: Collection[int]) -> Iterable[Facts]:
     for found in Snapshot.objects.filter(pk__in=pks).select_related("frozen_by", "campaign"):
-        more = (("Campaign", found.campaign.name), ("Judgements", found.counts.get("judgements")), ("Raters", found.counts.get("raters")))
+        more = (("Campaign", found.campaign.name), ("Judgements", found.counts.get("judgements")), ("Raters", found.counts.get("raters")),
+                ("Raters held out", found.counts.get("held_out_raters")))  # fmt: skip
         yield Facts(
             "snapshot", found.pk, str(found.public_id), found.name, "snapshot", found.digest, found.frozen_at, _who(found.frozen_by), more,
             reverse("annotation:snapshot", args=[found.public_id]), "stewards", _marks(found),

@@ -59,14 +59,14 @@ def _blinded(gate: gates.Gate) -> gates.Gate:
     if "study" not in gate.evidence:
         return gate
     return replace(
-        gate, value="you rate in the study that is under way: its figures are hidden from you until it ends", links=(), remedy=None
+        gate, value="you rate in the study that is under way: its figures are hidden from you until it ends", links=(), remedies=()
     )
 
 
 def standing(user: User, evaluation: Evaluation, alias: str, current: ModelVersion | None) -> dict[str, Any]:
     """The gates of `evaluation` and what they leave its reader to do, for the page of a promotion and that of an evaluation."""
     found = promotions.found(evaluation=evaluation, alias=alias, replaces=current)
-    rated = Study.objects.rated_by(user).filter(evaluation=evaluation).exists()
+    rated = Study.objects.rated_by(user).filter(challenger=evaluation.policy).exists()
     return {
         "gates": [_blinded(gate) for gate in found] if rated else found,
         "passed": gates.passed(found), "may_override": gates.may_override(found),
@@ -82,7 +82,8 @@ def standing(user: User, evaluation: Evaluation, alias: str, current: ModelVersi
 def evaluation(request: UserRequest, public_id: UUID) -> HttpResponse:
     found = get_evaluation_for(request.user, public_id)
     champion = aliases.current(AliasName.CHAMPION)
-    studies = list(found.studies.all())
+    # Of this model, whichever evaluation they were started from: they are about the two models, not about the pairs.
+    studies = list(Study.objects.filter(challenger=found.policy).order_by("-pk"))
     context = {
         "evaluation": found,
         "job": found.job,

@@ -38,6 +38,8 @@ class Command(BaseCommand):
         parser.add_argument("--exclude-external", action="store_true", help="no imported judgements")
         parser.add_argument("--exclude-simulated", action="store_true", help="no simulated raters")
         parser.add_argument("--drop-near-identical", action="store_true", help="no pairs whose two texts are nearly the same")
+        parser.add_argument("--hold-out-raters", type=float, default=0.0, metavar="SHARE", help="whose votes train nothing, 0 to 0.5")
+        parser.add_argument("--hold-out-seed", type=int, default=1, metavar="N", help="of their draw (default: 1)")
         parser.add_argument("--no-wait", action="store_true", help="do not wait for the job")
         parser.add_argument("--actor", metavar="USERNAME", help="whom the audit trail names")
         parser.add_argument("--json", action="store_true", help="end with one JSON line")
@@ -46,7 +48,7 @@ class Command(BaseCommand):
         found = Campaign.objects.filter(public_id=campaign).first()
         if found is None:
             raise CommandError("There is no such campaign.", returncode=2)
-        asked = Asked(**{key: options[key] for key in Asked.__annotations__ if options[key]})  # type: ignore[typeddict-item]
+        asked = Asked(**{key: options[key] for key in Asked.__annotations__ if options[key] or key == "hold_out_seed"})  # type: ignore[typeddict-item]
         try:
             if not freeze_jobs.is_long(found):
                 self._say(snapshots.freeze(campaign=found, name=name, actor=actor_named(actor), **asked), options["json"])

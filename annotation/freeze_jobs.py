@@ -3,6 +3,7 @@
 So nobody waits for a page, no row is locked while texts are compared, and a worker that is killed leaves a whole snapshot or none.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -17,12 +18,21 @@ from annotation.models import AssignmentState, Campaign, Snapshot
 from jobs import kinds, patience, submissions
 from jobs.clock import after
 from jobs.errors import EngineFailed, Unprepared
-from jobs.models import Job, State
+from jobs.models import Job, JobQuerySet, State
 from modelhub.models import ModelVersion
 
 KIND, QUEUE = "freeze", "io"
 # A program that asks again hears so long what came of its job; later it is a new question.
 TOLD_SECONDS = 60
+# (what it was asked, the plan) → (why nothing is kept of it, in words, or ""; what the job's result tells of it). It only reads.
+Before = Callable[[dict[str, Any], snapshots.Plan], tuple[str, dict[str, Any]]]
+_before: dict[str, Before] = {}
+
+
+def ask_before(name: str, verb: Before) -> None:
+    """Let `verb` see the plans of jobs that were started with `before={name: …}`, in the worker, before anything is kept of them: whoever
+    needs a snapshot only under a condition has it counted there. Apps name theirs in `AppConfig.ready`."""
+    _before[name] = verb
 
 
 def is_long(campaign: Campaign) -> bool:
@@ -36,14 +46,16 @@ def is_long(campaign: Campaign) -> bool:
 
 def start(
     *, campaign: Campaign, name: str, actor: User | None, look: bool = False, model: ModelVersion | None = None,
-    context: int | None = None, **asked: Unpack[Asked],
+    context: int | None = None, before: dict[str, dict[str, Any]] | None = None, **asked: Unpack[Asked],
 ) -> Job:  # fmt: skip
     """Have it frozen in the background, or with `look` only looked over, as `annotation.lint.look` does. Asked for twice it is one job.
 
+    `before`: who sees the plan first, and what each is asked (`ask_before`); a plan that one of them refuses is not kept.
     Raises FreezeRefused for a campaign of which nothing is ever frozen, ValueError for filters that contradict themselves.
     """
     snapshots.check(campaign)
     spec = _spec(campaign, name, look, model, context, Filters(**asked))  # type: ignore[arg-type]  # collections become sorted tuples
+    spec |= {"before": before} if before else {}
     return submissions.submit(
         kind=KIND, label=f"{'Look over' if look else 'Freeze'} {campaign.name}"[:120], spec=spec, requested_by=actor,
         dedupe_key=f"{KIND}:{campaign.public_id}:{submissions.digest_of(spec)[:32]}",
@@ -70,8 +82,13 @@ def ask(
 
 
 def of_campaign(campaign: Campaign) -> Job | None:
-    """The newest that is under way."""
-    return Job.objects.unended().filter(kind=KIND, spec__campaign=str(campaign.public_id)).order_by("-pk").first()
+    """The newest that people asked for and that is under way."""
+    return asked_by_people(campaign).unended().order_by("-pk").first()
+
+
+def asked_by_people(campaign: Campaign) -> JobQuerySet:
+    """Those that a page may show as its own: not those that a program asked for under a condition, which may keep nothing."""
+    return Job.objects.filter(kind=KIND, spec__campaign=str(campaign.public_id)).exclude(spec__has_key="before")
 
 
 def snapshot_of(job: Job) -> Snapshot | None:
@@ -93,12 +110,25 @@ def _work(job: Job, folder: Path, tell: kinds.Tell) -> dict[str, Any]:
             plan = snapshots.plan(campaign=campaign, filters=filters.from_dict(job.spec["filters"]), tell=tell)
         except snapshots.FreezeRefused as refused:
             raise EngineFailed("freeze_refused", str(refused)) from refused
+        why, told = _seen_before(job, plan)
+        if why:
+            return {"plan": plan, "not_kept": why, "told": told}
         model = ModelVersion.objects.filter(pk=job.spec["model"]).first() if job.spec["model"] else None
         report = lint.over(plan, campaign=campaign, model=model, context=job.spec["context"], tell=tell)
     if not plan.rows and not job.spec["look"]:
         raise EngineFailed("freeze_refused", snapshots.why_empty(plan))
     digest = "" if job.spec["look"] else snapshots.digest_of(campaign, plan)
-    return {"plan": plan, "digest": digest, "looked": report.told()}
+    return {"plan": plan, "digest": digest, "looked": report.told(), "not_kept": "", "told": told}
+
+
+def _seen_before(job: Job, plan: snapshots.Plan) -> tuple[str, dict[str, Any]]:
+    """Why the plan is not kept, by the first who says so; and what all of them tell."""
+    why = ""
+    told: dict[str, Any] = {}
+    for name, what in job.spec.get("before", {}).items():
+        refused, said = _before[name](what, plan)
+        why, told = why or refused, told | said
+    return why, told
 
 
 def _campaign(job: Job) -> Campaign:
@@ -112,7 +142,7 @@ def _campaign(job: Job) -> Campaign:
 
 
 def _write(job: Job, result: dict[str, Any], staged: None, tell: kinds.Tell) -> None:
-    if job.spec["look"]:
+    if job.spec["look"] or result["not_kept"]:
         return
     with connection.cursor() as cursor:
         # References are checked with each portion, not all at once by a commit that the runner's patience would cut off.
@@ -126,6 +156,8 @@ def _write(job: Job, result: dict[str, Any], staged: None, tell: kinds.Tell) -> 
 
 def _publish(job: Job, result: dict[str, Any], staged: None) -> dict[str, Any]:
     rows = len(result["plan"].rows)
+    if result["not_kept"]:
+        return {"rows": rows, "not_kept": result["not_kept"], **result["told"]}
     if job.spec["look"]:
         return {"looked": result["looked"], "rows": rows}
-    return {"looked": result["looked"], "rows": rows, "snapshot": str(result["snapshot"].public_id)}
+    return {"looked": result["looked"], "rows": rows, "snapshot": str(result["snapshot"].public_id), **result["told"]}

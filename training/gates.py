@@ -380,14 +380,18 @@ def _suite(evaluation: Evaluation, against: ModelVersion) -> Gate:
         return Gate(G4, name, "unknown", said, needed, {}, (), () if going else _ask(evaluation))
     kept = {"suite_runs": [str(ours.public_id), str(theirs.public_id)], "suite": ours.suite}
     try:
-        compared = _compared(theirs.public_id, ours.public_id)
+        compared = suites_compared(theirs.public_id, ours.public_id)
     except suiteruns.SuitesDiffer as differ:
         return Gate(G4, name, "unknown", str(differ), needed, kept, (), _ask(evaluation))
-    said = f"{ours.get_suite_display()}, {len(compared.tasks)} tasks, mean {_points(compared.mean)}"
-    if compared.regressions:
-        worse = [f"{task} {_points(compared.mean if task == paired.MEAN else compared.tasks[task])}" for task in compared.regressions]
-        return Gate(G4, name, "failed", f"{said}; worse: {', '.join(worse)}", needed, kept)
-    return Gate(G4, name, "passed", said, needed, kept)
+    said = f"{ours.get_suite_display()}, {told_of_suites(compared)}"
+    return Gate(G4, name, "failed" if compared.regressions else "passed", said, needed, kept)
+
+
+def told_of_suites(found: paired.Comparison) -> str:
+    """The mean difference, and every task whose difference is a regression, in points with their intervals."""
+    said = f"{len(found.tasks)} tasks, mean {_points(found.mean)}"
+    worse = [f"{task} {_points(found.mean if task == paired.MEAN else found.tasks[task])}" for task in found.regressions]
+    return f"{said}; worse: {', '.join(worse)}" if worse else said
 
 
 def _points(found: paired.Difference) -> str:
@@ -402,7 +406,7 @@ def _asked(version: ModelVersion, evaluation: Evaluation) -> SuiteRun | None:
 
 
 @lru_cache(maxsize=256)
-def _compared(before: UUID, after: UUID) -> paired.Comparison:
+def suites_compared(before: UUID, after: UUID) -> paired.Comparison:
     """Once for two results, which never change."""
     one, other = (SuiteRun.objects.select_related("version").get(public_id=run) for run in (before, after))
     return suiteruns.compare(before=one, after=other)
@@ -424,7 +428,7 @@ def _form(evaluation: Evaluation, against: ModelVersion, study: Study | None) ->
         pairs = _of_study(study)
     elif against == evaluation.reference and evaluation.finished_at is not None:
         kept, links = {"evaluation": str(evaluation.public_id)}, ()
-        pairs = _of_items(evaluation)
+        pairs = answers_of(evaluation)
     else:
         return Gate(G5, name, "unknown", "no answers of both to the same prompts", needed, {}, (), _study_remedy(evaluation))
     if not pairs:
@@ -451,7 +455,7 @@ def _of_study(study: Study) -> list[tuple[shapes.Answer, shapes.Answer]]:
     return [(ours[prompt], theirs[prompt]) for prompt in sorted(ours.keys() & theirs.keys())]
 
 
-def _of_items(evaluation: Evaluation) -> list[tuple[shapes.Answer, shapes.Answer]]:
+def answers_of(evaluation: Evaluation) -> list[tuple[shapes.Answer, shapes.Answer]]:
     """What the evaluation had both write; where an answer was cut off, it does not say."""
     return [
         (shapes.Answer(after, json="json" in wanted.casefold()), shapes.Answer(before, json="json" in wanted.casefold()))

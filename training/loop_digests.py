@@ -5,9 +5,9 @@ from typing import Any
 
 from annotation.models import Snapshot, SnapshotRow
 from annotation.records import digest_of
-from training.models import EvaluationItem, EvaluationPair, LoopRound
+from training.models import Evaluation, EvaluationItem, EvaluationPair, LoopRound
 
-FORMAT = "loop-lineage-1"
+FORMAT = "loop-lineage-2"
 # Of what the engine says of where it ran: the platform's name holds the kernel's patch level, which computes nothing.
 NOT_SOFTWARE = {"platform"}
 
@@ -20,15 +20,16 @@ def of(one: LoopRound) -> str:
 def lineage(one: LoopRound) -> dict[str, Any]:
     """Everything the round's model came of and how, and what was found about it; no id, name, date or timing.
 
-    The round has its snapshot, a run with its output, a finished evaluation, and finished suite runs. Digests are of contents: the
+    The round has its snapshot, a run with its output, finished evaluations, and finished suite runs. Digests are of contents: the
     snapshot's rows, every model's files, every text that was compared.
     """
-    run, evaluation = one.run, one.evaluation
+    run, evaluation, anchor = one.run, one.evaluation, one.anchor
     assert one.snapshot is not None
     assert run is not None
     assert run.policy is not None
     assert run.output is not None
     assert evaluation is not None
+    assert anchor is not None
     environment = run.job.result.get("environment", {})
     return {
         "format": FORMAT,
@@ -41,16 +42,19 @@ def lineage(one: LoopRound) -> dict[str, Any]:
         },
         "software": {name: version for name, version in environment.items() if name not in NOT_SOFTWARE},
         "output": run.output.artifact.digest,
-        "evaluation": {
-            "against": evaluation.reference.artifact.digest,
-            "params": evaluation.job.spec["params"],
-            "seed": evaluation.job.spec["seed"],
-            "simulated": evaluation.simulated,
-            "results": _results(evaluation.results),
-            "pairs": digest_of(list(EvaluationPair.objects.filter(evaluation=evaluation).values_list("margin", flat=True))),
-            "texts": _texts_digest(evaluation.pk),
-        },
+        "evaluation": _evaluation(evaluation),
+        "round 0": _evaluation(anchor) if anchor != evaluation else None,
         "suites": sorted((_suite(made) for made in one.suite_runs.select_related("version__artifact")), key=digest_of),
+    }  # fmt: skip
+
+
+def _evaluation(found: Evaluation) -> dict[str, Any]:
+    """How it was compared with which model, and what was found; the margins of the pairs and the texts by their digests."""
+    return {
+        "against": found.reference.artifact.digest, "params": found.job.spec["params"], "seed": found.job.spec["seed"],
+        "simulated": found.simulated, "results": _results(found.results),
+        "pairs": digest_of(list(EvaluationPair.objects.filter(evaluation=found).values_list("margin", flat=True))),
+        "texts": _texts_digest(found.pk),
     }  # fmt: skip
 
 

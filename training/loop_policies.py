@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.db import transaction
+from django.db.models.functions import Now
 
 from accounts import audit
 from accounts.models import User
@@ -46,6 +47,8 @@ def put(
         made.active, made.pairs_needed, made.params, made.created_by = active, pairs_needed, asked["params"], actor
         made.why_stopped = "" if active else made.why_stopped
         made.save(update_fields=["active", "pairs_needed", "params", "created_by", "why_stopped"])
+        if active and not was["active"]:
+            LoopPolicy.objects.filter(pk=made.pk).update(switched_on_at=Now())
         audit.record(actor, "loop.changed", made, campaign=str(campaign.public_id), was=was, **asked)
     return made
 
@@ -119,7 +122,7 @@ def resume(*, loop: LoopPolicy, actor: User | None) -> LoopPolicy:
     )  # fmt: skip
     if problems:
         raise PolicyRefused(problems)
-    if LoopPolicy.objects.filter(pk=loop.pk, active=False).update(active=True, why_stopped=""):
+    if LoopPolicy.objects.filter(pk=loop.pk, active=False).update(active=True, why_stopped="", switched_on_at=Now()):
         audit.record(actor, "loop.resumed", loop, campaign=str(loop.campaign.public_id))
     loop.refresh_from_db()
     return loop

@@ -8,7 +8,7 @@ transaction. At its end a round is a proposal that people decide. Nothing here d
 import logging
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -18,18 +18,19 @@ from django.db.models.functions import Now
 
 from accounts import audit
 from accounts.models import User
-from annotation import snapshots
+from annotation import freeze_jobs, snapshots
 from annotation.filters import Filters
-from annotation.models import Campaign, CampaignState, Completion, SnapshotRow, Split
+from annotation.models import Campaign, CampaignState, Completion, Snapshot, SnapshotRow, Split
+from annotation.records import digest_of
 from annotation.snapshots import FreezeRefused
 from jobs import patience
 from jobs.models import Job, State
 from modelhub import aliases
 from modelhub.models import AliasName, ModelVersion
-from training import evaluations, loop_digests, loop_policies, preflight, runs, suiteruns
+from training import evaluations, gates, loop_anchors, loop_digests, loop_freezing, loop_policies, preflight, runs, suiteruns
 from training.engine.errors import SpecError
 from training.evidence.verdict import UNDECIDED
-from training.models import LoopPolicy, LoopRound, RoundState
+from training.models import Evaluation, LoopPolicy, LoopRound, RoundState, SuiteRun
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class Nothing(Exception):
 @dataclass(frozen=True)
 class Ready:
     """What a round could train on now. `pairs`: of the train split; `new`: those no earlier round trained on; `fresh`: those of them in
-    which a text of today's champion was judged. `first`: no round of this loop has trained yet."""
+    which a text of today's champion was judged. `first`: no round has trained yet, of this loop or of one that it goes on with."""
 
     pairs: int
     new: int
@@ -82,7 +83,7 @@ def ready(loop: LoopPolicy, made: snapshots.Plan | None = None) -> Ready:
     """Count what would be frozen now, or what `made` says would. Raises FreezeRefused when the campaign cannot be frozen at all."""
     made = made or snapshots.plan(campaign=loop.campaign, filters=Filters())
     usable = {row.pair: (row.chosen, row.rejected) for row in made.rows if row.split == Split.TRAIN}
-    trained = LoopRound.objects.filter(loop=loop, run__output__isnull=False)
+    trained = loop_anchors.so_far(loop).filter(run__output__isnull=False).order_by()
     seen = set(SnapshotRow.objects.filter(snapshot__in=trained.values("snapshot"), split=Split.TRAIN).values_list("pair", flat=True))
     new = usable.keys() - seen
     champion = aliases.current(AliasName.CHAMPION) or loop_policies.start_model(loop)
@@ -92,11 +93,26 @@ def ready(loop: LoopPolicy, made: snapshots.Plan | None = None) -> Ready:
     return Ready(pairs=len(usable), new=len(new), fresh=fresh, needed=loop.pairs_needed, first=not trained.exists())
 
 
+def enough(what: dict[str, Any], plan: snapshots.Plan) -> tuple[str, dict[str, Any]]:
+    """Whether a plan is enough for a round of the policy that a freeze job was asked for, and what it was counted to
+    (`annotation.freeze_jobs.ask_before`)."""
+    loop = LoopPolicy.objects.select_related("campaign").get(pk=what["policy"])
+    found = ready(loop, plan)
+    return found.missing, {"ready": asdict(found)}
+
+
+def counted(loop: LoopPolicy) -> tuple[Ready | None, Job | None]:
+    """What the last job that counted a large campaign has found, and that job. It says nothing of what came since."""
+    job = loop_freezing.counted(loop)
+    return (Ready(**job.result["ready"]) if job is not None else None), job
+
+
 @transaction.atomic
 def begin(*, loop: LoopPolicy) -> LoopRound | None:
-    """Freeze a snapshot and open a round on it, when the policy is on, no round is under way, and there is enough; else None.
+    """Open a round on a snapshot, when the policy is on, no round is under way, and there is enough; else None.
 
-    A second caller at the same moment finds the first at it and does nothing. What can never be frozen switches the policy off.
+    Few pairs are counted and frozen here, many by a job that is asked for here (training/loop_freezing.py). A second caller at the same
+    moment finds the first at it and does nothing. What can never be frozen switches the policy off.
     """
     patience.take_longer(**patience.READING)
     held = LoopPolicy.objects.select_for_update(of=("self",), no_key=True, skip_locked=True).select_related("campaign")
@@ -105,20 +121,27 @@ def begin(*, loop: LoopPolicy) -> LoopRound | None:
         return None
     if mine.campaign.state == CampaignState.DRAFT:
         return None
-    # As whoever freezes by hand does: what is counted is what is frozen.
-    campaign = Campaign.objects.select_for_update(no_key=True).get(pk=mine.campaign_id)
+    number = (mine.rounds.values_list("number", flat=True).first() or 0) + 1
     try:
-        made = snapshots.plan(campaign=campaign, filters=Filters())
-        if ready(mine, made).missing:
-            return None
-        number = (mine.rounds.values_list("number", flat=True).first() or 0) + 1
-        frozen = snapshots.keep(campaign=campaign, name=f"{campaign.name[:90]}, round {number}", made=made, actor=None)
+        frozen = loop_freezing.frozen(mine, share=LOOKING) if freeze_jobs.is_long(mine.campaign) else _frozen_at_once(mine, number)
     except FreezeRefused as refused:
         loop_policies.stop(loop=mine, why=str(refused))
+        return None
+    if frozen is None:
         return None
     opened = LoopRound.objects.create(loop=mine, number=number, snapshot=frozen)
     audit.record(None, "round.began", opened, campaign=str(mine.campaign.public_id), number=number, snapshot=frozen.digest)
     return opened
+
+
+def _frozen_at_once(loop: LoopPolicy, number: int) -> Snapshot | None:
+    """Of few pairs: while the sweeper waits, and only if there is enough."""
+    # As whoever freezes by hand does: what is counted is what is frozen.
+    campaign = Campaign.objects.select_for_update(no_key=True).get(pk=loop.campaign_id)
+    made = snapshots.plan(campaign=campaign, filters=Filters())
+    if ready(loop, made).missing:
+        return None
+    return snapshots.keep(campaign=campaign, name=loop_freezing.name_of(loop, number), made=made, actor=None)
 
 
 def undecided(one: LoopRound) -> bool:
@@ -170,20 +193,31 @@ def _advance(held: LoopRound) -> None:
         champion = aliases.current(AliasName.CHAMPION)
         reference = held.run.policy if champion is None or champion == output else champion
         assert reference is not None
-        assert held.snapshot is not None
-        try:
-            held.evaluation = evaluations.start(policy=output, reference=reference, snapshot=held.snapshot, actor=None, seed=held.run.seed)
-            asked = [suiteruns.start(version=version, actor=None) for version in (output, reference)]
-        except (evaluations.NothingHeldOut, suiteruns.NotAskable) as refused:
-            raise Nothing(str(refused)) from None
-        held.save(update_fields=["evaluation"])
-        held.suite_runs.set(asked)
+        _compare(held, output, reference)
         return
     asked = list(held.suite_runs.select_related("job"))
-    for job in (held.evaluation.job, *(made.job for made in asked)):
-        _must_not_have_failed(job)
-    if held.evaluation.finished_at is not None and all(made.finished_at is not None for made in asked):
+    compared = [found for found in (held.evaluation, held.anchor) if found is not None]
+    work: list[Evaluation | SuiteRun] = [*compared, *asked]
+    for made in work:
+        _must_not_have_failed(made.job)
+    if all(made.finished_at is not None for made in work):
         _propose(held)
+
+
+def _compare(held: LoopRound, output: ModelVersion, reference: ModelVersion) -> None:
+    """Against the champion, and against the model of round 0 where that is another."""
+    first = loop_anchors.first_model(held)
+    assert held.snapshot is not None
+    assert held.run is not None
+    told: dict[str, Any] = {"policy": output, "snapshot": held.snapshot, "actor": None, "seed": held.run.seed}
+    try:
+        held.evaluation = evaluations.start(reference=reference, **told)
+        held.anchor = held.evaluation if first == reference else evaluations.start(reference=first, **told)
+        asked = [suiteruns.start(version=version, actor=None) for version in dict.fromkeys((output, reference, first))]
+    except (evaluations.NothingHeldOut, suiteruns.NotAskable) as refused:
+        raise Nothing(str(refused)) from None
+    held.save(update_fields=["evaluation", "anchor"])
+    held.suite_runs.set(asked)
 
 
 def _launched(held: LoopRound) -> Any:
@@ -207,12 +241,19 @@ def _must_not_have_failed(job: Job) -> None:
 
 
 def _propose(held: LoopRound) -> None:
-    """The end of what a machine may do: the digest is written, and the round waits for people."""
+    """The end of what a machine may do: the digest is written, the gates are kept as they stand, and the round waits for people."""
+    assert held.evaluation is not None
+    stand = gates.of(evaluation=held.evaluation, champion=aliases.current(AliasName.CHAMPION))
     held.state, held.lineage_digest = RoundState.PROPOSED, loop_digests.of(held)
-    LoopRound.objects.filter(pk=held.pk).update(state=held.state, lineage_digest=held.lineage_digest, proposed_at=Now())
+    held.gates = [gate.record() for gate in stand]
+    held.gates_digest = digest_of(held.gates)
+    LoopRound.objects.filter(pk=held.pk).update(
+        state=held.state, lineage_digest=held.lineage_digest, gates=held.gates, gates_digest=held.gates_digest, proposed_at=Now()
+    )
     assert held.run is not None
     assert held.run.output is not None
-    audit.record(None, "round.proposed", held, version=str(held.run.output.public_id), lineage=held.lineage_digest)
+    version = str(held.run.output.public_id)
+    audit.record(None, "round.proposed", held, version=version, lineage=held.lineage_digest, gates=held.gates_digest)
     before = held.loop.rounds.filter(number__lt=held.number).exclude(state=RoundState.FAILED).select_related("evaluation").first()
     if before is not None and undecided(before):
         why = f"Rounds {before.number} and {held.number} are undecided: look at both before more of clinicians' time is spent."
@@ -296,7 +337,7 @@ def _moves(one: LoopRound) -> bool:
 
 def heard(*, job: int) -> int:
     """Go on with the rounds that waited for a job, as soon as it has ended; how many did."""
-    theirs = Q(run__job=job) | Q(evaluation__job=job) | Q(suite_runs__job=job)
+    theirs = Q(run__job=job) | Q(evaluation__job=job) | Q(anchor__job=job) | Q(suite_runs__job=job)
     waiting = LoopRound.objects.filter(theirs, state=RoundState.WORKING).distinct()
     return sum(_moves(one) for one in waiting.order_by("pk"))
 
@@ -304,59 +345,3 @@ def heard(*, job: int) -> int:
 def listen(job: Job) -> None:
     """Called inside the transaction that ends a job: look at its round after it."""
     transaction.on_commit(partial(heard, job=job.pk), robust=True)
-
-
-# --- read --------------------------------------------------------------------------------------------------------------------------------
-
-
-def champion_moved(one: LoopRound) -> ModelVersion | None:
-    """The model a proposal would be held against today, where it is not the one it was compared with."""
-    current, evaluation = aliases.current(AliasName.CHAMPION), one.evaluation
-    if current is None or evaluation is None or current in (evaluation.reference, evaluation.policy):
-        return None
-    return current
-
-
-@dataclass(frozen=True)
-class Part:
-    """One stage of a round as a page shows it: `state` is done, working, waiting or failed. `of` names the row it made, `job` its work."""
-
-    name: str
-    state: str
-    detail: str = ""
-    kind: str = ""
-    of: Any = None
-    job: Job | None = None
-
-
-def parts(one: LoopRound) -> list[Part]:
-    """The stages in order, each with how far it is. Two queries after `LoopRound.objects.for_page`."""
-    made = [Part("Frozen", DONE, _pairs(one), "snapshot", one.snapshot)]
-    run, evaluation = one.run, one.evaluation
-    made.append(_part("Trained", "run", run, run.job if run else None))
-    made.append(_part("Compared", "evaluation", evaluation, evaluation.job if evaluation else None))
-    asked = list(one.suite_runs.select_related("job", "version").order_by("pk"))
-    if not asked:
-        made.append(Part("Asked the mini-suite", WAITING))
-    made += [_part(f"Asked the mini-suite: {suite.version.name}", "suite", suite, suite.job) for suite in asked]
-    ended = one.state not in (RoundState.WORKING, RoundState.FAILED)
-    made.append(Part("Proposed", DONE if ended else FAILED if one.state == RoundState.FAILED else WAITING))
-    return made
-
-
-DONE, WORKING, WAITING, FAILED = "done", "working", "waiting", "failed"
-
-
-def _pairs(one: LoopRound) -> str:
-    used = one.snapshot.counts["used"] if one.snapshot else {}
-    return ", ".join(f"{count} {split}" for split, count in used.items() if count)
-
-
-def _part(name: str, kind: str, of: Any, job: Job | None) -> Part:
-    if job is None:
-        return Part(name, WAITING, kind=kind)
-    if job.state in (State.FAILED, State.CANCELLED):
-        return Part(name, FAILED, job.get_state_display(), kind, of, job)
-    if job.state == State.SUCCEEDED:
-        return Part(name, DONE, "", kind, of, job)
-    return Part(name, WORKING, job.phase or job.get_state_display(), kind, of, job)

@@ -483,6 +483,7 @@ class LoopPolicy(models.Model):
     params = models.JSONField(help_text='{"policy": {"alias"} or {"version": public id}, "preset", "seed"}: how a round trains.')
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(db_default=Now())
+    switched_on_at = models.DateTimeField(db_default=Now(), help_text="What failed before then is tried again.")
     why_stopped = models.CharField(max_length=300, blank=True, help_text="Why it switched itself off.")
 
     class Meta:
@@ -513,7 +514,8 @@ class LoopRoundQuerySet(models.QuerySet["LoopRound"]):
     def for_page(self) -> "LoopRoundQuerySet":
         return self.select_related(
             "loop__campaign", "snapshot", "run__job", "run__policy", "run__output", "evaluation__job", "evaluation__policy",
-            "evaluation__policy__run__snapshot", "evaluation__reference", "evaluation__snapshot", "decided_by",
+            "evaluation__policy__run__snapshot", "evaluation__reference", "evaluation__snapshot", "anchor__job", "anchor__reference",
+            "decided_by",
         )  # fmt: skip
 
     def waiting(self) -> "LoopRoundQuerySet":
@@ -534,8 +536,14 @@ class LoopRound(models.Model):
     )  # fmt: skip
     run = models.OneToOneField(Run, null=True, on_delete=models.PROTECT, related_name="loop_round")
     evaluation = models.OneToOneField(Evaluation, null=True, on_delete=models.PROTECT, related_name="loop_round")
+    anchor = models.ForeignKey(
+        Evaluation, null=True, on_delete=models.PROTECT, related_name="+",
+        help_text="Against the model of round 0; the same as the evaluation while that model is still champion.",
+    )  # fmt: skip
     suite_runs = models.ManyToManyField(SuiteRun, related_name="+")
     lineage_digest = models.CharField(max_length=64, blank=True, help_text="Of everything the proposed model came of and how.")
+    gates = models.JSONField(default=list, help_text="As they stood when it was proposed, each as a decision keeps it.")
+    gates_digest = models.CharField(max_length=64, blank=True, help_text="SHA-256 of their canonical JSON.")
     why_ended = models.CharField(max_length=300, blank=True, help_text="Why it came to nothing, or was dismissed.")
     decided_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(db_default=Now())
@@ -551,9 +559,20 @@ class LoopRound(models.Model):
             models.UniqueConstraint(fields=["loop"], condition=models.Q(state="working"), name="one_round_of_a_loop_at_a_time"),
             models.CheckConstraint(
                 condition=~models.Q(state__in=["proposed", "decided", "dismissed"])
-                | models.Q(evaluation__isnull=False, proposed_at__isnull=False) & ~models.Q(lineage_digest=""),
-                name="a_proposal_has_its_evaluation_and_digest",
+                | models.Q(evaluation__isnull=False, anchor__isnull=False, proposed_at__isnull=False)
+                & ~models.Q(lineage_digest="")
+                & ~models.Q(gates_digest=""),
+                name="a_proposal_has_its_evaluations_and_digests",
             ),
+        ]
+        triggers = [
+            pgtrigger.Trigger(
+                name="proposal_is_kept",
+                when=pgtrigger.Before,
+                operation=pgtrigger.Update,
+                condition=pgtrigger.AnyChange("evaluation", "anchor", "lineage_digest", "gates", "gates_digest", "proposed_at"),
+                func="IF OLD.lineage_digest <> '' THEN RAISE EXCEPTION 'a proposal keeps what it was proposed on'; END IF; RETURN NEW;",
+            )
         ]
 
     def __str__(self) -> str:

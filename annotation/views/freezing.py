@@ -152,7 +152,7 @@ def _progress(job: Job, address: str) -> dict[str, Any]:
 
 def _job_of(campaign: Campaign, public_id: str) -> Job:
     try:
-        return get_object_or_404(Job, public_id=UUID(public_id), kind=freeze_jobs.KIND, spec__campaign=str(campaign.public_id))
+        return get_object_or_404(freeze_jobs.asked_by_people(campaign), public_id=UUID(public_id))
     except ValueError:
         raise Http404 from None
 

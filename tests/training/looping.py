@@ -40,18 +40,23 @@ def world(django_db_setup: None, django_db_blocker: DjangoDbBlocker, tmp_path_fa
         yield World(judged(), build.version(data / "made", "ward-sft"), data)
 
 
-def judged(*, name: str = "Letters", batches: list[GenerationBatch] | None = None, pairs: int = PAIRS, rater: str = "rater") -> Campaign:
-    """An open campaign whose every pair one rater judged; the first of each pair won, now and then."""
+def judged(
+    *, name: str = "Letters", batches: list[GenerationBatch] | None = None, pairs: int = PAIRS, rater: str = "rater",
+    follows: Campaign | None = None, answered: int | None = None, train: int = TRAIN,
+) -> Campaign:  # fmt: skip
+    """An open campaign whose every pair one rater judged, or the first `answered` of them; the first of each pair won, now and then.
+    `train` of its samples may be trained on. `follows`: it was derived from that."""
     asked = User.objects.filter(username=rater).first() or person(rater, Role.ANNOTATOR)
     if batches is None:
         batches = annotating.stored_batches(pairs, ("north", "south"))
         annotating.rewrite(Sample.objects.all(), split=Split.EVALUATION)
         annotating.rewrite(
-            Sample.objects.filter(pk__in=list(Sample.objects.order_by("pk").values_list("pk", flat=True)[:TRAIN])), split=Split.TRAIN
+            Sample.objects.filter(pk__in=list(Sample.objects.order_by("pk").values_list("pk", flat=True)[:train])), split=Split.TRAIN
         )
     made = campaigns.create(name=name, guideline=annotating.GUIDELINE, batches=batches, overlap=1, members=[asked], actor=None, seed=7)
+    Campaign.objects.filter(pk=made.pk).update(predecessor=follows)
     campaigns.open(campaign=made, actor=None)
-    for _ in range(pairs):
+    for _ in range(pairs if answered is None else answered):
         held = annotating.lease(made, asked)
         annotating.submitted(held, Verdict.FIRST_MUCH if held.pair.position % 3 else Verdict.SECOND_SLIGHTLY)
     made.refresh_from_db()
@@ -81,10 +86,12 @@ def proposed(loop: LoopPolicy) -> LoopRound:
 def carried_on(one: LoopRound) -> LoopRound:
     """From the launched run to the proposal."""
     assert one.run is not None
-    build.finish(one.run.job, number=77.0)
+    build.finish(one.run.job, number=77.0 + LoopRound.objects.filter(loop__campaign=one.loop.campaign.predecessor).count())
     one = loop_rounds.step(one=one)
     assert one.evaluation is not None
-    build.finish_evaluation(one.evaluation, value=0.7, low=0.6, high=0.8, n=240)
+    assert one.anchor is not None
+    for found in dict.fromkeys((one.evaluation, one.anchor)):
+        build.finish_evaluation(found, value=0.7, low=0.6, high=0.8, n=240)
     for made in SuiteRun.objects.filter(finished_at=None).select_related("job"):
         build.finish_suite(made)
     return loop_rounds.step(one=one)

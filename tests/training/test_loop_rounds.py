@@ -6,18 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import DatabaseError, transaction
 from django.db.models.functions import Now
 
 from accounts.models import AuditEntry, User
 from annotation import snapshots
 from annotation.models import CampaignState, GenerationBatch, Snapshot
+from annotation.records import digest_of
 from jobs import claims, submissions, sweeper
 from modelhub import aliases
 from modelhub.models import AliasName
 from tests.annotation import build as annotating
 from tests.training import build, looping
 from tests.training.looping import World
-from training import evaluations, loop_digests, loop_policies, loop_rounds, promotions
+from training import evaluations, gates, loop_digests, loop_policies, loop_rounds, promotions
 from training.models import Evaluation, LoopPolicy, LoopRound, Promotion, SuiteRun
 
 pytestmark = pytest.mark.django_db
@@ -125,6 +127,64 @@ def test_a_second_round_needs_new_pairs_of_the_champions_texts(loop: LoopPolicy,
     assert again.fresh == again.new == again.pairs
 
 
+def test_a_derived_campaign_goes_on_with_the_loop_and_is_held_against_its_first_model(loop: LoopPolicy, world: World) -> None:
+    first = looping.proposed(loop)
+    assert first.run is not None
+    assert first.run.output is not None
+    # Round 0's model is still what the challenger was compared with: one evaluation says both.
+    assert first.anchor == first.evaluation
+    assert loop_digests.lineage(first)["round 0"] is None
+    aliases.move(name=AliasName.CHAMPION, to=first.run.output, actor=None, expected=None, reason="")
+    texts = list(GenerationBatch.objects.all())
+    following = looping.judged(name="Letters, the champion's own", batches=texts, follows=world.campaign)
+    on = looping.policy(following, policy="champion")
+    # Its pairs are new, but none compares a text of the champion: it is no first round.
+    assert loop_rounds.ready(on).missing.startswith("0 of 18 training pairs are new and compare texts of the champion")
+    assert loop_rounds.begin(loop=on) is None
+    GenerationBatch.objects.filter(system="north").update(system="", version=first.run.output)
+    second = looping.proposed(on)
+    assert second.run is not None
+    assert second.anchor is not None
+    assert second.evaluation is not None
+    assert (second.number, second.run.policy, second.evaluation.reference) == (1, first.run.output, first.run.output)
+    assert (second.anchor.policy, second.anchor.reference) == (second.run.output, world.start)
+    assert second.suite_runs.count() == 3
+    told = loop_digests.lineage(second)
+    assert told["round 0"]["against"] == world.start.artifact.digest != told["evaluation"]["against"]
+    assert len(told["suites"]) == 3
+    # A campaign that follows none begins a loop of its own.
+    other = looping.policy(looping.judged(name="Letters, a copy", batches=texts), policy="champion")
+    assert loop_rounds.ready(other).first
+
+
+def test_a_round_that_came_to_nothing_is_not_round_0(loop: LoopPolicy, tmp_path: Path) -> None:
+    loop_rounds.look()
+    first = LoopRound.objects.get()
+    assert first.run is not None
+    submissions.cancel(job=first.run.job, actor=None)
+    loop_rounds.step(one=first)
+    other = looping.policy(loop.campaign, policy=build.version(tmp_path, "ward-other", number=41.0))
+    second = looping.proposed(other)
+    assert second.anchor is not None
+    assert second.anchor.reference.name == "ward-other"
+
+
+def test_a_proposal_keeps_its_gates_as_they_stood(loop: LoopPolicy) -> None:
+    one = looping.proposed(loop)
+    assert one.evaluation is not None
+    stand = {gate["code"]: gate["state"] for gate in one.gates}
+    assert stand == {
+        "evaluation": "passed", "data": "failed", "G1": "passed", "G2": "unknown", "G3": "unknown", "G4": "passed", "G5": "passed",
+        "G6": "unknown", "safety": "passed",
+    }  # fmt: skip
+    assert one.gates == [gate.record() for gate in gates.of(evaluation=one.evaluation, champion=None)]
+    assert one.gates_digest == digest_of(one.gates)
+    one.refresh_from_db()
+    assert one.gates_digest == digest_of(one.gates)
+    with pytest.raises(DatabaseError, match="a proposal keeps what it was proposed on"), transaction.atomic():
+        LoopRound.objects.filter(pk=one.pk).update(gates=[])
+
+
 def test_a_job_that_fails_ends_the_round_and_a_second_switches_the_policy_off(loop: LoopPolicy) -> None:
     loop_rounds.look()
     first = LoopRound.objects.get()
@@ -156,7 +216,10 @@ def test_a_job_that_fails_ends_the_round_and_a_second_switches_the_policy_off(lo
 def test_a_second_proposal_beside_an_undecided_one_switches_the_policy_off(loop: LoopPolicy, tmp_path: Path) -> None:
     frozen = snapshots.freeze(campaign=loop.campaign, name="by hand", actor=None)
     other = evaluations.start(policy=build.version(tmp_path, "a"), reference=build.version(tmp_path, "b"), snapshot=frozen, actor=None)
-    LoopRound.objects.create(loop=loop, number=1, state="proposed", evaluation=other, lineage_digest="d" * 64, proposed_at=Now())
+    LoopRound.objects.create(
+        loop=loop, number=1, state="proposed", evaluation=other, anchor=other, lineage_digest="d" * 64, gates_digest="e" * 64,
+        proposed_at=Now(),
+    )  # fmt: skip
     loop_rounds.look()
     one = looping.carried_on(LoopRound.objects.get(number=2))
     loop.refresh_from_db()
@@ -238,7 +301,7 @@ def test_the_digest_covers_what_the_model_came_of_and_no_name_or_date(loop: Loop
     one = looping.proposed(loop)
     told = loop_digests.lineage(one)
     assert sorted(told) == [
-        "data", "evaluation", "format", "output", "policy", "reference", "software", "suites", "training",
+        "data", "evaluation", "format", "output", "policy", "reference", "round 0", "software", "suites", "training",
     ]  # fmt: skip
     assert told["training"]["seed"] == 3
     assert told["training"]["params"]["beta"] == 0.1

@@ -7,6 +7,7 @@ import pytest
 from django.test import Client
 
 from accounts.models import Role, RoleGrant, User
+from annotation.models import GenerationBatch
 from jobs import submissions
 from modelhub import aliases
 from modelhub.models import AliasName
@@ -14,7 +15,7 @@ from tests.cast import signed_in
 from tests.training import build, looping
 from tests.training.looping import World
 from training import loop_rounds
-from training.models import LoopRound
+from training.models import LoopRound, SuiteRun
 
 pytestmark = pytest.mark.django_db
 
@@ -80,6 +81,67 @@ def test_a_champion_that_moved_meanwhile_is_said(as_dan: Client, world: World, t
     other = build.version(tmp_path, "ward-new", number=55.0)
     aliases.move(name=AliasName.CHAMPION, to=other, actor=None, expected=None, reason="")
     assert "ward-new has become champion since it was compared with ward-sft." in as_dan.get(url(one)).text
+
+
+def test_its_gates_stand_as_they_stood_with_a_line_where_todays_differ(as_dan: Client, world: World, tmp_path: Path) -> None:
+    one = looping.proposed(looping.policy(world.campaign))
+    page = as_dan.get(url(one)).text
+    assert "when it was proposed, against ward-sft" in page
+    assert "<strong>Today</strong>" not in page
+    assert one.gates_digest in page
+    aliases.move(name=AliasName.CHAMPION, to=build.version(tmp_path, "ward-new", number=55.0), actor=None, expected=None, reason="")
+    page = as_dan.get(url(one)).text
+    # Against another champion these three are not known any more; what they said then stays.
+    assert page.count("<strong>Today</strong>") == 3
+    for code, then, today in (
+        ("G1", "the champion 0.500", "the champion was not asked them"),
+        ("G2", "no study", ""),
+        ("G4", "Mini-suite, 12 tasks, mean +0.0 points", "ward-new not asked"),
+        ("G5", "median length 1.00 times", "no answers of both to the same prompts"),
+    ):
+        row = page.partition(f'id="gate-{code}"')[2].partition("</tr>")[0]
+        assert then in row, code
+        assert today in row, code
+        assert ("<strong>Today</strong>" in row) == bool(today), code
+    # What can be done is what can be done today.
+    assert "Ask ward-new the same pairs" in page
+
+
+def test_it_tells_how_it_stands_to_round_0_beside_the_champion(as_dan: Client, world: World) -> None:
+    first = looping.proposed(looping.policy(world.campaign))
+    page = as_dan.get(url(first)).text
+    assert "ward-sft, which it was compared with, is also the model of round 0" in page
+    assert "Since round 0" not in page
+    assert first.run is not None
+    made = first.run.output
+    assert made is not None
+    aliases.move(name=AliasName.CHAMPION, to=made, actor=None, expected=None, reason="")
+    GenerationBatch.objects.filter(system="north").update(system="", version=made)
+    following = looping.judged(name="The champion's own", batches=list(GenerationBatch.objects.all()), follows=world.campaign)
+    loop_rounds.begin(loop=looping.policy(following, policy="champion"))
+    one = LoopRound.objects.get(loop__campaign=following)
+    loop_rounds.step(one=one)
+    one.refresh_from_db()
+    assert one.run is not None
+    build.finish(one.run.job, number=91.0)
+    one = loop_rounds.step(one=one)
+    assert one.evaluation is not None
+    assert one.anchor is not None
+    build.finish_evaluation(one.evaluation, value=0.7, low=0.6, high=0.8, n=240)
+    build.finish_evaluation(one.anchor, value=0.4, low=0.34, high=0.46, n=240)
+    for asked in SuiteRun.objects.filter(finished_at=None).select_related("job"):
+        build.finish_suite(asked)
+    loop_rounds.step(one=one)
+    page = as_dan.get(url(one)).text
+    card = page.partition('id="anchor-title"')[2].partition("</section>")[0]
+    assert "The loop began with" in card
+    rows = [row.partition("</tr>")[0] for row in card.split("<tr>")[2:]]
+    assert [("worse</span>" in row, row.partition("</th>")[0].rpartition(">")[2]) for row in rows] == [
+        (True, "Held-out preferences, one half being no difference"), (False, "Mini-suite"), (False, "Median answer"),
+    ]  # fmt: skip
+    assert "0.700 on 240 pairs (0.600 to 0.800)" in rows[0]
+    assert "0.400 on 240 pairs (0.340 to 0.460)" in rows[0]
+    assert "Compared with round 0" in page
 
 
 def test_putting_it_aside_needs_a_reason(as_dan: Client, world: World) -> None:

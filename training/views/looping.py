@@ -13,11 +13,12 @@ from django_htmx.http import HttpResponseClientRefresh
 from accounts import access
 from accounts.access import TRAINERS, UserRequest
 from accounts.models import User
+from annotation import freeze_jobs
 from annotation.models import Campaign, CampaignState
 from annotation.snapshots import FreezeRefused
 from modelhub import aliases
 from modelhub.models import AliasName
-from training import loop_policies, loop_rounds, preflight
+from training import loop_anchors, loop_freezing, loop_pages, loop_policies, loop_rounds, preflight
 from training.loop_forms import DismissForm, LoopForm
 from training.models import LoopPolicy, LoopRound, RoundState
 from training.views.comparing import standing
@@ -74,6 +75,10 @@ def _standing(known: LoopPolicy | None) -> dict[str, Any]:
     """How near the next round is."""
     if known is None or known.campaign.state == CampaignState.DRAFT:
         return {"counted": True}
+    if freeze_jobs.is_long(known.campaign):
+        ready, job = loop_rounds.counted(known)
+        page = {"counted": True, "ready": ready, "counted_by": job, "counting": loop_freezing.under_way(known), "long": True}
+        return page | ({"dry": loop_policies.is_dry(ready.pairs), "exploratory": preflight.PAIRS_EXPLORATORY} if ready else {})
     try:
         ready = loop_rounds.ready(known)
     except FreezeRefused as refused:
@@ -127,14 +132,19 @@ def proposal(request: UserRequest, public_id: UUID) -> HttpResponse:
     if request.htmx and one.state != RoundState.WORKING:
         # What stands on the page besides its progress has changed too.
         return HttpResponseClientRefresh()
-    page: dict[str, Any] = {"round": one, "parts": loop_rounds.parts(one), "campaign": one.loop.campaign}
+    asked = loop_pages.suites(one)
+    page: dict[str, Any] = {"round": one, "parts": loop_pages.parts(one, asked), "campaign": one.loop.campaign}
     if one.evaluation is not None and one.evaluation.finished_at is not None:
         champion = aliases.current(AliasName.CHAMPION)
         page |= {
             **standing(request.user, one.evaluation, AliasName.CHAMPION, champion), "champion": champion,
-            "moved": loop_rounds.champion_moved(one),
+            "moved": loop_pages.champion_moved(one), "beside": loop_anchors.beside(one, asked),
             "decisions": one.evaluation.promotions.select_related("decided_by"), "waits": one.state == RoundState.PROPOSED,
         }  # fmt: skip
+        page["lost"] = any(line.lost for line in page["beside"])
+        if one.gates:
+            page["gates"] = loop_pages.kept_gates(one, page["gates"])
+            page["passed_then"] = all(kept["passed"] for kept in one.gates)
     if one.snapshot is not None:
         page["dry"] = loop_policies.is_dry(preflight.train_pairs(one.snapshot))
     template = "training/proposal.html#progress" if request.htmx else "training/proposal.html"

@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,23 @@ from training import raters
 from training.engine import toytext
 
 
+@dataclass(frozen=True)
+class World:
+    """What a loop's story is told with: the model it starts from, texts to judge, and how its policy trains on them."""
+
+    start: ModelVersion
+    batches: list[GenerationBatch]
+    preset: str
+    pairs_needed: int
+    # Votes the wrong way round.
+    slip: float = 0.0
+
+
+def tiny_world(folder: Path, samples: int) -> World:
+    start = toy_base(folder)
+    return World(start, two_answers(samples), preset="demo", pairs_needed=20)
+
+
 def toy_base(folder: Path) -> ModelVersion:
     """Two layers, 32 wide, taught nothing: what is shown is the machinery."""
     tiny.untrained(folder)
@@ -32,28 +50,37 @@ def toy_base(folder: Path) -> ModelVersion:
     )
 
 
-def two_answers(count: int) -> list[GenerationBatch]:
-    """`count` toy samples, each answered rightly and safely by one system, and by another that hedges nothing."""
-    rows = toytext.samples(count, seed=3)
-    samples.import_jsonl(file=_jsonl({"id": f"t{n}", **row} for n, row in enumerate(rows)), source="toy", licence="CC0-1.0", actor=None)
+def two_answers(count: int, *, seed: int = 3, by: ModelVersion | None = None) -> list[GenerationBatch]:
+    """`count` toy samples, each answered rightly and safely by one system, and by another that hedges nothing. `by`: the first is that
+    model, whose texts these then are."""
+    rows, source = toytext.samples(count, seed=seed), f"toy {seed}"
+    numbered = [(f"t{seed}-{n}", row) for n, row in enumerate(rows)]
+    samples.import_jsonl(file=_jsonl({"id": name, **row} for name, row in numbered), source=source, licence="CC0-1.0", actor=None)
     texts = [
-        {"id": f"t{n}", "system": system, "text": text}
-        for n, row in enumerate(rows)
-        for system, text in (("careful", row["output"]), ("blunt", "There is no doubt."))
+        {"id": name, "system": system, "text": text}
+        for name, row in numbered
+        for system, text in ((f"careful-{seed}", row["output"]), (f"blunt-{seed}", "There is no doubt."))
     ]
-    completions.import_external(file=_jsonl(texts), filename="texts.jsonl", source="toy", actor=None)
-    return list(GenerationBatch.objects.order_by("system"))
+    completions.import_external(file=_jsonl(texts), filename="texts.jsonl", source=source, actor=None)
+    if by is not None:
+        GenerationBatch.objects.filter(system=f"careful-{seed}").update(system="", version=by)
+    return list(GenerationBatch.objects.filter(decoding__imported_for=source).order_by("pk"))
 
 
-def judged(name: str, batches: list[GenerationBatch]) -> Campaign:
-    """Open, simulated, and answered to its end without a slip: the same batches give the same votes."""
+def judged(name: str, batches: list[GenerationBatch], *, limit: int | None = None, slip: float = 0.0) -> Campaign:
+    """Open, simulated, and answered to its end: the same batches give the same votes where nobody slips."""
     made = campaigns.create(
         name=name, guideline="Correct first, then a safe closing sentence.", batches=batches, overlap=1, members=raters.ensure(),
-        actor=None, seed=1, toy=True, simulated=True,
+        actor=None, seed=1, toy=True, simulated=True, limit=limit,
     )  # fmt: skip
-    campaigns.open(campaign=made, actor=None)
-    raters.rate(campaign=made, raters=raters.ensure(), seed=1, slip=0.0)
-    return made
+    opened = campaigns.open(campaign=made, actor=None)
+    answered(opened, slip=slip)
+    return opened
+
+
+def answered(campaign: Campaign, *, slip: float = 0.0) -> None:
+    """By the simulated raters, until nothing is left."""
+    raters.rate(campaign=campaign, raters=raters.ensure(), seed=1, slip=slip)
 
 
 def _jsonl(rows: Any) -> io.BytesIO:

@@ -1,22 +1,27 @@
 """Judgements become a proposal by themselves, though whoever is at work is killed at every stage; once, and the same again."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from accounts.models import User
 from annotation.models import Snapshot
+from jobs import attempts
 from jobs.models import Attempt, Job, State
 from modelhub import aliases
 from modelhub.models import AliasMove, AliasName, ModelVersion
 from tests.journeys import loops
+from tests.journeys.loops import World
 from tests.journeys.toys import done
 from tests.workers import Processes, wait_until
 from training import loop_digests, loop_policies
+from training.engine import checkpoints
 from training.models import Evaluation, LoopPolicy, LoopRound, Promotion, Run, SuiteRun
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(1200)]
-SAMPLES = 60
+# Enough that training takes steps after its first checkpoint.
+SAMPLES = 240
 
 
 def running(kind: str) -> Job | None:
@@ -24,9 +29,20 @@ def running(kind: str) -> Job | None:
     return Job.objects.filter(kind=kind, state=State.RUNNING).exclude(phase="").first()
 
 
-def killed_at(processes: Processes, worker: str, kind: str, following: str) -> Job:
+def checkpointed(kind: str) -> Job | None:
+    """The job of this kind whose running attempt has written a whole checkpoint, and has not ended training."""
+    job = running(kind)
+    if job is None:
+        return None
+    written = list(attempts.folder_of(job, job.attempts).glob(f"{checkpoints.FOLDER}/ckpt-*/{checkpoints.MANIFEST}"))
+    return job if written else None
+
+
+def killed_at(
+    processes: Processes, worker: str, kind: str, following: str, at: Callable[[str], Job | None] = running, every: float = 0.05
+) -> Job:  # fmt: skip
     """Kill the worker in the middle of a job of `kind`; another takes its place."""
-    wait_until(lambda: running(kind), seconds=300, why=f"a job of the kind {kind} runs", every=0.05)
+    wait_until(lambda: at(kind), seconds=900, why=f"a job of the kind {kind} runs", every=every)
     hit = running(kind)
     processes.kill(worker)
     assert hit is not None
@@ -36,9 +52,11 @@ def killed_at(processes: Processes, worker: str, kind: str, following: str) -> J
     return hit
 
 
-def policy(name: str, batches: list, start: ModelVersion, dan: User) -> LoopPolicy:  # type: ignore[type-arg]
-    campaign = loops.judged(name, batches)
-    return loop_policies.put(campaign=campaign, active=True, pairs_needed=20, policy=start, preset="test", seed=1, actor=dan)
+def policy(name: str, world: World, dan: User) -> LoopPolicy:
+    campaign = loops.judged(name, world.batches, slip=world.slip)
+    return loop_policies.put(
+        campaign=campaign, active=True, pairs_needed=world.pairs_needed, policy=world.start, preset=world.preset, seed=1, actor=dan
+    )
 
 
 def state_of(loop: LoopPolicy) -> str:
@@ -47,14 +65,27 @@ def state_of(loop: LoopPolicy) -> str:
     return one.state if one else ""
 
 
-def killed_at_every_stage(processes: Processes, tmp_path: Path, dan: User) -> list[str]:
-    """The story; the stages at which whoever was at work was killed, each noted once what it left was seen."""
+def killed_at_every_stage(processes: Processes, world: World, dan: User, slots: int = 1) -> list[str]:
+    """The story; the stages at which whoever was at work was killed, each noted once what it left was seen. No process runs yet.
+
+    `slots`: of the first worker, which nobody kills.
+    """
     survived = []
     processes.environment["ROUNDS_LEASE_SECONDS"] = "5"
-    base = loops.toy_base(tmp_path / "tiny")
+    base = world.start
     aliases.move(name=AliasName.CHAMPION, to=base, actor=dan, expected=None, reason="The first")
-    batches = loops.two_answers(SAMPLES)
-    loop = policy("Toys", batches, base, dan)
+
+    # Once unharmed, in a house where nothing was asked yet.
+    processes.start_sweeper()
+    processes.start_worker("calm", slots=slots)
+    calm = policy("Toys", world, dan)
+    wait_until(lambda: state_of(calm) == "proposed", seconds=900, why="the unharmed round is proposed")
+    processes.stop_all()
+    unharmed = LoopRound.objects.get()
+    assert unharmed.run is not None
+    assert unharmed.run.output is not None
+    assert "resumed_from" not in unharmed.run.output.metrics
+    loop = policy("Toys, a copy", world, dan)
 
     # Freezing: the sweeper is killed while it waits for the campaign's row, and nothing is there.
     with loops.held(loop.campaign):
@@ -62,57 +93,60 @@ def killed_at_every_stage(processes: Processes, tmp_path: Path, dan: User) -> li
         loops.until_somebody_waits()
         processes.kill("sweeper")
         processes.start_worker("first", slots=1)
-    assert not LoopRound.objects.exists()
-    assert not Snapshot.objects.exists()
+    assert not loop.rounds.exists()
+    assert not loop.campaign.snapshots.exists()
     survived.append("snapshot")
     processes.start_sweeper()
 
-    # Training, comparing, asking: the worker and its child are killed, and another worker begins the job anew.
-    hit = [killed_at(processes, "first", "dpo", "second"), killed_at(processes, "second", "evaluate", "third")]
-    hit.append(killed_at(processes, "third", "suite", "fourth"))
+    # Training: the worker and its child are killed after a checkpoint, and another goes on from there.
+    trained = killed_at(processes, "first", "dpo", "second", at=checkpointed, every=0.01)
+    # Comparing, asking: another worker begins the job anew.
+    hit = [trained, killed_at(processes, "second", "evaluate", "third"), killed_at(processes, "third", "suite", "fourth")]
 
     # Proposing: the worker and the sweeper are killed while they wait for the round's row, after its last job has ended.
-    one = LoopRound.objects.get()
+    one = loop.rounds.get()
     asked = [made.job for made in one.suite_runs.select_related("job")]
     assert len(asked) == 2
     with loops.held(one):
         # The one whose worker was killed may well come last: its lease has to run out first.
-        wait_until(lambda: all(done(job) for job in asked), seconds=300, why="both have been asked", every=0.1)
+        wait_until(lambda: all(done(job) for job in asked), seconds=900, why="both have been asked", every=0.1)
         loops.until_somebody_waits()
         processes.kill("fourth")
         processes.kill("sweeper")
     assert state_of(loop) == "working"
     processes.start_sweeper()
-    wait_until(lambda: state_of(loop) == "proposed", seconds=120, why="the round is proposed")
+    wait_until(lambda: state_of(loop) == "proposed", seconds=300, why="the round is proposed")
 
-    # One of each, however often whoever was at work was killed.
+    # One of each a round, however often whoever was at work was killed.
     one.refresh_from_db()
-    made = ModelVersion.objects.get(kind="dpo")
-    assert (Snapshot.objects.count(), Run.objects.count(), Evaluation.objects.count(), LoopRound.objects.count()) == (1, 1, 1, 1)
-    assert sorted(SuiteRun.objects.values_list("version__name", flat=True)) == sorted([made.name, "tiny-base"])
+    assert one.run is not None
+    made = one.run.output
+    assert made is not None
+    assert (Snapshot.objects.count(), Run.objects.count(), Evaluation.objects.count(), LoopRound.objects.count()) == (2, 2, 2, 2)
+    assert ModelVersion.objects.filter(kind="dpo").count() == 2
+    models = [made.name, unharmed.run.output.name, base.name]
+    assert sorted(SuiteRun.objects.values_list("version__name", flat=True)) == sorted(models)
     assert Job.objects.exclude(state=State.SUCCEEDED).count() == 0
     for job in hit:
         assert list(Attempt.objects.filter(job=job).order_by("number").values_list("reason", flat=True)) == ["lease_expired", "succeeded"]
         survived.append(job.kind)
     survived.append("proposing")
-    assert one.lineage_digest == loop_digests.of(one)
+    # The training went on in its middle, and was not begun anew.
+    assert made.metrics["steps"] > made.metrics["resumed_from"] >= 1
+    resumed = Attempt.objects.filter(job=trained).order_by("number").values_list("resumed_from", flat=True)
+    assert list(resumed) == [None, made.metrics["resumed_from"]]
     # Nothing was promoted.
     assert aliases.current(AliasName.CHAMPION) == base
     assert AliasMove.objects.count() == 1
     assert not Promotion.objects.exists()
 
-    # The same once more, from a copy of the campaign and without a kill: another model version of the same bytes, the same digest.
-    copy = policy("Toys, a copy", batches, base, dan)
-    processes.start_worker("fifth", slots=1)
-    wait_until(lambda: state_of(copy) == "proposed", seconds=400, why="the copy's round is proposed")
-    again = LoopRound.objects.get(loop=copy)
-    assert again.run is not None
-    assert again.run.output is not None
-    assert again.run.output != made
-    assert again.run.output.artifact == made.artifact
-    assert again.lineage_digest == one.lineage_digest
+    # Killed or not: another model version of the same bytes, the same digest.
+    assert made != unharmed.run.output
+    assert made.artifact == unharmed.run.output.artifact
+    assert one.lineage_digest == unharmed.lineage_digest == loop_digests.of(one)
     return survived
 
 
 def test_the_loop_runs_to_one_proposal_though_it_is_killed_at_every_stage(processes: Processes, tmp_path: Path, dan: User) -> None:
-    assert killed_at_every_stage(processes, tmp_path, dan) == ["snapshot", "dpo", "evaluate", "suite", "proposing"]
+    told = killed_at_every_stage(processes, loops.tiny_world(tmp_path / "tiny", SAMPLES), dan)
+    assert told == ["snapshot", "dpo", "evaluate", "suite", "proposing"]

@@ -65,9 +65,13 @@ def test_judgements_become_a_proposal_and_no_name_moves(
     one.refresh_from_db()
     assert one.evaluation is not None
     assert one.evaluation.reference == champion
-    assert sorted(one.suite_runs.values_list("version__name", flat=True)) == [f"round-{loop.pk}-1", "ward-champion"]
+    # What it started from is not who is champion: it is held against both.
+    assert one.anchor is not None
+    assert one.anchor.reference == world.start
+    assert sorted(one.suite_runs.values_list("version__name", flat=True)) == [f"round-{loop.pk}-1", "ward-champion", "ward-sft"]
     with django_capture_on_commit_callbacks(execute=True):
-        build.finish_evaluation(one.evaluation, value=0.7, low=0.6, high=0.8, n=240)
+        for found in (one.evaluation, one.anchor):
+            build.finish_evaluation(found, value=0.7, low=0.6, high=0.8, n=240)
         for made in one.suite_runs.select_related("job"):
             build.finish_suite(made)
     one.refresh_from_db()

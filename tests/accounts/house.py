@@ -193,8 +193,8 @@ def _proven(evaluation: Evaluation, run: Run, asking: Job, actor: User) -> tuple
         campaign=snapshot.campaign, active=False, pairs_needed=300, params={"policy": {"alias": "champion"}, "preset": "demo", "seed": 1}
     )
     of_loop = LoopRound.objects.create(
-        loop=loop, number=1, state="proposed", snapshot=snapshot, run=run, evaluation=evaluation, lineage_digest="d" * 64,
-        proposed_at=Now(),
+        loop=loop, number=1, state="proposed", snapshot=snapshot, run=run, evaluation=evaluation, anchor=evaluation,
+        lineage_digest="d" * 64, gates_digest="e" * 64, proposed_at=Now(),
     )  # fmt: skip
     SuiteRun.objects.create(job=asking, version=version, suite="mini", settings_digest="d" * 64)
     return study, loop, of_loop

@@ -85,7 +85,7 @@ class KeptGate:
     needed: str
     today: Gate | None
     links: tuple[tuple[str, str], ...] = ()
-    remedy: Remedy | None = None
+    remedies: tuple[Remedy, ...] = ()
 
 
 def kept_gates(one: LoopRound, today: Sequence[Gate]) -> list[KeptGate]:
@@ -94,7 +94,9 @@ def kept_gates(one: LoopRound, today: Sequence[Gate]) -> list[KeptGate]:
     then = {kept["code"]: kept for kept in one.gates}
     found = [_kept(kept, now.get(code)) for code, kept in then.items()]
     asked = [gate for code, gate in now.items() if code not in then]
-    return found + [KeptGate(gate.code, gate.name, "unknown", "not asked then", gate.needed, gate, remedy=gate.remedy) for gate in asked]
+    return found + [
+        KeptGate(gate.code, gate.name, "unknown", "not asked then", gate.needed, gate, remedies=gate.remedies) for gate in asked
+    ]
 
 
 def _kept(kept: dict[str, Any], now: Gate | None) -> KeptGate:
@@ -102,4 +104,4 @@ def _kept(kept: dict[str, Any], now: Gate | None) -> KeptGate:
     if now is None:
         return KeptGate(**then, today=Gate(kept["code"], kept["name"], "unknown", "not asked any more", ""))
     differs = (now.state, now.value) != (kept["state"], kept["value"])
-    return KeptGate(**then, today=now if differs else None, links=now.links, remedy=now.remedy)
+    return KeptGate(**then, today=now if differs else None, links=now.links, remedies=now.remedies)

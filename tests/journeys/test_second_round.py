@@ -72,12 +72,15 @@ def test_a_second_round_starts_from_the_champion_and_a_third_from_the_next(
     # Nobody promotes it, and the same votes begin no second round.
     loop_rounds.dismiss(one=one, actor=dan, reason="Let more be judged first.")
     assert loop_rounds.ready(loop).missing == "0 of 12 new training pairs are there."
+    # Paused while they judge: it would begin as soon as there is enough, and not at the last vote.
+    loop_policies.pause(loop=loop, actor=dan)
     campaigns.extend(campaign=campaign, actor=dan, more_pairs=MORE)
     loops.answered(campaign)
     # Three tenths of what it trains on are new, and compare the champion's texts: a second one begins, from the same model.
     ready = loop_rounds.ready(loop)
     assert (ready.first, ready.missing) == (False, "")
     assert 0.3 * ready.pairs <= ready.fresh == ready.new < ready.pairs
+    loop_policies.resume(loop=loop, actor=dan)
     two = proposed(loop, 2)
     assert started_from(two) == (base, base, base)
     assert one.snapshot is not None

@@ -11,6 +11,9 @@ from accounts.models import Profile, Role, User
 from annotation import assignments, slots
 from annotation.models import Campaign, CampaignState, Membership, Slot
 
+# Who may open the page of a study in which they do not rate (training/views/studying.py).
+SEE_STUDIES = (Role.TRAINER, Role.ADMIN, Role.ADJUDICATOR)
+
 
 class MembershipRefused(Exception):
     """Somebody may not rate in this campaign; the message says who and what to change."""
@@ -21,7 +24,8 @@ def add(*, campaign: Campaign, users: Iterable[User], actor: User | None, cohort
     """Let `users` rate in `campaign`, and in the campaign that qualifies for it; returns how many are new or come back.
 
     `cohort` is kept as it is for those who rate already, unless one is named. Simulated raters belong in simulated campaigns only.
-    Raises MembershipRefused for somebody who may not rate, and for a cohort the campaign does not have.
+    Raises MembershipRefused for somebody who may not rate, for a cohort the campaign does not have, and for who may have seen how a study
+    under way stands.
     """
     people = list({person.pk: person for person in users}.values())
     _check(campaign, people, cohort)
@@ -35,7 +39,12 @@ def _check(campaign: Campaign, people: list[User], cohort: str) -> None:
         raise MembershipRefused("A closed campaign takes nobody in.")
     if cohort and campaign.cohorts and cohort not in campaign.cohorts:
         raise MembershipRefused(f"This campaign has no cohort “{cohort}”: its cohorts are {', '.join(campaign.cohorts)}.")
+    # Whoever rated in a study from its start never saw its page.
+    late = campaign.purpose == "study" and campaign.state != CampaignState.DRAFT
+    blinded = set(campaign.memberships.values_list("user", flat=True)) if late else set()
     for person in people:
+        if late and person.pk not in blinded and person.has_role(*SEE_STUDIES):
+            raise MembershipRefused(f"{person.username} may have seen how this study stands, so they cannot join it while it is under way.")
         if not person.has_role(Role.ANNOTATOR, Role.ADJUDICATOR):
             raise MembershipRefused(f"{person.username} may not rate: give them the clinician's role first.")
         if person.simulated and not campaign.simulated:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from accounts.models import User
     from benchmarks.scenes_house import Photographer
 
-NAMES = ("evidence",)
+NAMES = ("evidence-unmade", "evidence-making", "evidence")
 PROMPTS, VOTES = 165, 150
 
 
@@ -29,7 +29,12 @@ def play(camera: Photographer, dan: User) -> None:
     studied.suites(study, dan)
     studied.promoted(study, dan)
     study = Study.objects.get(pk=study.pk)
-    pack.record(study=study, pack=pack.assemble(study), actor=dan, via="page")
     page = camera.of(dan)
+    page.goto(f"/studies/{study.public_id}/evidence/")
+    camera.take("evidence-unmade", page)
+    page.get_by_role("button", name="Make the pack").click()
+    page.get_by_text("It is being made").wait_for()
+    camera.take("evidence-making", page)
+    pack.record(study=study, digest=studied.packed(study, dan).digest, actor=dan, via="page")
     page.goto(f"/studies/{study.public_id}/evidence/")
     camera.take("evidence", page)

@@ -168,6 +168,8 @@ SHOTS = [
     Shot("promotion-done", TRAINING, "after the promotion: the decision, and the way back.", full=True, kept=False),
     Shot("model-rolled-back", TRAINING, "a model from which the name was taken back; nothing is deleted.", full=True, kept=False),
     Shot("lineage", TRAINING, "what a merge is made of, up to the texts; each box leads on.", important=True, full=True),
+    Shot("evidence-unmade", TRAINING, "a study's evidence before anybody had its pack made: what the votes say.", full=True, kept=False),
+    Shot("evidence-making", TRAINING, "a study's evidence while its pack is made, as a job.", full=True, kept=False),
     Shot("evidence", TRAINING, "the evidence of a blinded study: its pack, the digest, how anybody verifies it.", full=True, kept=False),
     Shot("loop", TRAINING, "a campaign's unattended loop: its policy, what the next round waits for, its rounds.", important=True,
          full=True, kept=False),

@@ -21,6 +21,8 @@ class EvaluationAdmin(ReadOnly):
 class PromotionAdmin(ReadOnly):
     list_display = ("decision", "alias", "version", "replaced", "simulated", "decided_by", "decided_at")
     list_select_related = ("version", "replaced", "decided_by")
+    # What they found of the models' answers is on pages that know who may read it.
+    exclude = ("gates",)
 
 
 @admin.register(MergeRecipe, site=site)

@@ -8,9 +8,10 @@ class TrainingConfig(AppConfig):
         from annotation import freeze_jobs
         from jobs import sweeper
         from modelhub import cards as modelcards
-        from training import cards, endpoints, kinds, loop_freezing, loop_rounds, specs, studies
+        from training import cards, endpoints, evidence_jobs, kinds, loop_freezing, loop_rounds, specs, studies
 
         kinds.register()
+        evidence_jobs.register()
         studies.listen()
         modelcards.register(cards.write)
         sweeper.also_look("studies", lambda: {"studies_moved": studies.mend()}, every=20)

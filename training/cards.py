@@ -15,13 +15,14 @@ from annotation.models import Corpus, Snapshot
 from modelhub import lineage, versions
 from modelhub.cards import PARTS, Card, Section, fenced, is_hub_id, latest, licence_metadata, plain
 from modelhub.models import CardRevision, Kind, LineageEdge, ModelVersion
-from training import cardfigures
+from training import cardfigures, gates
 from training.bundles import environment
-from training.models import Evaluation, Promotion, Run
+from training.models import Evaluation, Promotion, Run, Study
 
 NOT_A_DEVICE = "It is no medical device, and nothing it writes is medical advice: somebody qualified must check every output."
 TOY = "Trained on this machine on generated text, at a size that learns little. It shows that the machinery works and knows no medicine."
 SIMULATED = "A program played the raters whose preferences it learned. Its figures say nothing about what clinicians prefer."
+UNTOLD = "not told while a blinded study of it is under way"
 # Roles in which a parent guided the child and gave it no weights.
 _GUIDES = ("reference", "teacher")
 
@@ -257,14 +258,12 @@ class Facts:
 
     def gates(self) -> Section:
         blocks = []
+        # A card is read by a study's raters too, and what the models answered tells which is which.
+        hidden = gates.OF_ANSWERS if self.promotions and Study.objects.of_version(self.version).under_way().exists() else frozenset()
         for decision in self.promotions:
             when = timezone.localtime(decision.decided_at).strftime("%Y-%m-%d")
             mark = ", simulated" if decision.simulated else ""
-            rows = [
-                f"| {plain(gate['name'])} | {plain(gate['value'])} | {plain(gate['needed'])} | "
-                f"{'passed' if gate['passed'] else 'overridden' if gate.get('override') else 'not passed'} |"
-                for gate in decision.gates
-            ]
+            rows = [_gate_row(gate, told=gate.get("code") not in hidden) for gate in decision.gates]
             overrides = [f"**Overridden, and signed** ({plain(names)}): {plain(words)}" for names, words in decision.overrides]
             head = f"{decision.get_decision_display()} as {decision.alias} on {when}{mark}."
             table = "| gate | found | needed | |\n|---|---|---|---|\n" + "\n".join(rows)
@@ -346,6 +345,12 @@ class Facts:
             "recipe": self._recipe(),
             "missing": self.missing(),
         }  # fmt: skip
+
+
+def _gate_row(gate: dict[str, Any], *, told: bool) -> str:
+    came = "passed" if gate["passed"] else "overridden" if gate.get("override") else "not passed"
+    found, came = (plain(gate["value"]), came) if told else (UNTOLD, "")
+    return f"| {plain(gate['name'])} | {found} | {plain(gate['needed'])} | {came} |"
 
 
 def _bibtex(text: str) -> str:

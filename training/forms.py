@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from django import forms
 
-from accounts.models import User
+from accounts.models import Role, User
 from annotation import samples
 from annotation.models import Sample, Snapshot, Source, Split
 from jobs.models import ENDED, State
@@ -251,10 +251,17 @@ class RunFilterForm(forms.Form):
         return runs
 
 
+class _RatersField(forms.ModelMultipleChoiceField):  # type: ignore[type-arg]
+    def label_from_instance(self, user: Any) -> str:
+        """Who trains as well may have read what both models answered before: whoever chooses should know."""
+        seen = {grant.role for grant in user.grants.all()} & {Role.TRAINER, Role.ADMIN}
+        return f"{user.username} (trains too, and may have read both models' answers)" if seen else str(user.username)
+
+
 class StudyForm(forms.Form):
     """Whom a study asks, where it is not everybody of the snapshot's campaign, and the seed of its draws."""
 
-    raters = forms.ModelMultipleChoiceField(
+    raters = _RatersField(
         queryset=User.objects.none(), required=False, widget=forms.CheckboxSelectMultiple,
         help_text="None chosen means everybody who rates in the snapshot's campaign.",
     )  # fmt: skip
@@ -268,7 +275,9 @@ class StudyForm(forms.Form):
         choices: Any = self.fields
         simulated = evaluation.snapshot is not None and evaluation.snapshot.campaign.simulated
         may = User.objects.filter(is_active=True, grants__role__in=studies.RATE)
-        choices["raters"].queryset = (may if simulated else may.filter(simulated=False)).distinct().order_by("username")
+        choices["raters"].queryset = (
+            (may if simulated else may.filter(simulated=False)).distinct().order_by("username").prefetch_related("grants")
+        )
 
 
 class StudyStopForm(forms.Form):

@@ -33,9 +33,12 @@ BOUND_NEEDED = 0.5
 FEWEST_PAIRS = 100
 EVALUATED, DATA, SAFETY, KIND = "evaluation", "data", "safety", "kind"
 G1, G2, G3, G4, G5, G6 = "G1", "G2", "G3", "G4", "G5", "G6"
+# What stands on what the two models answered: it would tell who rates them which is which, or who is ahead.
+OF_ANSWERS = frozenset({G2, G3, G5})
 # What somebody may promote against, in writing: never a lack of data, an evaluation that has not ended, or a toy in a real model's place.
 MAY_BE_OVERRIDDEN = frozenset({G2, G3, G4, G5, G6, SAFETY})
 State = Literal["passed", "failed", "unknown"]
+UNDER_WAY = "its study was under way when this was decided"
 
 
 @dataclass(frozen=True)
@@ -60,19 +63,23 @@ class Gate:
     evidence: dict[str, Any] = field(default_factory=dict)
     links: tuple[tuple[str, str], ...] = ()
     remedies: tuple[Remedy, ...] = ()
+    # It stands on a study that is still being judged.
+    under_way: bool = False
 
     @property
     def passed(self) -> bool:
-        return self.state == "passed"
+        return self.state == "passed" and not self.under_way
 
     @property
     def may_be_overridden(self) -> bool:
         return self.code in MAY_BE_OVERRIDDEN
 
     def record(self) -> dict[str, Any]:
-        """As a decision keeps it for ever."""
+        """As a decision keeps it for ever. Cards are read by a study's raters too, so what one under way has found so far is not written
+        down: its votes are kept, and say it again once it has ended."""
+        state, value = ("unknown", UNDER_WAY) if self.under_way else (self.state, self.value)
         return {
-            "code": self.code, "name": self.name, "passed": self.passed, "state": self.state, "value": self.value, "needed": self.needed,
+            "code": self.code, "name": self.name, "passed": self.passed, "state": state, "value": value, "needed": self.needed,
             "evidence": self.evidence,
         }  # fmt: skip
 
@@ -91,6 +98,8 @@ def of(*, evaluation: Evaluation, champion: ModelVersion | None, replaces: Model
         _harm(evaluation, study, votes), _suite(evaluation, against), _form(evaluation, against, study), _replay(evaluation),
         _safety(evaluation),
     ]  # fmt: skip
+    if study is not None and study.state in StudyState.under_way():
+        found = [replace(gate, under_way=True) if "study" in gate.evidence else gate for gate in found]
     if evaluation.policy in (champion, replaces) and (begin := _study_remedy(evaluation)):
         # Nobody is asked whether the champion is better than itself.
         found = [replace(gate, remedies=() if gate.remedies == begin else gate.remedies) for gate in found]
@@ -439,6 +448,8 @@ def _form(evaluation: Evaluation, against: ModelVersion, study: Study | None) ->
         f"valid JSON {found.valid[0]} against {found.valid[1]} of {found.json}" if found.json else "no prompt asks for JSON",
         f"refusals {found.declined[0]} against {found.declined[1]}", f"answered whole {found.covered[0]} against {found.covered[1]}",
     ]  # fmt: skip
+    if study is not None and study.state != StudyState.DECIDED:
+        return Gate(G5, name, "unknown", f"{', '.join(said)}; the study is under way", needed, kept, links)
     if found.faults:
         return Gate(G5, name, "failed", f"{', '.join(said)}. At fault: {', '.join(found.faults)}", needed, kept, links)
     return Gate(G5, name, "passed", ", ".join(said), needed, kept, links)

@@ -287,7 +287,15 @@ def own_data(*, user: User) -> dict[str, Any]:
 def _told(row: Judgement) -> dict[str, Any]:
     held = row.assignment
     first, second = ("a", "b") if held.first_on_left else ("b", "a")
+    harm = {
+        first: {"severity": row.harm_first, "type": row.harm_first_type},
+        second: {"severity": row.harm_second, "type": row.harm_second_type},
+    }
     side_of = {held.pair.first_id: first, held.pair.second_id: second}
+    marked = [
+        {"side": side_of[span.completion_id], "start": span.start, "end": span.end, "kind": span.kind, "severity": span.severity}
+        for span in row.spans.all()
+    ]
     edit = getattr(row, "edit", None)
     return {
         "campaign": held.campaign.name,
@@ -296,15 +304,13 @@ def _told(row: Judgement) -> dict[str, Any]:
         "verdict": str(judgements.seen_from(held, row.verdict)),
         "cannot_reason": row.cannot_reason,
         "reasons": row.reasons,
-        f"harm_{first}": {"severity": row.harm_first, "type": row.harm_first_type},
-        f"harm_{second}": {"severity": row.harm_second, "type": row.harm_second_type},
+        # In the order of the sides: that in which they are stored would tell which text is by the older model.
+        "harm_a": harm["a"],
+        "harm_b": harm["b"],
         "hard": row.hard,
         "rationale": row.rationale,
         "edited_text": edit.text if edit is not None else "",
-        "marked": [
-            {"side": side_of[span.completion_id], "start": span.start, "end": span.end, "kind": span.kind, "severity": span.severity}
-            for span in row.spans.all()
-        ],
+        "marked": sorted(marked, key=lambda span: (span["side"], span["start"])),
         "seconds": row.active_ms / 1000 if row.active_ms is not None else None,
         "submitted_at": row.submitted_at.isoformat(),
         "taken_back_at": row.undone_at.isoformat() if row.undone_at else None,

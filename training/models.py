@@ -13,7 +13,20 @@ from jobs.models import Job
 from modelhub.models import AliasName, ModelVersion
 
 
+def answers_unblinded_for(user: User, *models_of: str) -> models.Q:
+    """No model in these columns is one of a study under way that `user` rates in: what they answered may stand beside their names."""
+    either = models.Q()
+    for column in models_of:
+        either |= models.Q(champion=models.OuterRef(column)) | models.Q(challenger=models.OuterRef(column))
+    return ~models.Q(models.Exists(Study.objects.rated_by(user).filter(either)))
+
+
 class RunQuerySet(models.QuerySet["Run"]):
+    def unblinded_for(self, user: User) -> "RunQuerySet":
+        """Runs on a snapshot whose answers `user` may read: not while they judge in its campaign, or in a study of a model in it."""
+        readable = self.filter(snapshot__in=Snapshot.objects.unblinded_for(user))
+        return readable.filter(answers_unblinded_for(user, "policy", "reference", "output", "replays__output"))
+
     def for_list(self) -> "RunQuerySet":
         """Without replays, which stand on the page of the run that they do again."""
         return self.filter(replays=None).select_related("job", "policy", "snapshot", "output")
@@ -139,6 +152,13 @@ class MergeInput(models.Model):
         return f"input {self.position} of recipe {self.recipe_id}"
 
 
+class MergePreviewQuerySet(models.QuerySet["MergePreview"]):
+    def unblinded_for(self, user: User) -> "MergePreviewQuerySet":
+        """Previews whose answers `user` may read: not where one is by a model of a study in which they rate."""
+        blinded = Run.objects.filter(recipe__isnull=False).exclude(answers_unblinded_for(user, "output"))
+        return self.filter(answers_unblinded_for(user, "beside", "recipe__base")).exclude(recipe__in=blinded.values("recipe"))
+
+
 class MergePreview(models.Model):
     """A recipe tried on a few prompts beside its base and one expert. No model comes of it; what was answered is `answers`."""
 
@@ -147,6 +167,8 @@ class MergePreview(models.Model):
     recipe = models.ForeignKey(MergeRecipe, on_delete=models.PROTECT, related_name="previews")
     beside = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="+", help_text="The expert it is shown beside.")
     created_at = models.DateTimeField(db_default=Now())
+
+    objects = MergePreviewQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]
@@ -206,6 +228,11 @@ class RunSample(models.Model):
 
 
 class EvaluationQuerySet(models.QuerySet["Evaluation"]):
+    def unblinded_for(self, user: User) -> "EvaluationQuerySet":
+        """Evaluations `user` may see, with who wrote what: not while they judge in their campaign, or in a study of either model."""
+        open_to = models.Q(snapshot=None) | models.Q(snapshot__in=Snapshot.objects.unblinded_for(user))
+        return self.filter(open_to, answers_unblinded_for(user, "policy", "reference"))
+
     def of_candidates(self) -> "EvaluationQuerySet":
         """Those a promotion may stand on: of a snapshot's held-out part, and not of a control trained on shuffled labels."""
         controls = Run.objects.filter(job__spec__inputs__has_key="shuffle", output__isnull=False)
@@ -345,15 +372,20 @@ class StudyQuerySet(models.QuerySet["Study"]):
         """Those in which `version` is the champion or the challenger."""
         return self.filter(models.Q(champion=version) | models.Q(challenger=version))
 
+    def under_way(self) -> "StudyQuerySet":
+        return self.filter(state__in=StudyState.under_way())
+
     def rated_by(self, user: User) -> "StudyQuerySet":
-        """Those under way in which `user` rates, or will: what is known of them stays hidden from them, whatever their roles."""
+        """Those under way in which `user` rates, or will: what is known of them, and what else their two models answered, stays hidden from
+        them, whatever their roles."""
         asked = Study.raters.through.objects.filter(user=user).values("study")
         member = Membership.objects.filter(user=user).values("campaign")
-        return self.filter(models.Q(pk__in=asked) | models.Q(campaign__in=member), state__in=StudyState.under_way())
+        return self.under_way().filter(models.Q(pk__in=asked) | models.Q(campaign__in=member))
 
     def unblinded_for(self, user: User) -> "StudyQuerySet":
-        """Those whose models and figures `user` may see: all but the ones under way in which they rate."""
-        return self.exclude(pk__in=Study.objects.rated_by(user).values("pk"))
+        """Those whose models and figures `user` may see: none of a model that is in one under way in which they rate. An earlier study of
+        the two tells how their answers differ."""
+        return self.filter(answers_unblinded_for(user, "champion", "challenger"))
 
 
 class Study(models.Model):

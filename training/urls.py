@@ -51,6 +51,7 @@ urlpatterns = [
     path("studies/<uuid:public_id>/", studying.study, name="study"),
     path("studies/<uuid:public_id>/stop/", studying.study_stop, name="study-stop"),
     path("studies/<uuid:public_id>/evidence/", packing.evidence, name="evidence"),
+    path("studies/<uuid:public_id>/evidence/make/", packing.evidence_make, name="evidence-make"),
     path("studies/<uuid:public_id>/evidence/pack.zip", packing.evidence_pack, name="evidence-pack"),
     path("studies/verify.py", packing.evidence_verifier, name="evidence-verifier"),
     path("rate/studies/<uuid:campaign>/", studying.study_guess, name="study-guess"),

@@ -59,6 +59,21 @@ def test_who_may_not_rate_is_refused_and_nobody_is_added(alice: User, who: objec
     assert not made.memberships.exists()
 
 
+def test_who_may_have_seen_how_a_study_stands_does_not_join_it(alice: User, bob: User, carol: User) -> None:
+    made = campaign([alice], purpose="study")
+    for role in ("trainer", "admin"):
+        with pytest.raises(MembershipRefused, match="may have seen how this study stands"):
+            memberships.add(campaign=made, users=[person(f"also-{role}", "annotator", role)], actor=None)
+    with pytest.raises(MembershipRefused, match="carol may have seen"):
+        memberships.add(campaign=made, users=[bob, carol], actor=None)
+    assert list(made.memberships.values_list("user", flat=True)) == [alice.pk]
+    assert memberships.add(campaign=made, users=[bob], actor=None) == 1
+    # Whoever was of it already stayed blinded, and may come back.
+    bob.grants.create(role="trainer")
+    memberships.revoke(campaign=made, user=bob, actor=None)
+    assert memberships.add(campaign=made, users=[User.objects.get(pk=bob.pk)], actor=None) == 1
+
+
 def test_a_cohort_the_campaign_does_not_have_is_refused(alice: User) -> None:
     made = campaign([], opened=False)
     Campaign.objects.filter(pk=made.pk).update(cohorts=["gp", "cardiology"])

@@ -10,12 +10,14 @@ from uuid import uuid4
 from accounts.models import User
 from annotation import campaigns, judgements, snapshots
 from annotation.models import Sample, Split, Verdict
+from jobs import claims, kinds
+from jobs.attempts import folder_of
 from jobs.models import Job
 from modelhub.models import ModelVersion
 from tests.annotation import build as annotating
 from tests.training import build
 from tests.training.study import answer
-from training import evaluations, specs, studies
+from training import evaluations, evidence_jobs, specs, studies
 from training.engine import statistics
 from training.models import Evaluation, Promotion, Study, SuiteRun
 
@@ -101,6 +103,20 @@ def suites(study: Study, dan: User) -> None:
         SuiteRun.objects.create(
             job=job, version=version, suite="mini", settings_digest="e" * 64, results=told, finished_at=study.decided_at
         )
+
+
+def packed(study: Study, actor: User | None = None) -> evidence_jobs.Made:
+    """Have its pack made, carried through as the runner does, by this very process."""
+    job = evidence_jobs.start(study=study, actor=actor)
+    claim, kind = build.claimed(job), kinds.get(job.kind)
+    folder = folder_of(job, claim.number)
+    assert kind.work is not None
+    result = kind.work(job, folder, lambda *told: None)
+    claims.begin_publish(claim)
+    claims.publish(claim, kind=kind, result=result, staged=kind.stage(job, result, folder))
+    made = evidence_jobs.made(study)
+    assert made is not None
+    return made
 
 
 def promoted(study: Study, dan: User) -> Promotion:

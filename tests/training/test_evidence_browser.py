@@ -26,6 +26,13 @@ def test_it_is_fit_to_be_seen_and_what_it_downloads_is_what_it_shows(
     page.goto(f"/studies/{study.public_id}/")
     page.get_by_role("link", name="Evidence pack").click()
     page.get_by_role("heading", name="Verify it").wait_for()
+    assert faults(page, "evidence-unmade", VIEWS) == []
+    page.get_by_role("button", name="Make the pack").click()
+    page.get_by_text("It is being made").wait_for()
+    assert faults(page, "evidence-making", VIEWS) == []
+    # No worker runs here; the page looks again every two seconds, and finds it.
+    studied.packed(study, dan)
+    page.get_by_role("link", name="Download the pack").wait_for()
     assert faults(page, "evidence", VIEWS) == []
     with page.expect_download() as awaited:
         page.get_by_role("link", name="Download the pack").click()

@@ -152,7 +152,7 @@ def test_a_steward_is_led_to_no_page_that_is_not_theirs(world: dict[str, Any], a
 
 def test_its_queries_are_counted(world: dict[str, Any], as_dan: Client, django_assert_num_queries: Any) -> None:
     address = url("model", world["dpo"].public_id)
-    # session, user with roles, the model, what is blinded to its reader (the view's question and the walk's), walk, votes; then facts of
-    # what is drawn: batches, files and their sources' names, models, parts and their snapshots, runs, sources
-    with django_assert_num_queries(15):
+    # session, user with roles, the model, what is blinded to its reader (two questions of the view's, two of the walk's), walk, votes; then
+    # facts of what is drawn: batches, files and their sources' names, models, parts and their snapshots, runs, sources
+    with django_assert_num_queries(17):
         as_dan.get(address)

@@ -151,7 +151,7 @@ def test_a_preview_shows_three_answers_and_hides_what_its_reader_judges(
 ) -> None:
     frozen = build.snapshot()
     preview = previewed(recipe(models, dan), dan, "from the merge")
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(6):
         page = as_dan.get(f"/merge/previews/{preview.public_id}/")
     for said in ("from the base", "from the expert", "from the merge"):
         assert page.text.count(said) == 20

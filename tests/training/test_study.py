@@ -19,7 +19,7 @@ from tests.cast import signed_in
 from tests.training import build
 from tests.training import study as small
 from tests.training.study import vote
-from training import generations, studies, study_figures
+from training import cards, gates, generations, promotions, studies, study_figures
 from training.evidence import verdict as evidence
 from training.models import Evaluation, Study
 
@@ -102,6 +102,41 @@ def test_while_it_runs_leads_and_trainers_see_how_far_it_is(
     assert "Stop the study" not in page
     assert "Stop the study" in as_dan.get(address(study)).text
     assert as_alice.get(address(study)).status_code == 403
+
+
+def test_an_earlier_study_of_the_two_is_closed_to_who_rates_in_the_next_and_so_is_its_evidence(
+    study: Study, raters: list[User], dan: User, django_capture_on_commit_callbacks: Callable[..., Any]
+) -> None:
+    small.decided(study, raters, django_capture_on_commit_callbacks)
+    both = raters[0]
+    both.grants.create(role=Role.TRAINER)
+    client = signed_in(both)
+    assert "ward-dpo" in client.get(address(study)).text
+    again = small.running(study.evaluation, dan, django_capture_on_commit_callbacks)
+    page = client.get(address(study)).text
+    assert "You rate in another study of one of its models" in page
+    assert "ward-" not in page
+    assert client.get(address(study, "evidence/")).status_code == 404
+    studies.stop(study=again, actor=dan, reason="Enough.")
+    assert "ward-dpo" in client.get(address(study)).text
+    assert client.get(address(study, "evidence/")).status_code == 200
+
+
+def test_what_is_decided_while_it_is_judged_keeps_none_of_its_figures(study: Study, raters: list[User], dan: User) -> None:
+    for number in range(6):
+        vote(study, raters[number % 3], challenger=number != 4)
+    live = {gate.code: gate for gate in promotions.found(evaluation=study.evaluation, alias="champion", replaces=None)}
+    assert "5 wins, 1 losses" in live["G2"].value
+    refused = promotions.decide(evaluation=study.evaluation, actor=dan, expected=None)
+    kept = {gate["code"]: gate for gate in refused.gates}
+    for code in ("G2", "G3", "G5"):
+        assert (kept[code]["passed"], kept[code]["state"], kept[code]["value"]) == (False, "unknown", gates.UNDER_WAY), code
+        assert kept[code]["evidence"]["study"] == str(study.public_id)
+    text = cards.write(study.challenger).text
+    assert text.count(f"| {cards.UNTOLD} |") == 3
+    assert "5 wins" not in text
+    studies.stop(study=study, actor=dan, reason="Enough.")
+    assert cards.UNTOLD not in cards.write(study.challenger).text
 
 
 def test_who_rates_in_it_sees_no_model_and_no_figure_until_it_has_ended(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from accounts import audit
 from accounts.models import User
@@ -30,6 +30,7 @@ from training.provenance.walk import walk
 HERE = Path(__file__).resolve().parent
 CODE = {"verdict.py": verdict, "harm.py": harm, "figures.py": figures}
 PLANTED = "planted truth"
+NO_VERDICT = "The study has no verdict yet. Its evidence is packed once it has ended: nobody is to act on half of it."
 # In the audit trail, with the digest.
 TAKEN = "study.evidence_taken"
 
@@ -56,12 +57,12 @@ class Pack:
 def assemble(study: Study) -> Pack:
     """The pack of an ended study as things stand: a decision that comes later makes another pack. Raises NotPacked before its end."""
     if study.state != StudyState.DECIDED or study.campaign is None:
-        raise NotPacked("The study has no verdict yet. Its evidence is packed once it has ended: nobody is to act on half of it.")
+        raise NotPacked(NO_VERDICT)
     evaluation = study.evaluation
-    votes = [_vote(vote) for vote in _numbered(list(studies.raw_votes(study)))]
+    votes = votes_of(study)
     about, pairs = _evaluation(evaluation), _pairs(evaluation)
     suites = _suites(study)
-    decisions = list(_decisions(study))
+    decided = list(decisions(study))
     by_suite: dict[str, dict[str, Any]] = {}
     for (suite, side), told in suites.items():
         by_suite.setdefault(suite, {})[side] = told
@@ -71,10 +72,10 @@ def assemble(study: Study) -> Pack:
         "analysis.json": verify.analyse(votes, pairs, by_suite, about, CODE),
         "campaign.json": {**campaign.protocol, "digest": campaign.protocol_digest},
         "card.json": {"metadata": card.metadata, **card.record},
-        "decision.json": {"decisions": [_decision(promotion) for promotion in decisions]},
+        "decision.json": {"decisions": [_decision(promotion) for promotion in decided]},
         "evaluation.json": about,
         "protocol.json": studies.protocol(study),
-        "prov.json": _lineage(study, decisions),
+        "prov.json": _lineage(study, decided),
         "rubric.json": {
             "code": rubric.code, "version": rubric.version, "name": rubric.name, "content": rubric.content, "digest": rubric.digest
         },
@@ -90,9 +91,19 @@ def assemble(study: Study) -> Pack:
     return seal(study=str(study.public_id), files=files)
 
 
-def record(*, study: Study, pack: Pack, actor: User | None, via: str) -> None:
+def votes_of(study: Study) -> list[dict[str, Any]]:
+    """Every counted vote as votes.jsonl has it."""
+    return [_vote(vote) for vote in _numbered(list(studies.raw_votes(study)))]
+
+
+def says(study: Study) -> dict[str, Any]:
+    """What the votes say, by the code that makes analysis.json and that a verifier runs: verdict, lengths, flags. Nothing is packed."""
+    return verify.of_votes(votes_of(study), CODE)
+
+
+def record(*, study: Study, digest: str, actor: User | None, via: str) -> None:
     """Who took the pack out of the house, as which bytes: a pack that turns up later is held against this digest."""
-    audit.record(actor, TAKEN, study, digest=pack.digest, via=via)
+    audit.record(actor, TAKEN, study, digest=digest, via=via)
 
 
 def seal(*, study: str, files: dict[str, bytes]) -> Pack:
@@ -203,7 +214,7 @@ def _comparable(told: dict[str, Any]) -> bool:
 # --- the decision and the lineage --------------------------------------------------------------------------------------------------------
 
 
-def _decisions(study: Study) -> Iterable[Promotion]:
+def decisions(study: Study) -> QuerySet[Promotion]:
     """Decisions that rest on this study, or on its evaluation, in their order."""
     found = Promotion.objects.filter(Q(study=study) | Q(study=None, evaluation=study.evaluation), version=study.challenger)
     return found.select_related("version__artifact", "replaced__artifact", "decided_by").order_by("pk")

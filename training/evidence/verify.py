@@ -352,6 +352,16 @@ def analyse(
 ) -> dict[str, Any]:  # fmt: skip
     """analysis.json: every figure that follows from votes, held-out pairs and suites. `suites` holds both sides' results by suite, `code`
     the modules of CODE."""
+    figures = code["figures.py"]
+    return {
+        **of_votes(votes, code),
+        "held_out": figures.held_out(pairs, draws=evaluation["draws"], seed=evaluation["seed"]) if pairs else None,
+        "suites": {name: figures.suites(sides["challenger"], sides["champion"]) for name, sides in sorted(suites.items())},
+    }
+
+
+def of_votes(votes: list[dict[str, Any]], code: Mapping[str, Any]) -> dict[str, Any]:
+    """What of analysis.json follows from the votes alone: verdict, lengths and harm."""
     figures, found, increase = code["figures.py"], code["verdict.py"].follow_votes(votes), code["harm.py"].of_votes(votes)
     return {
         "verdict": {
@@ -361,8 +371,6 @@ def analyse(
         },
         "by_length": figures.by_length(votes),
         "harm": {**figures.flags(votes), "increase": increase.value, "upper": increase.upper, "margin": code["harm.py"].MARGIN},
-        "held_out": figures.held_out(pairs, draws=evaluation["draws"], seed=evaluation["seed"]) if pairs else None,
-        "suites": {name: figures.suites(sides["challenger"], sides["champion"]) for name, sides in sorted(suites.items())},
     }  # fmt: skip
 
 

@@ -26,7 +26,7 @@ from annotation.models import (
 from modelhub.models import AliasMove, ModelVersion
 from training.models import Evaluation, MergeRecipe, Promotion, Run
 from training.provenance.kinds import KINDS, of_part, part_id
-from training.provenance.walk import Direction, Node
+from training.provenance.walk import Blinds, Direction, Node
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,14 @@ def usual_direction(kind: str) -> Direction:
     return "down" if kind in _FORWARD else "up"
 
 
-def campaign_of(kind: str, pk: int) -> set[int]:
-    """The campaigns a thing belongs to: while one of them is open, its raters may not look at it."""
+def hidden(kind: str, pk: int, blinds: Blinds) -> bool:
+    """Whether a thing belongs to a campaign, or is an answer of a model, that its reader is blinded to."""
+    if kind == "completion" and Completion.objects.filter(pk=pk, batch__version__in=blinds.models).exists():
+        return True
+    return not _campaigns_of(kind, pk).isdisjoint(blinds.campaigns)
+
+
+def _campaigns_of(kind: str, pk: int) -> set[int]:
     if kind == "part":
         kind, pk = "snapshot", of_part(pk)[0]
     path = {

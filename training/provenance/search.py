@@ -23,8 +23,8 @@ def hits(text: str, *, user: User | None) -> list[Facts]:
     """What `text` may mean, at most MOST_HITS of a kind, best kinds first; nothing that `user` may not see."""
     nodes = list(dict.fromkeys(_meant(text.replace("\x00", "").strip()[:120], user)))
     known = facts.of(nodes)
-    hidden = set(blinded(user))
-    return [known[node] for node in nodes if node in known and not (hidden and facts.campaign_of(*node) & hidden)]
+    blinds = blinded(user)
+    return [known[node] for node in nodes if node in known and not (blinds and facts.hidden(*node, blinds))]
 
 
 def _meant(text: str, user: User | None) -> Iterator[Node]:

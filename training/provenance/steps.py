@@ -1,7 +1,8 @@
 """One step up or down from a node of each kind, as SQL: the edges of the lineage, which no table holds as such.
 
 Every step selects (id, role) for the node `w.id`. What may be seen is decided here: `%(blinded)s` are the campaigns whose producers the
-reader must not learn; words in braces are filled in by `lateral`, those of BLINDS only where there are such campaigns.
+reader must not learn, `%(blinded_models)s` the models of which they must not learn what they wrote; words in braces are filled in by
+`lateral`, those of BLINDS only for somebody who is blinded.
 """
 
 from training.provenance.kinds import KINDS
@@ -304,7 +305,8 @@ BLINDS = {
     "snapshot": "AND snapshot.campaign_id <> ALL (%(blinded)s)",
     "completion": (
         "AND NOT EXISTS (SELECT 1 FROM annotation_pair pair WHERE (pair.first_id = c.id OR pair.second_id = c.id) "
-        "AND pair.campaign_id = ANY (%(blinded)s))"
+        "AND pair.campaign_id = ANY (%(blinded)s)) AND NOT EXISTS (SELECT 1 FROM annotation_generationbatch b WHERE b.id = c.batch_id "
+        "AND b.version_id = ANY (%(blinded_models)s))"
     ),
     "evaluation": (
         "AND NOT EXISTS (SELECT 1 FROM annotation_snapshot snapshot WHERE snapshot.id = e.snapshot_id "

@@ -7,6 +7,7 @@ from django.db import connection
 
 from accounts.models import User
 from annotation.models import CampaignState, Membership
+from training.models import Study
 from training.provenance.steps import DOWN, UP, lateral
 
 Direction = Literal["up", "down"]
@@ -38,12 +39,24 @@ class Graph:
         return sorted(number for name, number in self.nodes if name == kind)
 
 
-def blinded(user: User | None) -> list[int]:
-    """Campaigns that `user` judges in and that may still hand out pairs: who wrote what there is not for them. None: an operator."""
+@dataclass(frozen=True)
+class Blinds:
+    """What a reader must not learn who wrote: pairs of `campaigns`, and whatever `models` have answered; by number."""
+
+    campaigns: list[int] = field(default_factory=list)
+    models: list[int] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.campaigns or self.models)
+
+
+def blinded(user: User | None) -> Blinds:
+    """Campaigns that `user` judges in and that may still hand out pairs, and both models of studies they rate in. None: an operator."""
     if user is None:
-        return []
+        return Blinds()
     running = Membership.objects.filter(user=user, campaign__state__in=CampaignState.running())
-    return sorted(running.values_list("campaign", flat=True))
+    studied = Study.objects.rated_by(user).values_list("champion", "challenger")
+    return Blinds(sorted(running.values_list("campaign", flat=True)), sorted({pk for both in studied for pk in both}))
 
 
 _WALK = """
@@ -93,14 +106,16 @@ ORDER BY 1, 2, 4
 
 
 def walk(*, kind: str, pk: int, direction: Direction, user: User | None, most: int = MOST) -> Graph:
-    """Everything above ("up") or below ("down") one thing that `user` may see; two or three queries, however deep.
+    """Everything above ("up") or below ("down") one thing that `user` may see; three or four queries, however deep.
 
-    Breadth first, at most `most` nodes. What belongs to a campaign that `user` judges in is left out, with all that lies behind it.
+    Breadth first, at most `most` nodes. What `user` is blinded to is left out, with all that lies behind it.
     """
     hidden = blinded(user)
     graph = Graph(root=(kind, pk), direction=direction)
     steps = lateral(UP if direction == "up" else DOWN, blind=bool(hidden))
-    asked: dict[str, Any] = {"kind": kind, "id": pk, "most": most + 1, "blinded": hidden}
+    asked: dict[str, Any] = {
+        "kind": kind, "id": pk, "most": most + 1, "blinded": hidden.campaigns, "blinded_models": hidden.models,
+    }  # fmt: skip
     with connection.cursor() as cursor:
         cursor.execute(_WALK.format(steps=steps), asked)
         rows = cursor.fetchall()

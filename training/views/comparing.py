@@ -13,7 +13,6 @@ from django.views.decorators.http import require_GET, require_POST
 from accounts import access
 from accounts.access import TRAINERS, UserRequest
 from accounts.models import User
-from annotation.models import Campaign
 from modelhub import aliases
 from modelhub.errors import AliasMoved, NothingBefore
 from modelhub.models import AliasName, ModelVersion
@@ -42,33 +41,28 @@ def evaluate(request: UserRequest, pk: int) -> HttpResponse:
 
 
 def get_evaluation_for(user: User, public_id: UUID) -> Evaluation:
-    """An evaluation a trainer may see. It shows who wrote what: while its campaign is open, or a study of the same new model is under way,
+    """An evaluation a trainer may see. It shows who wrote what: while its campaign is open, or a study of one of its models is under way,
     their raters get 404.
     """
-    found = get_object_or_404(Evaluation.objects.select_related("job", "policy", "reference", "snapshot__campaign"), public_id=public_id)
-    campaign = found.snapshot.campaign if found.snapshot else None
-    if campaign and not Campaign.objects.unblinded_for(user).filter(pk=campaign.pk).exists():
-        raise Http404("Not while you are rating in its campaign.")
-    if Study.objects.rated_by(user).filter(challenger=found.policy).exists():
-        raise Http404("Not while you are rating in a study of it.")
-    return found
+    found = Evaluation.objects.unblinded_for(user).select_related("job", "policy", "reference", "snapshot__campaign")
+    return get_object_or_404(found, public_id=public_id)
 
 
 def _blinded(gate: gates.Gate) -> gates.Gate:
-    """Without the figures of a study that its reader rates in."""
-    if "study" not in gate.evidence:
+    """Without what tells of the two models' answers, for who rates in a study of one of them."""
+    if gate.code not in gates.OF_ANSWERS:
         return gate
-    return replace(
-        gate, value="you rate in the study that is under way: its figures are hidden from you until it ends", links=(), remedies=()
-    )
+    said = "you rate in a study that is under way: this is hidden from you until it ends"
+    return replace(gate, state="unknown", value=said, evidence={}, links=(), remedies=())
 
 
 def standing(user: User, evaluation: Evaluation, alias: str, current: ModelVersion | None) -> dict[str, Any]:
     """The gates of `evaluation` and what they leave its reader to do, for the page of a promotion and that of an evaluation."""
     found = promotions.found(evaluation=evaluation, alias=alias, replaces=current)
-    rated = Study.objects.rated_by(user).filter(challenger=evaluation.policy).exists()
+    if not Evaluation.objects.unblinded_for(user).filter(pk=evaluation.pk).exists():
+        found = [_blinded(gate) for gate in found]
     return {
-        "gates": [_blinded(gate) for gate in found] if rated else found,
+        "gates": found,
         "passed": gates.passed(found), "may_override": gates.may_override(found),
         "not_passed": [gate for gate in found if not gate.passed],
         "never": [gate for gate in found if not gate.passed and not gate.may_be_overridden],

@@ -94,8 +94,11 @@ def preview(request: UserRequest, public_id: UUID) -> HttpResponse:
 
 
 def _readable(user: User, found: MergePreview) -> tuple[list[MergePreviewAnswer], int]:
-    """The answers `user` may read, and how many they may not: to prompts that they judge now, the models' names would tell too much."""
+    """The answers `user` may read, and how many they may not: to prompts that they judge now, or by a model of a study they rate in, the
+    models' names would tell too much."""
     answers = list(found.answers.select_related("prompt__sample"))
+    if not MergePreview.objects.unblinded_for(user).filter(pk=found.pk).exists():
+        return [], len(answers)
     judging = Membership.objects.filter(user=user, campaign__state__in=CampaignState.running()).values("campaign")
     blinded = set(
         Pair.objects.filter(campaign__in=judging, prompt__in=[each.prompt_id for each in answers]).values_list("prompt", flat=True)

@@ -9,7 +9,6 @@ from django.views.decorators.http import require_GET, require_POST
 
 from accounts import access
 from accounts.access import TRAINERS, UserRequest
-from annotation.models import Campaign
 from modelhub import aliases
 from modelhub.models import AliasName, ModelVersion
 from training import evaluations, replays, suiteruns
@@ -25,9 +24,8 @@ def promotion(request: UserRequest, public_id: UUID) -> HttpResponse:
     version = get_object_or_404(ModelVersion, public_id=public_id)
     name = request.GET.get("alias", "")
     alias = AliasName(name) if name in AliasName.values else AliasName.CHAMPION
-    seen = Evaluation.objects.of_candidates().filter(policy=version, finished_at__isnull=False)
-    # It shows who wrote what: not while one is rating in its campaign.
-    seen = seen.filter(snapshot__campaign__in=Campaign.objects.unblinded_for(request.user))
+    # It shows who wrote what: not while one is rating in its campaign, or in a study of it.
+    seen = Evaluation.objects.of_candidates().unblinded_for(request.user).filter(policy=version, finished_at__isnull=False)
     evaluation = seen.order_by("-finished_at").first()
     current = aliases.current(alias)
     page = {

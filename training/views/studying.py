@@ -12,7 +12,8 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from accounts import access
 from accounts.access import TRAINERS, UserRequest
-from accounts.models import Role, User
+from accounts.models import User
+from annotation import memberships
 from annotation.views.rating import RATERS
 from modelhub import aliases
 from modelhub.models import AliasName, ModelVersion
@@ -23,7 +24,7 @@ from training.models import Study, StudyState
 from training.views.comparing import get_evaluation_for
 
 # Who may see what a study has found so far: its verdict stays honest however often they look.
-READERS = (*TRAINERS, Role.ADJUDICATOR)
+READERS = memberships.SEE_STUDIES
 STUDIES_A_PAGE = 50
 
 
@@ -33,7 +34,7 @@ def get_study(public_id: UUID) -> Study:
 
 
 def rates_in(user: User, study: Study) -> bool:
-    """Whether the user is to stay blinded: they rate in it, and it is under way."""
+    """Whether the user is to stay blinded: they rate in it, or in another of its models, while that is under way."""
     return not Study.objects.unblinded_for(user).filter(pk=study.pk).exists()
 
 
@@ -88,7 +89,7 @@ def study_start(request: UserRequest, public_id: UUID) -> HttpResponse:
 @never_cache
 @access.allow(*READERS)
 def study(request: UserRequest, public_id: UUID) -> HttpResponse:
-    """Where a study stands and what it found. Who rates in it sees that it is under way and nothing else."""
+    """Where a study stands and what it found. Who rates in it, or in another of its models, sees that and nothing else."""
     found = get_study(public_id)
     if rates_in(request.user, found):
         return render(request, "training/study.html", {"study": found, "blinded": True})

@@ -39,16 +39,16 @@ class Asked:
 
 
 def get_asked_for(request: UserRequest, kind: str, key: str) -> Asked:
-    """Raises Http404 for what is not there, and for what belongs to a campaign its reader still judges in."""
+    """Raises Http404 for what is not there, and for what its reader is still blinded to."""
     pk = facts.find(kind, key)
     if pk is None:
         raise Http404("No such thing.")
-    hidden = set(blinded(request.user))
-    if hidden and facts.campaign_of(kind, pk) & hidden:
+    blinds = blinded(request.user)
+    if blinds and facts.hidden(kind, pk, blinds):
         raise Http404("Not while you are rating in its campaign.")
     asked = request.GET.get("direction", "")
     direction: Direction = "up" if asked == "up" else "down" if asked == "down" else facts.usual_direction(kind)
-    return Asked(kind, pk, direction, bool(hidden))
+    return Asked(kind, pk, direction, bool(blinds))
 
 
 @access.allow(*WHO)

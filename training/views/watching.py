@@ -60,8 +60,9 @@ def get_run_for(user: User, pk: int) -> Run:
 
 
 def may_read(user: User, run: Run) -> bool:
-    """Whether the run's answers may be seen: not by who judges in its snapshot's open campaign."""
-    return run.snapshot is not None and Snapshot.objects.unblinded_for(user).filter(pk=run.snapshot.pk).exists()
+    """Whether the run's answers may be seen: not by who judges in its snapshot's open campaign, or in a study of what it began or ended
+    with."""
+    return Run.objects.unblinded_for(user).filter(pk=run.pk).exists()
 
 
 @require_GET

@@ -34,7 +34,7 @@ class Command(BaseCommand):
             raise CommandError(f"{options['out']} is there already; nothing is overwritten.") from None
         except OSError as error:
             raise CommandError(f"{options['out']} cannot be written: {error.strerror}.") from None
-        pack.record(study=study, pack=made, actor=None, via="command")
+        pack.record(study=study, digest=made.digest, actor=None, via="command")
         self.stdout.write(f"{options['out']}: {len(made.files)} files, {made.archive.size:,} bytes. Digest {made.digest}")
 
     def _named(self, name: str) -> Study:

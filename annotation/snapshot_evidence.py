@@ -64,8 +64,9 @@ def read(campaign: Campaign, asked: Filters, tell: Tell) -> Evidence:
         held_out = held_out_raters.drawn(campaign, share=asked.hold_out_raters, seed=asked.hold_out_seed)
     except held_out_raters.TooFewRaters as few:
         raise FreezeRefused(str(few), "Hold nobody out, or have more people judge.") from few
-    if held_out:
-        answers = answers.values_list(*COLUMNS, "assignment__pair__prompt__sample__split")
+    # Asked apart: two more joins, planned for tables that seemed empty, have been seen to multiply all of them with each other.
+    of_evaluation = campaign.pairs.filter(prompt__sample__split=Split.EVALUATION).values_list("pk", flat=True)
+    evaluated = set(of_evaluation) if held_out else set()
     fields = _fields(campaign) if asked.fields else {}
     votes: dict[int, list[tuple[int, str]]] = defaultdict(list)
     unasked: dict[int, str] = {}
@@ -73,8 +74,7 @@ def read(campaign: Campaign, asked: Filters, tell: Tell) -> Evidence:
     heard: list[int] = []
     late = seen = 0
     tell("reading answers", 0, 0)
-    for pk, pair, verdict, annotator, simulated, surplus, state, repeat, kind, at, *rest in answers.iterator(chunk_size=READ_AT_ONCE):
-        harm, split = rest[:2], rest[2:]
+    for pk, pair, verdict, annotator, simulated, surplus, state, repeat, kind, at, *harm in answers.iterator(chunk_size=READ_AT_ONCE):
         seen += 1
         if seen % READ_AT_ONCE == 0:
             tell("reading answers", seen, 0)
@@ -84,7 +84,7 @@ def read(campaign: Campaign, asked: Filters, tell: Tell) -> Evidence:
                 "their judgements may not be frozen as clinicians'."
             )
         refused = asked.refuse(
-            Vote(campaign.external, simulated, at, fields.get(annotator, ()), annotator in held_out, Split.EVALUATION in split)
+            Vote(campaign.external, simulated, at, fields.get(annotator, ()), annotator in held_out, pair in evaluated)
         )
         if refused in held_out_raters.REFUSED or (refused and not set(harm) & set(MAJOR)):
             unasked.setdefault(pair, refused)

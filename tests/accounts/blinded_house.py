@@ -220,7 +220,7 @@ def _batch_beside(version: ModelVersion, told: str, study: Study) -> GenerationB
     batch = GenerationBatch.objects.create(version=version, decoding={"temperature": 0.0}, seed=study.seed)
     for completion in study.champion_texts.completions.all()[:6]:
         text = told.format(completion.prompt_id)
-        Completion.objects.create(batch=batch, prompt=completion.prompt, text=text, digest=f"{batch.pk:02}{completion.prompt_id:062}")
+        Completion.objects.create(batch=batch, prompt=completion.prompt, text=text, digest=f"{batch.pk:032}{completion.prompt_id:032}")
     return batch
 
 

@@ -97,7 +97,7 @@ def furnished(folder: Path, patch: pytest.MonkeyPatch) -> Blinded:
     token.save()
     rounds = LoopRound.objects.create(
         loop=house.round.loop, number=2, state="proposed", snapshot=evaluation.snapshot, run=run, evaluation=evaluation,
-        lineage_digest="e" * 64, proposed_at=study.created_at,
+        anchor=evaluation, lineage_digest="e" * 64, gates_digest="f" * 64, proposed_at=study.created_at,
     )  # fmt: skip
     records = house.records | {
         "training_study": study, "training_evaluation": evaluation, "training_run": run, "modelhub_modelversion": challenger,

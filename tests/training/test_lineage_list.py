@@ -59,7 +59,7 @@ def test_a_kind_that_is_not_there(world: dict[str, Any], as_dan: Client) -> None
 
 
 def test_its_queries_are_counted(world: dict[str, Any], as_dan: Client, django_assert_num_queries: Any) -> None:
-    # session, user with roles, the model, what is blinded to its reader (four times), walk, votes, the filter's task types and sources, facts
-    # of the samples and of the model
+    # session, user with roles, the model, what is blinded to its reader (four times), walk, votes, the filter's task types and
+    # sources, facts of the samples and of the model
     with django_assert_num_queries(13):
         as_dan.get(url("model", world["dpo"].public_id, "list/sample/"))

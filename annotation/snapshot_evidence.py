@@ -83,9 +83,7 @@ def read(campaign: Campaign, asked: Filters, tell: Tell) -> Evidence:
                 "Simulated raters judged in this campaign, which is not marked simulated: "
                 "their judgements may not be frozen as clinicians'."
             )
-        refused = asked.refuse(
-            Vote(campaign.external, simulated, at, fields.get(annotator, ()), annotator in held_out, pair in evaluated)
-        )
+        refused = asked.refuse(Vote(campaign.external, simulated, at, fields.get(annotator, ()), annotator in held_out, pair in evaluated))
         if refused in held_out_raters.REFUSED or (refused and not set(harm) & set(MAJOR)):
             unasked.setdefault(pair, refused)
             continue

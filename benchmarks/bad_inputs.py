@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -22,10 +21,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks import own_house
+
 T = TypeVar("T")
 PROJECT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(PROJECT))
-
 SECONDS, MEGABYTES = 2.0, 64.0
 
 
@@ -43,33 +44,17 @@ def parse() -> argparse.Namespace:
 
 def with_a_database(act: Callable[[], T]) -> T:
     """What `act` gives, with Django set up and a database and a data folder of its own that are gone afterwards."""
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.test")
-    if "DATABASE_URL" not in os.environ:
-        from config import embedded
+    with own_house.standing("bad") as folder:
+        from django.conf import settings
 
-        embedded.provide()
-    os.environ.setdefault("CELERY_BROKER_URL", "redis://none.invalid/0")
-    import django
-    from django.conf import settings
-    from django.db import connection
+        from annotation import imports
 
-    django.setup()
-    from annotation import imports
-
-    before = connection.settings_dict["NAME"]
-    connection.settings_dict.setdefault("TEST", {})["NAME"] = f"rounds_bad_{os.getpid()}"
-    connection.creation.create_test_db(verbosity=0, autoclobber=True)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            settings.DATA_DIR = Path(folder)
-            settings.ROUNDS_IMPORT_FOLDER = Path(folder) / "incoming"
-            # While the caller waits, not in a job that nobody here would do.
-            settings.ROUNDS_IMPORT_AT_ONCE_BYTES = 64 * 2**20
-            # What is answered is looked at here, not how soon on a machine that does other things too: bombs have their own clock.
-            imports.LOOK_SECONDS = imports.AT_ONCE_SECONDS = 600.0
-            return act()
-    finally:
-        connection.creation.destroy_test_db(before, verbosity=0)
+        settings.ROUNDS_IMPORT_FOLDER = folder / "incoming"
+        # While the caller waits, not in a job that nobody here would do.
+        settings.ROUNDS_IMPORT_AT_ONCE_BYTES = 64 * 2**20
+        # What is answered is looked at here, not how soon on a machine that does other things too: bombs have their own clock.
+        imports.LOOK_SECONDS = imports.AT_ONCE_SECONDS = 600.0
+        return act()
 
 
 def of_the_table(numbers: list[int] | None) -> dict[int, list[Any]]:

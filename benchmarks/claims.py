@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import sys
 import threading
@@ -22,6 +21,8 @@ from typing import Any
 from uuid import uuid4
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks import own_house
 
 
 def parse() -> argparse.Namespace:
@@ -151,23 +152,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     arguments = parse()
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.test")
-    if "DATABASE_URL" not in os.environ:
-        from config import embedded
-
-        embedded.provide()
-    os.environ.setdefault("CELERY_BROKER_URL", "redis://none.invalid/0")
-    import django
-    from django.db import connection
-
-    django.setup()
-    before = connection.settings_dict["NAME"]
-    connection.settings_dict.setdefault("TEST", {})["NAME"] = f"rounds_claims_{os.getpid()}"
-    connection.creation.create_test_db(verbosity=0, autoclobber=True)
-    try:
+    with own_house.standing("claims"):
         found = measure(arguments)
-    finally:
-        connection.creation.destroy_test_db(before, verbosity=0)
     print(f"{found['assignments']} assignments by {found['threads']} annotators at once, each slot exactly once")
     print(f"claims             {found['claims_per_second']:>8} /s   p50 {found['claim_ms_p50']} ms, p95 {found['claim_ms_p95']} ms")
     print(f"claim and submit   {found['claim_and_submit_per_second']:>8} /s")

@@ -14,13 +14,14 @@ import json
 import os
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks import own_house
 
 LIMIT = 0.4
 RATERS = 4
@@ -135,26 +136,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--json", action="store_true", help="end with one JSON line")
     options = parser.parse_args()
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.test")
-    if "DATABASE_URL" not in os.environ:
-        from config import embedded
-
-        embedded.provide()
-    os.environ.setdefault("CELERY_BROKER_URL", "redis://none.invalid/0")
-    import django
-    from django.conf import settings
-    from django.db import connection
-
-    django.setup()
-    before = connection.settings_dict["NAME"]
-    connection.settings_dict.setdefault("TEST", {})["NAME"] = f"rounds_evidence_{os.getpid()}"
-    connection.creation.create_test_db(verbosity=0, autoclobber=True)
-    try:
-        with tempfile.TemporaryDirectory(prefix="rounds-evidence-") as folder:
-            settings.DATA_DIR = Path(folder)
-            found = measure(options.votes, options.pairs, options.rounds)
-    finally:
-        connection.creation.destroy_test_db(before, verbosity=0)
+    with own_house.standing("evidence"):
+        found = measure(options.votes, options.pairs, options.rounds)
     print(f"{found['votes']} votes, {found['nodes']:,} things above the model, {found['queries']} queries, load {found['load']:.1f}")
     for name in ("page", "study_page", "pack"):
         of = found[name]

@@ -28,6 +28,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks import own_house
+
 SYSTEMS = ("north", "south")
 WRONG, MISORDERED = 0.15, 0.25
 
@@ -186,23 +188,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="end with one JSON line")
     options = parser.parse_args()
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.test")
-    if "DATABASE_URL" not in os.environ:
-        from config import embedded
-
-        embedded.provide()
-    os.environ.setdefault("CELERY_BROKER_URL", "redis://none.invalid/0")
-    import django
-    from django.db import connection
-
-    django.setup()
-    before = connection.settings_dict["NAME"]
-    connection.settings_dict.setdefault("TEST", {})["NAME"] = f"rounds_held_out_{os.getpid()}"
-    connection.creation.create_test_db(verbosity=0, autoclobber=True)
-    try:
+    with own_house.standing("held_out"):
         found = measure(options)
-    finally:
-        connection.creation.destroy_test_db(before, verbosity=0)
     print(f"{found['pairs']:,} pairs, {found['votes']:,} votes; the preview took {found['preview_cpu_seconds']} s of processor")
     for each in found["foreseen"]:
         print(f"{each['share']:4.0%} would leave {each['training']:,} pairs to learn from, {each['evaluation']:,} for G1")

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks import own_house
 
 EPOCHS = (4.0, 8.0, 6.0, 12.0)
 
@@ -78,21 +78,8 @@ def measure(runs_wanted: int, folder: Path) -> dict[str, Any]:
 
 def main() -> None:
     arguments = parse()
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.test")
-    import django
-    from django.db import connection
-
-    import tests.cluster  # noqa: F401 (names the services)
-
-    django.setup()
-    before = connection.settings_dict["NAME"]
-    connection.settings_dict.setdefault("TEST", {})["NAME"] = f"rounds_launching_{os.getpid()}"
-    connection.creation.create_test_db(verbosity=0, autoclobber=True)
-    try:
-        with tempfile.TemporaryDirectory(prefix="rounds-launching-") as folder:
-            found = measure(arguments.runs, Path(folder))
-    finally:
-        connection.creation.destroy_test_db(before, verbosity=0)
+    with own_house.standing("launching", services=True) as folder:
+        found = measure(arguments.runs, folder)
     print("run  epochs  promised (range)            took   error  known from")
     for row in found["runs"]:
         promise = f"{row['promised']:6.1f} s ({row['low']:.0f} to {row['high']:.0f})"

@@ -26,6 +26,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks import own_house
+
 LIMIT = 1.0
 RATERS = 6
 PLAIN = (
@@ -183,23 +185,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true", help="end with one JSON line")
     options = parser.parse_args()
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.test")
-    if "DATABASE_URL" not in os.environ:
-        from config import embedded
-
-        embedded.provide()
-    os.environ.setdefault("CELERY_BROKER_URL", "redis://none.invalid/0")
-    import django
-    from django.db import connection
-
-    django.setup()
-    before = connection.settings_dict["NAME"]
-    connection.settings_dict.setdefault("TEST", {})["NAME"] = f"rounds_lineage_{os.getpid()}"
-    connection.creation.create_test_db(verbosity=0, autoclobber=True)
-    try:
+    with own_house.standing("lineage"):
         found = measure(options.pairs, options.rounds)
-    finally:
-        connection.creation.destroy_test_db(before, verbosity=0)
     for way in ("up", "down"):
         told = found[way]
         seconds = ", ".join(f"{name} {told[f'{name}_seconds']} s" for name in ("walk", "cpu", "page", "prov"))

@@ -23,7 +23,6 @@ import argparse
 import json
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
     from training.models import LoopRound
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks import own_house
 
 MOST_SECONDS = 300
 
@@ -122,21 +123,8 @@ def main() -> None:
     parser.add_argument("--slots", type=int, default=2, help="how many jobs the unharmed round's worker does at a time (default: 2)")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     arguments = parser.parse_args()
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.test")
-    import django
-    from django.db import connection
-
-    import tests.cluster  # noqa: F401 (names the services)
-
-    django.setup()
-    before = connection.settings_dict["NAME"]
-    connection.settings_dict.setdefault("TEST", {})["NAME"] = f"rounds_loop_{os.getpid()}"
-    connection.creation.create_test_db(verbosity=0, autoclobber=True)
-    try:
-        with tempfile.TemporaryDirectory(prefix="rounds-loop-") as folder:
-            found = measure(Path(folder), arguments.family, arguments.slots)
-    finally:
-        connection.creation.destroy_test_db(before, verbosity=0)
+    with own_house.standing("loop", services=True) as folder:
+        found = measure(folder, arguments.family, arguments.slots)
     for name, value in found.items():
         print(f"{name:<20} {value}")
     if arguments.json:

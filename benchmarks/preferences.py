@@ -11,11 +11,9 @@ per cent of the rows: what grows with the rows is the difference.
 
 import argparse
 import json
-import os
 import random
 import resource
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -23,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import own_house
 
 WORDS = [
     "pain", "fever", "cough", "letter", "dose", "daily", "week", "chest", "knee", "scan", "normal", "high", "low", "left", "right",
@@ -116,27 +116,8 @@ def main() -> None:
     parser.add_argument("--rebuilds", type=int, default=20)
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     options = parser.parse_args()
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.test")
-    if not os.environ.get("DATABASE_URL"):
-        from config import embedded
-
-        embedded.provide()
-    os.environ.setdefault("CELERY_BROKER_URL", "redis://none.invalid/0")
-    import django
-    from django.db import connection
-
-    django.setup()
-    before = connection.settings_dict["NAME"]
-    connection.settings_dict.setdefault("TEST", {})["NAME"] = f"rounds_preferences_{os.getpid()}"
-    connection.creation.create_test_db(verbosity=0, autoclobber=True)
-    from django.conf import settings
-
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            settings.DATA_DIR = Path(folder)
-            found = measure(options.rows, options.rebuilds)
-    finally:
-        connection.creation.destroy_test_db(before, verbosity=0)
+    with own_house.standing("preferences"):
+        found = measure(options.rows, options.rebuilds)
     for name, value in found.items():
         print(f"{name:22} {value:,}")
     if options.json:

@@ -13,6 +13,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 from django.db import connection
 
+from jobs import attempts, claims
+from jobs.models import Job
+
 PROJECT = Path(__file__).resolve().parent.parent
 
 
@@ -20,6 +23,15 @@ def test_database_url() -> str:
     """The address of the test database, as a child process must be told it."""
     parts = urlsplit(os.environ["DATABASE_URL"])
     return urlunsplit(parts._replace(path="/" + connection.settings_dict["NAME"]))
+
+
+def done_here(job: Job) -> Job:
+    """Take a job that waits and do its work in this process, as a worker does; the job as it is then."""
+    held = claims.claim(job_id=job.pk, worker=attempts.worker_name())
+    assert held is not None
+    attempts.supervise(held)
+    job.refresh_from_db()
+    return job
 
 
 class Processes:

@@ -22,7 +22,7 @@ from jobs.models import Job
 from tests.annotation.build import campaign, judge, qualification, rewrite
 from tests.jobs.test_claims import let_the_lease_lapse
 from tests.threads import at_once
-from tests.workers import PROJECT
+from tests.workers import PROJECT, done_here
 from tests.workers import test_database_url as database_url
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -50,14 +50,6 @@ def made(alice: User) -> Campaign:
     return built
 
 
-def run(job: Job) -> Job:
-    held = claims.claim(job_id=job.pk, worker=attempts.worker_name())
-    assert held is not None
-    attempts.supervise(held)
-    job.refresh_from_db()
-    return job
-
-
 def frozen_rows() -> list[tuple[Any, ...]]:
     return list(SnapshotRow.objects.order_by("position").values_list(*ROW))
 
@@ -70,7 +62,7 @@ def test_both_ways_freeze_the_same_rows_counts_evidence_and_digest(made: Campaig
         told = [once.digest, once.filters, once.counts, frozen_rows(), SnapshotEvidence.objects.values_list(*evidence).get()]
         transaction.set_rollback(True)
     assert not Snapshot.objects.exists()
-    job = run(freeze_jobs.start(campaign=made, name="S", actor=dan, **what))
+    job = done_here(freeze_jobs.start(campaign=made, name="S", actor=dan, **what))
     assert (job.state, job.error_code) == ("succeeded", "")
     frozen = Snapshot.objects.get()
     assert told == [frozen.digest, frozen.filters, frozen.counts, frozen_rows(), SnapshotEvidence.objects.values_list(*evidence).get()]
@@ -79,7 +71,7 @@ def test_both_ways_freeze_the_same_rows_counts_evidence_and_digest(made: Campaig
     assert freeze_jobs.snapshot_of(job) == frozen
     assert job.result["rows"] == len(frozen_rows()) == 8
     assert "Leakage" in {check["name"] for check in job.result["looked"]["checks"]}
-    again = run(freeze_jobs.start(campaign=made, name="Another name", actor=dan, **what))
+    again = done_here(freeze_jobs.start(campaign=made, name="Another name", actor=dan, **what))
     assert freeze_jobs.snapshot_of(again) == frozen, "the same content is the same snapshot"
 
 
@@ -93,7 +85,7 @@ def test_it_tells_how_far_it_is_from_answers_to_rows(made: Campaign, monkeypatch
         tell(watch, phase, done, total)
 
     monkeypatch.setattr(attempts._Watch, "tell", noted)
-    run(freeze_jobs.start(campaign=made, name="S", actor=None, drop_near_identical=True))
+    done_here(freeze_jobs.start(campaign=made, name="S", actor=None, drop_near_identical=True))
     assert list(dict.fromkeys(phase for phase, *_ in told)) == [
         "reading answers", "planning", "comparing texts", "near-duplicates", "looking over", "writing rows",
     ]  # fmt: skip
@@ -116,7 +108,7 @@ def test_a_cancel_leaves_nothing(made: Campaign, monkeypatch: pytest.MonkeyPatch
         tell(watch, told, done, total)
 
     monkeypatch.setattr(attempts._Watch, "tell", cancelled)
-    assert run(job).state == "cancelled"
+    assert done_here(job).state == "cancelled"
     assert (Snapshot.objects.count(), SnapshotRow.objects.count()) == (0, 0)
 
 
@@ -158,7 +150,7 @@ def test_a_killed_worker_leaves_a_snapshot_or_none_and_the_next_makes_one(made: 
     assert claims.reap() == 1
     Job.objects.filter(pk=job.pk).update(run_after=job.created_at)
     claims.requeue()
-    assert run(job).state == "succeeded"
+    assert done_here(job).state == "succeeded"
     assert (Snapshot.objects.count(), SnapshotRow.objects.count()) == (1, 8)
     assert [(each.number, each.reason) for each in job.history.order_by("number")] == [(1, "lease_expired"), (2, "succeeded")]
 
@@ -181,7 +173,7 @@ def test_what_reads_for_long_sees_one_moment_waits_patiently_and_writes_nothing(
 
 
 def test_what_is_refused_says_why_and_is_not_tried_again(made: Campaign, dan: User) -> None:
-    job = run(freeze_jobs.start(campaign=made, name="S", actor=dan, min_judgements=3))
+    job = done_here(freeze_jobs.start(campaign=made, name="S", actor=dan, min_judgements=3))
     assert (job.state, job.error_code, job.attempts) == ("failed", "freeze_refused", 1)
     assert job.error_detail.startswith("No row is left. Left out: 9 (fewer judgements than asked for)")
     with pytest.raises(snapshots.FreezeRefused, match="never open"):
@@ -191,7 +183,7 @@ def test_what_is_refused_says_why_and_is_not_tried_again(made: Campaign, dan: Us
     waiting = freeze_jobs.start(campaign=made, name="S", actor=dan)
     assert freeze_jobs.start(campaign=made, name="S", actor=dan) == waiting, "asked for twice it is one job"
     RoleGrant.objects.filter(user=dan).delete()
-    assert (run(waiting).state, waiting.error_code) == ("failed", "freeze_not_allowed")
+    assert (done_here(waiting).state, waiting.error_code) == ("failed", "freeze_not_allowed")
     assert not Snapshot.objects.exists()
 
 
@@ -229,7 +221,7 @@ def test_the_page_says_that_it_is_being_frozen_and_leads_to_the_snapshot(as_dan:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL session_replication_role = replica")
         Job.objects.update(state="queued")
-    run(job)
+    done_here(job)
     frozen = Snapshot.objects.get()
     assert frozen.name == "Narrow"
     assert as_dan.get(sent["Location"])["Location"] == f"/snapshots/{frozen.public_id}/"
@@ -239,7 +231,7 @@ def test_the_page_says_that_it_is_being_frozen_and_leads_to_the_snapshot(as_dan:
 
 def test_many_pairs_are_looked_over_by_a_job_and_what_was_is_frozen(as_dan: Client, made: Campaign) -> None:
     sent = as_dan.post(address(made), {"look": "1", "min_margin": "0.1"})
-    job = run(Job.objects.get())
+    job = done_here(Job.objects.get())
     assert (job.state, job.label) == ("succeeded", "Look over Chest pain letters")
     shown = as_dan.get(sent["Location"]).content.decode()
     assert shown.index("Looked over") < shown.index("Nothing stands in its way") < shown.index("Would be used")
@@ -251,7 +243,7 @@ def test_many_pairs_are_looked_over_by_a_job_and_what_was_is_frozen(as_dan: Clie
 
 def test_what_failed_and_what_was_stopped_are_told(as_dan: Client, made: Campaign) -> None:
     sent = as_dan.post(address(made), {"name": "S", "min_judgements": "3"})
-    run(Job.objects.get())
+    done_here(Job.objects.get())
     assert "fewer judgements than asked for" in as_dan.get(sent["Location"]).content.decode()
     sent = as_dan.post(address(made), {"name": "S"})
     submissions.cancel(job=Job.objects.latest("pk"), actor=None)
@@ -291,11 +283,11 @@ def test_a_program_asks_until_it_is_frozen(as_dan: Client, made: Campaign) -> No
     job = Job.objects.get()
     assert [first.status_code, second.status_code, first["Retry-After"]] == [202, 202, "2"]
     assert first.json() == second.json() == {"job": str(job.public_id), "state": "queued", "done": 0, "total": 0}
-    run(job)
+    done_here(job)
     done = ask()
     assert (done.status_code, done.json()["id"]) == (201, str(Snapshot.objects.get().public_id))
     assert ask(min_judgements=3).status_code == 202
-    run(Job.objects.latest("pk"))
+    done_here(Job.objects.latest("pk"))
     refused = ask(min_judgements=3)
     assert (refused.status_code, refused.json()["detail"][:18]) == (409, "No row is left. Le")
 
@@ -305,7 +297,7 @@ def test_a_program_has_many_pairs_looked_over(as_dan: Client, made: Campaign, se
         return as_dan.post("/api/v1/snapshots/lint/", {"campaign": str(made.public_id)}, content_type="application/json")
 
     assert look().status_code == 202
-    run(Job.objects.get())
+    done_here(Job.objects.get())
     by_job = look()
     settings.ROUNDS_FREEZE_AT_ONCE = 100
     at_once = look()
@@ -322,7 +314,7 @@ def test_the_command_freezes_few_at_once_and_many_by_a_job(made: Campaign, setti
 
     waiting = command("--no-wait", "--min-margin", "0.1")
     assert waiting == {"job": str(Job.objects.get().public_id)}
-    monkeypatch.setattr("time.sleep", lambda seconds: run(Job.objects.get()) if Job.objects.filter(state="queued").exists() else None)
+    monkeypatch.setattr("time.sleep", lambda seconds: done_here(Job.objects.get()) if Job.objects.filter(state="queued").exists() else None)
     by_job = command("--min-margin", "0.1")
     assert (by_job["rows"], by_job["digest"]) == (8, Snapshot.objects.get().digest)
     settings.ROUNDS_FREEZE_AT_ONCE = 100

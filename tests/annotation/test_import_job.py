@@ -16,12 +16,12 @@ from annotation import forks, import_batches, import_child, imports, incoming, s
 from annotation.models import Import, Sample, SampleCount, Source
 from annotation.reading.shapes import SampleRow
 from annotation.records import Problems
-from jobs import attempts, claims, keeping, submissions, sweeper
+from jobs import attempts, keeping, submissions, sweeper
 from jobs.errors import Cancelled
 from jobs.models import Job
 from tests.annotation.build import jsonl, row
 from tests.jobs.test_claims import let_the_lease_lapse
-from tests.workers import PROJECT
+from tests.workers import PROJECT, done_here
 from tests.workers import test_database_url as database_url
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -46,9 +46,7 @@ def asked(data: Path, content: bytes, **options: Any) -> Import:
 
 def run(made: Import) -> Import:
     assert made.job is not None
-    held = claims.claim(job_id=made.job.pk, worker=attempts.worker_name())
-    assert held is not None
-    attempts.supervise(held)
+    done_here(made.job)
     return Import.objects.select_related("job").get(pk=made.pk)
 
 

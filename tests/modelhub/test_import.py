@@ -11,13 +11,13 @@ import pytest
 from django.test import Client
 
 from accounts.models import User
-from jobs import attempts, claims
 from jobs import kinds as known
 from jobs.errors import EngineFailed
 from jobs.models import Job
 from modelhub import imports, incoming
 from modelhub.models import Artifact, Kind, ModelVersion
 from tests.modelhub import real
+from tests.workers import done_here
 
 pytestmark = pytest.mark.django_db
 URL = "/models/import/"
@@ -163,10 +163,7 @@ def test_the_runner_itself_brings_one_in_and_says_why_not(dan: User, drop: Drop,
     ended = {}
     for name in ("phi", "hostile"):
         job = incoming.queue(folder=name, name=name, kind="base", actor=dan)
-        held = claims.claim(job_id=job.pk, worker=attempts.worker_name())
-        assert held is not None
-        attempts.supervise(held)
-        ended[name] = Job.objects.get(pk=job.pk)
+        ended[name] = done_here(job)
     assert (ended["phi"].state, ended["phi"].error_code) == ("succeeded", "")
     assert ended["phi"].result["version"] == str(ModelVersion.objects.get().public_id)
     assert (ended["hostile"].state, ended["hostile"].error_code) == ("failed", "model.remote_code")

@@ -9,11 +9,12 @@ from django.test import Client
 from accounts.models import User
 from annotation import freeze_jobs, snapshots
 from annotation.models import Campaign, Sample, Snapshot, Verdict
-from jobs import attempts, claims, submissions
+from jobs import claims, submissions
 from jobs.models import Job
 from tests.annotation import build as annotating
 from tests.threads import at_once
 from tests.training import build, looping
+from tests.workers import done_here
 from training import loop_policies, loop_rounds
 from training.models import LoopPolicy, LoopRound
 
@@ -58,14 +59,6 @@ def nothing_is_planned_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshots, "plan", planned)
 
 
-def run(job: Job) -> Job:
-    held = claims.claim(job_id=job.pk, worker=attempts.worker_name())
-    assert held is not None
-    attempts.supervise(held)
-    job.refresh_from_db()
-    return job
-
-
 def the_job() -> Job:
     return Job.objects.filter(kind=freeze_jobs.KIND).order_by("-pk")[0]
 
@@ -87,7 +80,7 @@ def test_a_worker_counts_and_freezes_and_the_round_begins_on_what_it_froze(loop:
     assert f'<a href="/jobs/{the_job().public_id}/">A job</a> is counting its votes' in page
     # Its page of freezing shows what people asked for, and not this.
     assert str(the_job().public_id) not in as_dan.get(f"/campaigns/{loop.campaign.public_id}/freeze/").text
-    job = run(the_job())
+    job = done_here(the_job())
     assert (job.state, job.requested_by) == ("succeeded", None)
     assert job.result["ready"] == {"pairs": train, "new": train, "fresh": 0, "needed": 16, "first": True}
     loop_rounds.look()
@@ -117,7 +110,7 @@ def test_what_is_not_enough_is_not_kept_and_asked_again_only_after_more_was_judg
     Sample.objects.filter(pk__in=judged.values("pair__prompt__sample")[:2]).update(withdrawn_at="2026-01-01T00:00:00Z")
     loop = looping.policy(campaign, pairs_needed=train)
     loop_rounds.look()
-    job = run(the_job())
+    job = done_here(the_job())
     assert job.state == "succeeded"
     assert job.result["not_kept"] == f"{train - 2} of {train} new training pairs are there."
     assert "snapshot" not in job.result
@@ -142,7 +135,7 @@ def test_no_job_counts_what_cannot_be_enough(campaign: Campaign, train: int) -> 
 def test_counting_again_waits_its_share_of_time(loop: LoopPolicy, campaign: Campaign, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop_rounds, "ready", lambda *_: loop_rounds.Ready(pairs=15, new=15, fresh=0, needed=16, first=True))
     loop_rounds.look()
-    run(the_job())
+    done_here(the_job())
     judge_one_more(campaign)
     for share, asked in ((1e-6, 1), (float("inf"), 2)):
         monkeypatch.setattr(loop_rounds, "_next_count", {})
@@ -174,7 +167,7 @@ def test_a_job_that_failed_switches_the_policy_off_until_somebody_switches_it_on
 def test_what_can_never_be_frozen_switches_it_off_in_words(loop: LoopPolicy) -> None:
     User.objects.filter(username="rater").update(simulated=True)
     loop_rounds.look()
-    assert run(the_job()).error_code == "freeze_refused"
+    assert done_here(the_job()).error_code == "freeze_refused"
     loop_rounds.look()
     loop.refresh_from_db()
     assert not loop.active
@@ -183,7 +176,7 @@ def test_what_can_never_be_frozen_switches_it_off_in_words(loop: LoopPolicy) -> 
 
 def test_a_round_that_came_to_nothing_is_counted_anew(loop: LoopPolicy) -> None:
     loop_rounds.look()
-    run(the_job())
+    done_here(the_job())
     loop_rounds.look()
     one = LoopRound.objects.get()
     assert one.run is not None
@@ -191,7 +184,7 @@ def test_a_round_that_came_to_nothing_is_counted_anew(loop: LoopPolicy) -> None:
     # The look that ends it asks for the next count; its pairs are new again.
     loop_rounds.look()
     assert freezes() == 2
-    run(the_job())
+    done_here(the_job())
     loop_rounds.look()
     second = LoopRound.objects.get(number=2)
     assert second.snapshot == one.snapshot

@@ -95,16 +95,7 @@ def furnish(folder: Path) -> House:
     ada = people["admin"]
     grant, _ = (export_rights.grant(user=user, level="deidentified", actor=ada) for user in (dan, ada))
 
-    (folder / "config.json").write_text(json.dumps(PHI3))
-    (folder / "model.safetensors").write_bytes(safetensors({"embed": [7, 2]}))
-    artifact = artifacts.save(artifacts.stage(folder=folder))
-    parent = ModelVersion.objects.create(name="tiny-merged", kind="merged", artifact=artifact, toy=True)
-    version = ModelVersion.objects.create(name="tiny-dpo", kind="dpo", artifact=artifact, toy=True)
-    adapter = ModelVersion.objects.create(name="tiny-lora", kind="adapter", artifact=artifact, toy=True)
-    edge = LineageEdge.objects.create(child=version, parent=parent, role="policy")
-    alias = Alias.objects.create(name="champion", version=version)
-    card = CardRevision.objects.create(version=version, number=1, prose={"limits": "A toy."}, author=dan)
-    move = AliasMove.objects.create(alias=alias, number=1, to_version=version, actor=dan)
+    parent, version, adapter, of_models = _models(folder, dan)
     params = specs.check("dpo", {"learning_rate": 1e-5})
     job, scoring, trying, asking = (
         Job.objects.create(
@@ -148,13 +139,12 @@ def furnish(folder: Path) -> House:
         "accounts_user": alice, "accounts_auditentry": AuditEntry.objects.first(), "accounts_apitoken": token,
         "jobs_job": job, "jobs_attempt": attempt, "jobs_device": device,
         "annotation_corpus": corpus, "annotation_document": document,
-        "modelhub_modelversion": version, "modelhub_artifact": artifact, "modelhub_lineageedge": edge, "modelhub_alias": alias,
-        "modelhub_aliasmove": move, "modelhub_cardrevision": card,
         "annotation_source": Sample.objects.earliest("pk").source, "annotation_campaign": campaign,
         "annotation_membership": Membership.objects.get(campaign=campaign, user=alice), "annotation_snapshot": snapshot,
         "training_run": run, "training_evaluation": evaluation, "training_promotion": promotion,
         "training_mergerecipe": recipe, "training_mergepreview": preview,
         "training_suiterun": suite, "training_study": study, "training_looppolicy": loop, "training_loopround": of_loop,
+        **of_models,
     }  # fmt: skip
     clients = {role: signed_in(user) for role, user in people.items()} | {"anonymous": Client()}
     assert RoleGrant.objects.count() == 8
@@ -162,6 +152,23 @@ def furnish(folder: Path) -> House:
         people, clients, campaign, assignment, Sample.objects.earliest("pk"), snapshot, job, version, adapter, run, evaluation, of_loop,
         preview, study, synthesis, token, invitation, qualification, sitting, dispute, defect, imported, grant, records,
     )  # fmt: skip
+
+
+def _models(folder: Path, actor: User) -> tuple[ModelVersion, ModelVersion, ModelVersion, dict[str, Any]]:
+    """A merged model, the champion made of it and an adapter, all of the same files; and the hub's rows by "app_model"."""
+    (folder / "config.json").write_text(json.dumps(PHI3))
+    (folder / "model.safetensors").write_bytes(safetensors({"embed": [7, 2]}))
+    artifact = artifacts.save(artifacts.stage(folder=folder))
+    parent = ModelVersion.objects.create(name="tiny-merged", kind="merged", artifact=artifact, toy=True)
+    version = ModelVersion.objects.create(name="tiny-dpo", kind="dpo", artifact=artifact, toy=True)
+    adapter = ModelVersion.objects.create(name="tiny-lora", kind="adapter", artifact=artifact, toy=True)
+    alias = Alias.objects.create(name="champion", version=version)
+    return parent, version, adapter, {
+        "modelhub_modelversion": version, "modelhub_artifact": artifact, "modelhub_alias": alias,
+        "modelhub_lineageedge": LineageEdge.objects.create(child=version, parent=parent, role="policy"),
+        "modelhub_cardrevision": CardRevision.objects.create(version=version, number=1, prose={"limits": "A toy."}, author=actor),
+        "modelhub_aliasmove": AliasMove.objects.create(alias=alias, number=1, to_version=version, actor=actor),
+    }  # fmt: skip
 
 
 def _imported(actor: User) -> Import:

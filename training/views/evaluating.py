@@ -28,7 +28,7 @@ def evaluate_on(request: UserRequest, public_id: UUID) -> HttpResponse:
     else what its run started from.
     """
     policy = get_model_for(request.user, public_id)
-    reference = _reference(policy, request.POST.get("against") or request.GET.get("against", ""))
+    reference = _reference(policy, request.GET.get("against", ""))
     if reference is None:
         messages.error(request, f"No run made {policy.name}, so nothing says what to hold it against. Begin at one of its evaluations.")
         return redirect("modelhub:model", policy.public_id)

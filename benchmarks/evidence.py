@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/evidence.py [--votes 400] [--pairs 1450] [--rounds 40] [--json]
 
 The house is the one of benchmarks/lineage.py: about seven things a pair above the model; on top a study of its model that ended without a
-verdict at its last vote, the most there can be. Exit status 1 where the page's p95 is over its limit (product.md 3: 400 ms for a page with
-figures), which is held against processor time too, as a loaded machine makes every page slow.
+verdict at its last vote, the most there can be. Exit status 1 where the page's p95 is over its limit, 400 ms for a page with figures.
+Processor time stands beside it, as a loaded machine makes every page slow.
 """
 
 from __future__ import annotations

@@ -1,6 +1,11 @@
-"""A worker killed in the middle of real DPO: another one goes on from the last checkpoint, and exactly one model version comes of it."""
+"""A worker killed in the middle of real DPO: another one goes on from the last checkpoint, and exactly one model version comes of it.
+
+Then the run is replayed, the worker is killed again, and the replay makes the same weights: the promotion's gate says so.
+"""
 
 import pytest
+from django.db.models.functions import Now
+from django.test import Client
 
 from accounts.models import User
 from jobs.models import Attempt, Job, State
@@ -8,8 +13,8 @@ from modelhub.models import ModelVersion
 from tests.journeys.toys import done
 from tests.training import build
 from tests.workers import Processes, wait_until
-from training import runs
-from training.models import MetricPoint, Run
+from training import gates, replays, runs
+from training.models import Evaluation, MetricPoint, Run
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
@@ -23,7 +28,12 @@ def kept_of(run: Run) -> int:
     return Job.objects.values_list("checkpoint_step", flat=True).get(pk=run.job_id) or 0
 
 
-def test_a_killed_worker_leaves_exactly_one_model_version(processes: Processes, dan: User) -> None:
+def reproducible(evaluation: Evaluation) -> gates.Gate:
+    """Gate G6, as the promotion's page shows it."""
+    return next(gate for gate in gates.of(evaluation=evaluation, champion=None) if gate.code == gates.G6)
+
+
+def test_a_killed_worker_leaves_exactly_one_model_version_and_so_does_its_replay(processes: Processes, dan: User, as_dan: Client) -> None:
     processes.environment["ROUNDS_LEASE_SECONDS"] = "6"
     processes.start_sweeper()
     processes.start_worker("first", slots=1)
@@ -56,3 +66,27 @@ def test_a_killed_worker_leaves_exactly_one_model_version(processes: Processes, 
     assert made.metrics["steps"] > made.metrics["resumed_from"]
     steps = list(MetricPoint.objects.filter(run=run, name="loss").order_by("step").values_list("step", flat=True))
     assert steps == list(range(1, made.metrics["steps"] + 1))
+
+    # An evaluation that has ended, so that there are gates; nobody asks the models anything here.
+    asked = Job.objects.create(kind="evaluate", label="Evaluate", state=State.SUCCEEDED, spec={}, spec_digest="d" * 64, ended_at=Now())
+    evaluation = Evaluation.objects.create(job=asked, policy=made, reference=policy, snapshot=run.snapshot, finished_at=Now())
+    before = reproducible(evaluation)
+    assert (before.state, before.value) == ("unknown", "not replayed")
+    (begin,) = before.remedies
+    as_dan.post(begin.url)
+    replay = run.replayed_by.get()
+    wait_until(lambda: kept_of(replay) >= 4, seconds=120, why="the replay takes steps")
+    assert reproducible(evaluation).value == "being replayed"
+    processes.kill("second")
+    processes.start_worker("third", slots=1)
+    wait_until(lambda: done(replay.job), seconds=240, why="the third worker ended the replay")
+    attempts = Attempt.objects.filter(job=replay.job_id).order_by("number")
+    assert [attempt.reason for attempt in attempts] == ["lease_expired", "succeeded"]
+    agreed = replays.agreement(Run.objects.get(pk=run.pk))
+    assert agreed is not None
+    assert (agreed.state, agreed.replay) == (replays.SAME, replay)
+    after = reproducible(evaluation)
+    assert (after.state, after.value) == ("passed", "the same weights, to the last bit")
+    # It made no version, and its page says what came of it.
+    assert ModelVersion.objects.count() == 2
+    assert "the same weights, to the last bit" in as_dan.get(f"/runs/{replay.pk}/").text

@@ -72,7 +72,7 @@ def _preferences(evaluation: Evaluation, anchor: Evaluation) -> Line | None:
 
 def _share(found: Evaluation) -> dict[str, Any] | None:
     """As gate G1 reads it."""
-    told: dict[str, Any] | None = found.results.get("preference_accuracy" if found.simulated else "unseen")
+    told: dict[str, Any] | None = found.results.get("preference_accuracy" if found.planted else "unseen")
     return told
 
 

@@ -35,10 +35,11 @@ setup: $(ALL) ## Install everything: web, workers, training, development
 test: $(ALL) browser lint ## Everything that is checked, with a journey in real headless Chromium (PROCESSES=, PYTEST_ARGS=)
 	CI=1 $(IN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
-lint: $(ALL) ## Style and types
+lint: $(ALL) ## Style, types, and that every test module can be imported
 	$(IN)/ruff check .
 	$(IN)/ruff format --check .
 	$(IN)/mypy
+	@told=$$(CI=1 $(IN)/python -m pytest --collect-only -qq 2>&1) || { echo "$$told" | tail -n 60; exit 1; }
 
 faults: $(ALL) ## Kill, cut, fill and tear everything for ten to twenty minutes; the books must balance (ARGS="--quick", "--lane L3", "--seed 7")
 	@$(IN)/python -m benchmarks.faults $(ARGS)

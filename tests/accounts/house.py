@@ -33,7 +33,8 @@ from tests.annotation import build
 from tests.cast import person, signed_in
 from tests.modelhub.conftest import PHI3, safetensors
 from training import specs
-from training.models import Evaluation, LoopPolicy, LoopRound, MergePreview, MergeRecipe, Promotion, Run, Study, SuiteRun, SynthesisRun
+from training.models import Evaluation, LoopPolicy, LoopRound, MergePreview, MergeRecipe, Promotion, Run, Study, SuiteRun
+from training.synthesis.models import SynthesisRun
 
 
 @dataclass

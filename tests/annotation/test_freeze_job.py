@@ -16,7 +16,7 @@ from django.test import Client
 
 from accounts.models import RoleGrant, User
 from annotation import freeze_jobs, snapshots
-from annotation.models import Campaign, Sample, Snapshot, SnapshotEvidence, SnapshotRow, Verdict
+from annotation.models import Campaign, Judgement, Sample, Snapshot, SnapshotEvidence, SnapshotRow, Verdict
 from jobs import attempts, claims, patience, submissions
 from jobs.models import Job
 from tests.annotation.build import campaign, judge, qualification, rewrite
@@ -38,13 +38,16 @@ def few_are_many(settings: Any, tmp_path: Path) -> None:
 
 @pytest.fixture
 def made(alice: User) -> Campaign:
-    """Ten pairs, nine judged, of two task types, in all three splits; the first two samples are nearly the same and held apart."""
+    """Ten pairs, the last not judged, of two task types, in all three splits; the first two samples are nearly the same and held apart."""
     built = campaign([alice], pairs=10)
     for number in range(9):
         judge(built, alice, Verdict.FIRST_MUCH if number % 3 else Verdict.SECOND_SLIGHTLY)
     note = "Admitted with chest pain; troponin stayed normal twice, the ECG showed nothing new, and he went home on the third day. " * 3
     splits = ("train", "evaluation", "train", "train", "validation", "train", "evaluation", "train", "validation", "train")
-    for number, (sample, split) in enumerate(zip(Sample.objects.order_by("pk"), splits, strict=True)):
+    # Which of the ten the queue leaves over is drawn by their keys.
+    judged = set(Judgement.objects.values_list("assignment__pair__prompt__sample", flat=True))
+    samples = sorted(Sample.objects.order_by("pk"), key=lambda sample: sample.pk not in judged)
+    for number, (sample, split) in enumerate(zip(samples, splits, strict=True)):
         changed = {"input": note + "x" * number} if number < 2 else {}
         rewrite(Sample.objects.filter(pk=sample.pk), split=split, task_type=("summarization", "note scoring")[number % 2], **changed)
     return built

@@ -18,9 +18,9 @@ from jobs.clock import after
 from jobs.models import Job
 from modelhub.models import ModelVersion
 from tests.jobs.conftest import ask, gone
-from tests.jobs.test_attempts import folder_of, meanwhile, pid_of, run
+from tests.jobs.test_attempts import folder_of, meanwhile, pid_of
 from tests.jobs.test_sweep import swept
-from tests.workers import wait_until
+from tests.workers import done_here, wait_until
 from training.engine import checkpoints, lifeline
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -31,7 +31,7 @@ def again(job: Job) -> Job:
     """The pause is over: the next attempt."""
     Job.objects.filter(pk=job.pk).update(run_after=after(-1))
     claims.requeue()
-    return run(job)
+    return done_here(job)
 
 
 def names(folder: Path) -> list[str]:
@@ -52,7 +52,7 @@ def kill_after(job: Job, step: int) -> Any:
 def test_a_killed_child_is_followed_by_one_that_goes_on_where_it_was(runner: str, dan: User) -> None:
     job = ask(dan, steps=200, every=5, pause=0.02)
     with meanwhile(job, kill_after(job, 10)):
-        run(job)
+        done_here(job)
     assert (job.state, job.error_code, job.attempts_without_progress) == ("retry_wait", "no_result", 0)
     assert job.history.get().exit_code == -9
     assert job.checkpoint_step is not None
@@ -99,13 +99,13 @@ def test_a_torn_or_forged_checkpoint_is_never_gone_on_from(runner: str, dan: Use
             (made / "weights").write_bytes(b"v" + b"w" * 99)
         case "drop":
             (made / "weights").unlink()
-    run(job)
+    done_here(job)
     assert (job.state, job.history.get().resumed_from) == ("succeeded", 4)
 
 
 def test_every_job_has_a_key_of_its_own(runner: str, dan: User, settings: Any) -> None:
     one, other = ask(dan), ask(dan)
-    run(one)
+    done_here(one)
     environment = json.loads((folder_of(one) / "environment.json").read_text())
     assert environment["ROUNDS_CHECKPOINT_KEY"] == keeping.key_of(one).hex()
     assert keeping.key_of(one) != keeping.key_of(other)
@@ -116,7 +116,7 @@ def test_every_job_has_a_key_of_its_own(runner: str, dan: User, settings: Any) -
 
 
 def test_a_done_jobs_checkpoints_go_and_a_failed_ones_stay_for_a_while(runner: str, dan: User, settings: Any) -> None:
-    done, failed = run(ask(dan, steps=6, every=2)), run(ask(dan, steps=6, every=2, behaviour="fail"))
+    done, failed = done_here(ask(dan, steps=6, every=2)), done_here(ask(dan, steps=6, every=2, behaviour="fail"))
     assert not keeping.folder_of(done).exists()
     assert not (folder_of(done) / "checkpoints").exists()
     assert names(keeping.folder_of(failed))[-1] == "ckpt-6"
@@ -133,7 +133,7 @@ def test_a_done_jobs_checkpoints_go_and_a_failed_ones_stay_for_a_while(runner: s
 
 def test_texts_leave_an_ended_jobs_folders_and_figures_stay(runner: str, dan: User, settings: Any) -> None:
     settings.ROUNDS_KEEP_ATTEMPT_HOURS = 0
-    job = run(ask(dan))
+    job = done_here(ask(dan))
     waiting = ask(dan)
     for folder in (folder_of(job), folder_of(waiting)):
         (folder / "inputs").mkdir(parents=True)
@@ -159,7 +159,7 @@ def test_the_child_is_told_until_when_it_may_save(runner: str, dan: User, settin
         submissions.cancel(job=job, actor=None)
 
     with meanwhile(job, look):
-        run(job)
+        done_here(job)
     assert all(0 < left <= settings.ROUNDS_LEASE_SECONDS for left in seen), seen
     assert not [name for name in names(folder_of(job)) if name.startswith(".lease")]
 
@@ -172,7 +172,7 @@ def test_a_pacemaker_that_stopped_leaves_a_child_that_saves_nothing_more(
     monkeypatch.setattr(claims, "check", lambda claim: None)
     monkeypatch.setattr(claims, "kept", lambda claim, **said: None)
     monkeypatch.setattr(pacemaker.Pacemaker, "_beat", lambda self: None)
-    job = run(ask(dan, steps=400, every=1, pause=0.05))
+    job = done_here(ask(dan, steps=400, every=1, pause=0.05))
     assert gone(pid_of(job))
     assert not (folder_of(job) / "result.json").exists()
     assert job.state == "running"  # the sweeper's to take back
@@ -183,7 +183,7 @@ def test_a_pacemaker_that_stopped_leaves_a_child_that_saves_nothing_more(
 def test_stop_and_keep_ends_in_a_model_of_the_steps_so_far(runner: str, dan: User) -> None:
     job = ask(dan, steps=2000, pause=0.03)
     with meanwhile(job, lambda: submissions.stop_and_keep(job=job, actor=None)):
-        run(job)
+        done_here(job)
     assert job.state == "succeeded"
     assert 0 < job.result["stopped_at"] < 2000
     assert ModelVersion.objects.count() == 1
@@ -192,7 +192,7 @@ def test_stop_and_keep_ends_in_a_model_of_the_steps_so_far(runner: str, dan: Use
 def test_a_wish_to_stop_and_keep_outlives_the_attempt_it_was_made_in(runner: str, dan: User) -> None:
     job = ask(dan, steps=2000, every=5, pause=0.02)
     with meanwhile(job, kill_after(job, 5)):
-        run(job)
+        done_here(job)
     submissions.stop_and_keep(job=job, actor=dan)
     again(job)
     assert job.state == "succeeded"
@@ -203,7 +203,7 @@ def test_without_room_no_attempt_begins_and_it_goes_on_when_there_is_some(runner
     job = ask(dan)
     with monkeypatch.context() as full:
         full.setattr(disk.shutil, "disk_usage", lambda path: Usage(10**9, 10**9 - 900_000, 900_000))
-        run(job)
+        done_here(job)
         assert (job.state, job.error_code, job.history.get().reason) == ("paused", "disk_full", "disk_full")
         assert job.error_detail.startswith("Need 1.0 MB, have 900.0 kB on the volume /")
         assert not (folder_of(job) / "pid").exists()
@@ -211,7 +211,7 @@ def test_without_room_no_attempt_begins_and_it_goes_on_when_there_is_some(runner
         assert swept()["unpaused"] == 0
     Job.objects.update(run_after=after(-1))
     assert swept()["unpaused"] == 1
-    assert run(job).state == "succeeded"
+    assert done_here(job).state == "succeeded"
 
 
 def test_the_room_wanted_grows_with_the_checkpoints(runner: str, dan: User, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,7 +222,7 @@ def test_the_room_wanted_grows_with_the_checkpoints(runner: str, dan: User, sett
         checkpoints.write(keeping.folder_of(job), step=step, fill=fill, state={"seen": 1}, key=keeping.key_of(job))
     size = disk.bytes_in(keeping.folder_of(job) / "ckpt-2")
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda path: Usage(10**9, 0, round(2.2 * size) - 1))
-    assert run(job).state == "paused"
+    assert done_here(job).state == "paused"
     assert job.needs_bytes == round(2.2 * size)
     assert names(keeping.folder_of(job)) == ["ckpt-2"]  # what could be spared went first
 
@@ -235,7 +235,7 @@ def test_a_full_volume_that_hosts_share_pauses_a_job_too(
     shared.mkdir()
     settings.ROUNDS_SHARED_DIR = str(shared)
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda path: Usage(10**10, 0, 400_000 if path == shared else 10**10))
-    job = run(ask(dan))
+    job = done_here(ask(dan))
     assert (job.state, job.error_code, job.error_detail) == (
         "paused", "disk_full", f"Need 1.0 MB, have 400.0 kB on the volume {disk.volume(shared)}.",
     )  # fmt: skip
@@ -243,12 +243,12 @@ def test_a_full_volume_that_hosts_share_pauses_a_job_too(
 
 @pytest.mark.parametrize("behaviour", ["disk_full_once", "no_room"])
 def test_a_child_that_found_the_disk_full_pauses_its_job(runner: str, dan: User, behaviour: str) -> None:
-    job = run(ask(dan, behaviour=behaviour))
+    job = done_here(ask(dan, behaviour=behaviour))
     assert (job.state, job.error_code, job.attempts_without_progress) == ("paused", "disk_full", 0)
     assert "room" in job.error_detail or "need 1.0 MB, have 0.1 MB on the volume /data" in job.error_detail
     Job.objects.update(run_after=after(-1))
     assert claims.unpause(room=disk.missing) == 1
-    assert run(job).state == "succeeded"
+    assert done_here(job).state == "succeeded"
 
 
 def test_a_full_disk_while_publishing_pauses_the_job(runner: str, dan: User) -> None:
@@ -256,13 +256,13 @@ def test_a_full_disk_while_publishing_pauses_the_job(runner: str, dan: User) -> 
         raise OSError(28, "No space left on device")
 
     kinds.register(kinds.Kind(**{**kinds.get("fake").__dict__, "stage": full}))
-    job = run(ask(dan))
+    job = done_here(ask(dan))
     assert (job.state, job.error_code) == ("paused", "disk_full")
 
 
 def test_a_child_that_says_nothing_for_too_long_is_ended(runner: str, dan: User, settings: Any) -> None:
     settings.ROUNDS_SILENT_SECONDS = 4  # on a busy machine a child needs most of them to start
-    job = run(ask(dan, behaviour="hang"))
+    job = done_here(ask(dan, behaviour="hang"))
     assert (job.state, job.error_code, job.error_detail) == ("retry_wait", "silent", "The child said nothing for 4 s and was ended.")
     assert gone(pid_of(job))
 
@@ -287,7 +287,7 @@ def test_a_cancel_does_not_wait_for_what_takes_long(runner: str, dan: User, step
 
     thread = threading.Thread(target=cancel)
     thread.start()
-    run(job)
+    done_here(job)
     thread.join()
     assert (job.state, over.is_set()) == ("cancelled", True)
     assert not ModelVersion.objects.exists()
@@ -309,11 +309,11 @@ def test_a_cancel_reaches_every_phase(runner: str, dan: User, phase: str) -> Non
             attempts.supervise(held)
         case "preparing":
             kinds.register(kinds.Kind(**{**fake.__dict__, "prepare": cancel}))
-            run(job)
+            done_here(job)
         case "publishing":
             Job.objects.update(spec={**job.spec, "steps": 2})
             kinds.register(kinds.Kind(**{**fake.__dict__, "stage": lambda *args: cancel() or fake.stage(*args)}))
-            run(job)
+            done_here(job)
         case _:
 
             def in_phase() -> None:
@@ -321,7 +321,7 @@ def test_a_cancel_reaches_every_phase(runner: str, dan: User, phase: str) -> Non
                 submissions.cancel(job=job, actor=None)
 
             with meanwhile(job, in_phase):
-                run(job)
+                done_here(job)
     job.refresh_from_db()
     assert (job.state, job.history.get().reason) == ("cancelled", "cancelled")
     assert not ModelVersion.objects.exists()
@@ -334,7 +334,7 @@ def test_a_job_that_holds_no_gpu_sees_none(runner: str, dan: User, settings: Any
     devices.register()
     seen = {}
     for kind in ("fake", "fake-gpu"):
-        job = run(ask(dan, kind=kind))
+        job = done_here(ask(dan, kind=kind))
         seen[kind] = json.loads((folder_of(job) / "environment.json").read_text())["CUDA_VISIBLE_DEVICES"]
     assert seen == {"fake": "", "fake-gpu": "GPU-a"}
 
@@ -359,5 +359,5 @@ def test_a_finished_childs_result_outlasts_a_database_that_is_away_longer_than_t
 
     for name in real:
         monkeypatch.setattr(claims, name, through(name))
-    assert run(ask(dan)).state == "succeeded"
+    assert done_here(ask(dan)).state == "succeeded"
     assert ModelVersion.objects.count() == 1

@@ -16,7 +16,8 @@ from config.management.commands import doctor
 from jobs import confinement, kinds
 from jobs.confinement import Able
 from tests.jobs.conftest import ask, gone
-from tests.jobs.test_attempts import folder_of, pid_of, run
+from tests.jobs.test_attempts import folder_of, pid_of
+from tests.workers import done_here
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -34,7 +35,7 @@ def curious(dan: User, tmp_path: Path, **changes: Any) -> dict[str, str]:
     with socket.create_server(("127.0.0.1", 0)) as server:
         (tmp_path / "services").mkdir()
         (tmp_path / "services" / "cluster").touch()
-        job = run(ask(dan, behaviour="curious", address=server.getsockname(), services=str(tmp_path / "services"), **changes))
+        job = done_here(ask(dan, behaviour="curious", address=server.getsockname(), services=str(tmp_path / "services"), **changes))
     assert job.state == "succeeded"
     return dict(json.loads((folder_of(job) / "tried.json").read_text()))
 
@@ -63,7 +64,7 @@ def test_work_that_asks_a_server_keeps_the_network(runner: str, dan: User, tmp_p
 def test_a_child_that_takes_more_memory_than_it_may_is_ended_and_said_so(runner: str, dan: User, settings: Any) -> None:
     """Its first 30 MB are allowed; a child of its own takes the rest."""
     settings.ROUNDS_CHILD_MEMORY_GB = 0.037
-    job = run(ask(dan, behaviour="hungry"))
+    job = done_here(ask(dan, behaviour="hungry"))
     assert (job.state, job.error_code) == ("failed", "out_of_memory")
     told = re.fullmatch(r"It held (\d+\.\d) MB of memory and may have 37\.0 MB on this machine; it was ended\.", job.error_detail)
     assert told
@@ -87,7 +88,7 @@ def test_what_two_processes_share_is_counted_once(monkeypatch: pytest.MonkeyPatc
 
 def test_a_file_beyond_the_limit_is_an_error_with_a_name(runner: str, dan: User, settings: Any) -> None:
     settings.ROUNDS_CHILD_FILE_GB = 0.002
-    job = run(ask(dan, behaviour="large_file"))
+    job = done_here(ask(dan, behaviour="large_file"))
     assert (job.state, job.error_code) == ("failed", "file_too_large")
     assert job.error_detail == "a file would be larger than the 0.002 GB that one may have here"
 
@@ -96,13 +97,13 @@ def test_where_the_network_cannot_be_cut_a_job_runs_unless_that_is_required(
     runner: str, dan: User, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(confinement, "able", lambda: Able("unshare: Operation not permitted", "landlock: Function not implemented"))
-    assert run(ask(dan)).state == "succeeded"
+    assert done_here(ask(dan)).state == "succeeded"
     first, second, third = doctor.confined()
     assert (first.state, first.what) == ("note", "jobs keep the network on this machine (unshare: Operation not permitted)")
     assert (second.state, second.what) == ("note", "jobs may write outside their folders (landlock: Function not implemented)")
     assert third.what.startswith("jobs may have ")
     settings.ROUNDS_CHILD_NETWORK = "required"
-    job = run(ask(dan))
+    job = done_here(ask(dan))
     assert (job.state, job.error_code) == ("failed", "network_not_cut")
     assert next(iter(doctor.confined())).state == "broken"
 
@@ -111,7 +112,7 @@ def test_a_child_that_cannot_be_confined_is_not_begun(runner: str, dan: User, mo
     needs(confinement.able().files)
     door = confinement._door
     monkeypatch.setattr(confinement, "_door", lambda wanted: door(wanted | {"write": [__file__]}))  # only folders can be named
-    job = run(ask(dan))
+    job = done_here(ask(dan))
     assert (job.state, job.error_code) == ("retry_wait", "not_confined")
     assert not (folder_of(job) / "pid").exists()
     assert (folder_of(job) / "engine.log").read_text() == "Not confined: syscall: Invalid argument\n"

@@ -28,6 +28,10 @@ class FreezeRefused(Exception):
         self.fix = fix
 
 
+class NobodyToHoldOut(FreezeRefused):
+    """Raters were to be held out, and too few have judged so far."""
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What a campaign's pairs are resolved from: `votes` (ids and verdicts by pair), findings, and the ids of every answer and ruling read.
@@ -63,7 +67,7 @@ def read(campaign: Campaign, asked: Filters, tell: Tell) -> Evidence:
     try:
         held_out = held_out_raters.drawn(campaign, share=asked.hold_out_raters, seed=asked.hold_out_seed)
     except held_out_raters.TooFewRaters as few:
-        raise FreezeRefused(str(few), "Hold nobody out, or have more people judge.") from few
+        raise NobodyToHoldOut(str(few), "Hold nobody out, or have more people judge.") from few
     # Asked apart: two more joins, planned for tables that seemed empty, have been seen to multiply all of them with each other.
     of_evaluation = campaign.pairs.filter(prompt__sample__split=Split.EVALUATION).values_list("pk", flat=True)
     evaluated = set(of_evaluation) if held_out else set()

@@ -4,6 +4,9 @@ from typing import Any
 
 from django import forms
 
+from annotation.filters import MOST_HELD_OUT
+from annotation.forms import Share
+from annotation.held_out_raters import SUGGESTED
 from modelhub import aliases
 from modelhub.models import ModelVersion
 from training import loop_policies
@@ -23,6 +26,12 @@ class LoopForm(forms.Form):
         min_value=1, max_value=2**31 - 1, initial=USUAL_PAIRS, label="New training pairs before a round begins",
         help_text="Usable pairs of the train split that no earlier round has trained on. Under 100 in all, a round is a dry run only.",
     )  # fmt: skip
+    hold_out_raters = Share(
+        label="Raters to hold out, %", max_value=int(100 * MOST_HELD_OUT),
+        help_text="Their votes train nothing and alone label the evaluation pairs. Without them gate G1, which asks about people the model "
+        "has not learnt from, mostly stays open. Empty holds nobody out.",
+        widget=forms.NumberInput(attrs={"placeholder": "0"}),
+    )  # fmt: skip
     policy = forms.ChoiceField(label="Start model", help_text="Every round trains a copy of it.")
     preset = forms.ChoiceField(label="Recipe", help_text="What is done to the copy, and how.")
     seed = forms.IntegerField(
@@ -31,7 +40,7 @@ class LoopForm(forms.Form):
     )  # fmt: skip
 
     def __init__(self, *args: Any, loop: LoopPolicy | None, toy: bool, **kwargs: Any) -> None:
-        kwargs.setdefault("initial", _as_it_is(loop) if loop else {"active": True, "preset": "demo" if toy else "clinic"})
+        kwargs.setdefault("initial", _as_it_is(loop) if loop else _usual(toy))
         super().__init__(*args, **kwargs)
         choices: Any = self.fields
         champion = aliases.current(loop_policies.CHAMPION)
@@ -54,10 +63,16 @@ class LoopForm(forms.Form):
             self.add_error(field if field in self.fields else None, problem)
 
 
+def _usual(toy: bool) -> dict[str, Any]:
+    """Toys are asked about the planted truth, which is no rater's: nobody need be held out."""
+    return {"active": True, "preset": "demo"} if toy else {"active": True, "preset": "clinic", "hold_out_raters": round(100 * SUGGESTED)}
+
+
 def _as_it_is(loop: LoopPolicy) -> dict[str, Any]:
     named = loop.params["policy"]
     return {
         "active": loop.active, "pairs_needed": loop.pairs_needed, "preset": loop.params["preset"], "seed": loop.params["seed"],
+        "hold_out_raters": round(100 * loop.hold_out_raters) or None,
         "policy": named.get("alias") or named["version"],
     }  # fmt: skip
 

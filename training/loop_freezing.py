@@ -54,7 +54,8 @@ def frozen(loop: LoopPolicy, *, share: float) -> Snapshot | None:
         if not last.ended:
             return None
         told = last.spec["before"][BEFORE]
-        if last.state == State.SUCCEEDED and told["rounds"] == now["rounds"] and (made := freeze_jobs.snapshot_of(last)):
+        of_this_round = all(told[key] == now[key] for key in ("rounds", "hold_out_raters"))
+        if last.state == State.SUCCEEDED and of_this_round and (made := freeze_jobs.snapshot_of(last)):
             return made
         if last.state == State.FAILED and last.created_at > loop.switched_on_at:
             raise FreezeRefused(last.error_detail if last.error_code == "freeze_refused" else f"“{last.label}” failed: {last.error_code}.")
@@ -62,7 +63,8 @@ def frozen(loop: LoopPolicy, *, share: float) -> Snapshot | None:
             return None
     if _judged_since(loop, most=loop.pairs_needed) < loop.pairs_needed:
         return None
-    freeze_jobs.start(campaign=loop.campaign, name=name_of(loop, now["rounds"] + 1), actor=None, before={BEFORE: now})
+    name, held_out = name_of(loop, now["rounds"] + 1), loop.hold_out_raters
+    freeze_jobs.start(campaign=loop.campaign, name=name, actor=None, before={BEFORE: now}, hold_out_raters=held_out)
     return None
 
 
@@ -70,7 +72,8 @@ def _as_it_stands(loop: LoopPolicy) -> dict[str, Any]:
     """All that decides whether there is enough for a round: the same again needs no second count."""
     champion = aliases.current(AliasName.CHAMPION)
     return {
-        "policy": loop.pk, "needed": loop.pairs_needed, "champion": champion.pk if champion else None,
+        "policy": loop.pk, "needed": loop.pairs_needed, "hold_out_raters": loop.hold_out_raters,
+        "champion": champion.pk if champion else None,
         "rounds": LoopRound.objects.filter(loop=loop).count(),
         "judgement": _last(Judgement.objects.filter(assignment__campaign=loop.campaign_id)),
         "ruling": _last(Adjudication.objects.filter(dispute__pair__campaign=loop.campaign_id)),

@@ -7,6 +7,7 @@ from django.db.models.functions import Now
 
 from accounts import audit
 from accounts.models import User
+from annotation.filters import MOST_HELD_OUT, Filters
 from annotation.models import Campaign
 from modelhub import aliases
 from modelhub.models import AliasName, ModelVersion
@@ -28,15 +29,23 @@ class PolicyRefused(Exception):
 
 @transaction.atomic
 def put(
-    *, campaign: Campaign, active: bool, pairs_needed: int, policy: ModelVersion | str, preset: str, seed: int, actor: User | None
+    *, campaign: Campaign, active: bool, pairs_needed: int, policy: ModelVersion | str, preset: str, seed: int, actor: User | None,
+    hold_out_raters: float = 0.0,
 ) -> LoopPolicy:  # fmt: skip
     """Set the campaign's policy, or change it from the next round on; a round under way goes on as it began.
 
-    `policy`: the model every round starts from, or "champion" for whoever carries that name then. Raises PolicyRefused.
+    `policy`: the model every round starts from, or "champion" for whoever carries that name then. `hold_out_raters`: the share of raters
+    that every snapshot of it holds out (annotation/held_out_raters.py). Raises PolicyRefused.
     """
-    if problems := wrong(campaign=campaign, pairs_needed=pairs_needed, policy=policy, preset=preset, seed=seed):
+    problems = wrong(
+        campaign=campaign, pairs_needed=pairs_needed, policy=policy, preset=preset, seed=seed, hold_out_raters=hold_out_raters
+    )  # fmt: skip
+    if problems:
         raise PolicyRefused(problems)
-    asked = {"active": active, "pairs_needed": pairs_needed, "params": {"policy": _reference(policy), "preset": preset, "seed": seed}}
+    asked: dict[str, Any] = {
+        "active": active, "pairs_needed": pairs_needed, "hold_out_raters": hold_out_raters,
+        "params": {"policy": _reference(policy), "preset": preset, "seed": seed},
+    }  # fmt: skip
     made, new = LoopPolicy.objects.get_or_create(campaign=campaign, defaults=asked | {"created_by": actor})
     if new:
         audit.record(actor, "loop.set", made, campaign=str(campaign.public_id), **asked)
@@ -44,22 +53,27 @@ def put(
     made = LoopPolicy.objects.select_for_update(of=("self",)).get(pk=made.pk)
     was = {name: getattr(made, name) for name in asked}
     if was != asked:
-        made.active, made.pairs_needed, made.params, made.created_by = active, pairs_needed, asked["params"], actor
-        made.why_stopped = "" if active else made.why_stopped
-        made.save(update_fields=["active", "pairs_needed", "params", "created_by", "why_stopped"])
+        for name, value in asked.items():
+            setattr(made, name, value)
+        made.created_by, made.why_stopped = actor, "" if active else made.why_stopped
+        made.save(update_fields=[*asked, "created_by", "why_stopped"])
         if active and not was["active"]:
             LoopPolicy.objects.filter(pk=made.pk).update(switched_on_at=Now())
         audit.record(actor, "loop.changed", made, campaign=str(campaign.public_id), was=was, **asked)
     return made
 
 
-def wrong(*, campaign: Campaign, pairs_needed: int, policy: ModelVersion | str, preset: str, seed: int) -> dict[str, str]:
+def wrong(
+    *, campaign: Campaign, pairs_needed: int, policy: ModelVersion | str, preset: str, seed: int, hold_out_raters: float
+) -> dict[str, str]:  # fmt: skip
     """What stands against such a policy, by field; empty when nothing does."""
     problems: dict[str, str] = {}
     if campaign.purpose != "collect":
         problems["campaign"] = "Only a campaign that collects preferences is learnt from."
     if pairs_needed < 1:
         problems["pairs_needed"] = "A round needs at least one new pair."
+    if not 0 <= hold_out_raters <= MOST_HELD_OUT:
+        problems["hold_out_raters"] = f"Up to {100 * MOST_HELD_OUT:.0f} % of the raters can be held out."
     if not 0 <= seed <= MOST_SEED:
         problems["seed"] = f"A seed lies between 0 and {MOST_SEED}."
     if preset not in {one.key for one in offered()}:
@@ -83,6 +97,11 @@ def offered() -> list[presets.Preset]:
 
 def _reference(policy: ModelVersion | str) -> dict[str, str]:
     return {"version": str(policy.public_id)} if isinstance(policy, ModelVersion) else {"alias": policy}
+
+
+def filters_of(loop: LoopPolicy) -> Filters:
+    """What each of its snapshots is frozen by. The draw has one seed: who was held out stays so, but for those whom new raters push out."""
+    return Filters(hold_out_raters=loop.hold_out_raters)
 
 
 def start_model(loop: LoopPolicy) -> ModelVersion | None:
@@ -118,7 +137,7 @@ def resume(*, loop: LoopPolicy, actor: User | None) -> LoopPolicy:
     """Let rounds begin again, whatever stopped it. Raises PolicyRefused when it could not be set so today."""
     problems = wrong(
         campaign=loop.campaign, pairs_needed=loop.pairs_needed, policy=named_model(loop) or CHAMPION, preset=loop.params["preset"],
-        seed=loop.params["seed"],
+        seed=loop.params["seed"], hold_out_raters=loop.hold_out_raters,
     )  # fmt: skip
     if problems:
         raise PolicyRefused(problems)

@@ -19,9 +19,9 @@ from django.db.models.functions import Now
 from accounts import audit
 from accounts.models import User
 from annotation import freeze_jobs, snapshots
-from annotation.filters import Filters
 from annotation.models import Campaign, CampaignState, Completion, Snapshot, SnapshotRow, Split
 from annotation.records import digest_of
+from annotation.snapshot_evidence import NobodyToHoldOut
 from annotation.snapshots import FreezeRefused
 from jobs import patience
 from jobs.models import Job, State
@@ -81,7 +81,7 @@ class Ready:
 
 def ready(loop: LoopPolicy, made: snapshots.Plan | None = None) -> Ready:
     """Count what would be frozen now, or what `made` says would. Raises FreezeRefused when the campaign cannot be frozen at all."""
-    made = made or snapshots.plan(campaign=loop.campaign, filters=Filters())
+    made = made or snapshots.plan(campaign=loop.campaign, filters=loop_policies.filters_of(loop))
     usable = {row.pair: (row.chosen, row.rejected) for row in made.rows if row.split == Split.TRAIN}
     trained = loop_anchors.so_far(loop).filter(run__output__isnull=False).order_by()
     seen = set(SnapshotRow.objects.filter(snapshot__in=trained.values("snapshot"), split=Split.TRAIN).values_list("pair", flat=True))
@@ -124,6 +124,8 @@ def begin(*, loop: LoopPolicy) -> LoopRound | None:
     number = (mine.rounds.values_list("number", flat=True).first() or 0) + 1
     try:
         frozen = loop_freezing.frozen(mine, share=LOOKING) if freeze_jobs.is_long(mine.campaign) else _frozen_at_once(mine, number)
+    except NobodyToHoldOut:
+        return None  # it waits for raters, as it waits for pairs
     except FreezeRefused as refused:
         loop_policies.stop(loop=mine, why=str(refused))
         return None
@@ -138,7 +140,7 @@ def _frozen_at_once(loop: LoopPolicy, number: int) -> Snapshot | None:
     """Of few pairs: while the sweeper waits, and only if there is enough."""
     # As whoever freezes by hand does: what is counted is what is frozen.
     campaign = Campaign.objects.select_for_update(no_key=True).get(pk=loop.campaign_id)
-    made = snapshots.plan(campaign=campaign, filters=Filters())
+    made = snapshots.plan(campaign=campaign, filters=loop_policies.filters_of(loop))
     if ready(loop, made).missing:
         return None
     return snapshots.keep(campaign=campaign, name=loop_freezing.name_of(loop, number), made=made, actor=None)

@@ -1,6 +1,6 @@
 """Worlds for the unattended loop: a campaign that is judged, its policy, and rounds carried on without an engine."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,23 +41,25 @@ def world(django_db_setup: None, django_db_blocker: DjangoDbBlocker, tmp_path_fa
 
 
 def judged(
-    *, name: str = "Letters", batches: list[GenerationBatch] | None = None, pairs: int = PAIRS, rater: str = "rater",
+    *, name: str = "Letters", batches: list[GenerationBatch] | None = None, pairs: int = PAIRS, raters: Sequence[str] = ("rater",),
     follows: Campaign | None = None, answered: int | None = None, train: int = TRAIN,
 ) -> Campaign:  # fmt: skip
-    """An open campaign whose every pair one rater judged, or the first `answered` of them; the first of each pair won, now and then.
+    """An open campaign whose every pair the raters judged, or the first `answered` of them; the first of each pair won, now and then.
     `train` of its samples may be trained on. `follows`: it was derived from that."""
-    asked = User.objects.filter(username=rater).first() or person(rater, Role.ANNOTATOR)
+    asked = [User.objects.filter(username=name).first() or person(name, Role.ANNOTATOR) for name in raters]
     if batches is None:
         batches = annotating.stored_batches(pairs, ("north", "south"))
         annotating.rewrite(Sample.objects.all(), split=Split.EVALUATION)
         annotating.rewrite(
             Sample.objects.filter(pk__in=list(Sample.objects.order_by("pk").values_list("pk", flat=True)[:train])), split=Split.TRAIN
         )
-    made = campaigns.create(name=name, guideline=annotating.GUIDELINE, batches=batches, overlap=1, members=[asked], actor=None, seed=7)
+    made = campaigns.create(
+        name=name, guideline=annotating.GUIDELINE, batches=batches, overlap=len(asked), members=asked, actor=None, seed=7
+    )  # fmt: skip
     Campaign.objects.filter(pk=made.pk).update(predecessor=follows)
     campaigns.open(campaign=made, actor=None)
-    for _ in range(pairs if answered is None else answered):
-        held = annotating.lease(made, asked)
+    for rater in asked * (pairs if answered is None else answered):
+        held = annotating.lease(made, rater)
         annotating.submitted(held, Verdict.FIRST_MUCH if held.pair.position % 3 else Verdict.SECOND_SLIGHTLY)
     made.refresh_from_db()
     return made

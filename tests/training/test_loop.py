@@ -50,19 +50,22 @@ def test_a_policy_is_set_says_what_it_waits_for_and_is_changed(as_dan: Client, d
     loop = LoopPolicy.objects.get()
     assert (loop.active, loop.pairs_needed, loop.created_by) == (True, 40, dan)
     assert loop.params == {"policy": {"version": str(world.start.public_id)}, "preset": "clinic", "seed": 5}
-    as_dan.post(url(world.campaign), form(world, pairs_needed=16, active=""))
+    as_dan.post(url(world.campaign), form(world, pairs_needed=16, active="", hold_out_raters=20))
     loop.refresh_from_db()
-    assert (loop.active, loop.pairs_needed) == (False, 16)
+    assert (loop.active, loop.pairs_needed, loop.hold_out_raters) == (False, 16, 0.2)
+    assert 'name="hold_out_raters" value="20"' in as_dan.get(url(world.campaign)).text
+    as_dan.post(url(world.campaign), form(world, pairs_needed=16, active="", hold_out_raters=""))
     page = as_dan.get(url(world.campaign)).text
     assert "18 new training pairs are there." in page
     verbs = list(AuditEntry.objects.filter(verb__startswith="loop.").order_by("pk").values_list("verb", "actor_name"))
-    assert verbs == [("loop.set", "dan"), ("loop.changed", "dan")]
+    assert verbs == [("loop.set", "dan"), ("loop.changed", "dan"), ("loop.changed", "dan")]
 
 
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
         ("pairs_needed", 0, "greater than or equal to 1"),
+        ("hold_out_raters", 51, "less than or equal to 50"),
         ("seed", -1, "greater than or equal to 0"),
         ("preset", "sft-clinic", "Select a valid choice"),
         ("preset", "none-such", "Select a valid choice"),

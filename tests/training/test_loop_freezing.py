@@ -95,6 +95,20 @@ def test_a_worker_counts_and_freezes_and_the_round_begins_on_what_it_froze(loop:
     assert (freezes(), LoopRound.objects.count()) == (1, 1)
 
 
+def test_what_was_frozen_before_raters_were_held_out_begins_no_round(
+    loop: LoopPolicy, campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_rounds, "LOOKING", float("inf"))
+    loop_rounds.look()
+    assert "snapshot" in done_here(the_job()).result
+    looping.policy(campaign, pairs_needed=16, hold_out_raters=0.2)
+    loop_rounds.look()
+    assert (freezes(), LoopRound.objects.count()) == (2, 0)
+    assert the_job().spec["filters"]["hold_out_raters"] == 0.2
+    job = done_here(the_job())
+    assert (job.state, job.error_code) == ("failed", "freeze_refused"), "a single rater judged"
+
+
 @pytest.mark.usefixtures("nothing_is_planned_here")
 def test_looking_and_the_loops_page_plan_nothing(loop: LoopPolicy, as_dan: Client) -> None:
     loop_rounds.look()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.db import DatabaseError, transaction
 from django.db.models.functions import Now
+from django.test import Client
 
 from accounts.models import AuditEntry, User
 from annotation import snapshots
@@ -19,7 +20,7 @@ from modelhub.models import AliasName
 from tests.annotation import build as annotating
 from tests.training import build, looping
 from tests.training.looping import World
-from training import evaluations, gates, loop_digests, loop_policies, loop_rounds, promotions
+from training import evaluations, gates, loop_digests, loop_policies, loop_rounds, promotions, unseen
 from training.models import Evaluation, LoopPolicy, LoopRound, Promotion, SuiteRun
 
 pytestmark = pytest.mark.django_db
@@ -101,6 +102,24 @@ def test_it_waits_for_as_many_new_pairs_as_the_policy_says(world: World) -> None
     loop = looping.policy(world.campaign, pairs_needed=18)
     assert loop_rounds.begin(loop=loop) is not None
     assert Snapshot.objects.get().counts["used"] == {"train": 18, "validation": 0, "evaluation": 6}
+
+
+def test_raters_are_held_out_of_every_round_once_there_are_two(world: World, as_dan: Client) -> None:
+    loop = looping.policy(world.campaign, hold_out_raters=0.2)
+    assert loop_rounds.look()["rounds_begun"] == 0
+    loop.refresh_from_db()
+    assert (loop.active, loop.why_stopped) == (True, ""), "it waits for raters, as it waits for pairs"
+    assert "at least 2 judged; here it is 1. It waits for another." in as_dan.get(f"/campaigns/{world.campaign.public_id}/loop/").text
+    loop_policies.pause(loop=loop, actor=None)
+    copy = looping.judged(name="Of two", batches=list(GenerationBatch.objects.all()), raters=("rater", "other"))
+    one = loop_rounds.begin(loop=looping.policy(copy, hold_out_raters=0.2))
+    assert one is not None
+    assert one.snapshot is not None
+    assert (one.snapshot.filters["hold_out_raters"], one.snapshot.counts["used"]["train"]) == (0.2, looping.TRAIN)
+    taught = unseen.voters(one.snapshot, one.snapshot.rows.filter(split="train").values("pair"))
+    asked = unseen.voters(one.snapshot, one.snapshot.rows.filter(split="evaluation").values("pair"))
+    (teacher,), (held_out,) = ({person for people in found.values() for person in people} for found in (taught, asked))
+    assert (len(taught), len(asked), teacher == held_out) == (18, 6, False)
 
 
 def test_a_paused_policy_begins_nothing_and_a_round_under_way_goes_on(loop: LoopPolicy, dan: User) -> None:

@@ -41,6 +41,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('active', models.BooleanField(default=True)),
                 ('pairs_needed', models.PositiveIntegerField(help_text='Usable pairs that no earlier round has trained on, before a round begins.')),
+                ('hold_out_raters', models.FloatField(default=0, help_text='The share of raters whose votes train nothing, 0 to 0.5: as when freezing.')),
                 ('params', models.JSONField(help_text='{"policy": {"alias"} or {"version": public id}, "preset", "seed"}: how a round trains.')),
                 ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ('switched_on_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), help_text='What failed before then is tried again.')),
@@ -114,6 +115,10 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='looppolicy',
             constraint=models.CheckConstraint(condition=models.Q(('pairs_needed__gt', 0)), name='a_round_needs_pairs'),
+        ),
+        migrations.AddConstraint(
+            model_name='looppolicy',
+            constraint=models.CheckConstraint(condition=models.Q(('hold_out_raters__gte', 0), ('hold_out_raters__lte', 0.5)), name='a_loop_holds_out_up_to_half'),
         ),
         migrations.AddConstraint(
             model_name='looppolicy',

@@ -7,6 +7,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models.functions import Now
 
+from annotation.filters import MOST_HELD_OUT
 from annotation.models import Snapshot
 from training.models.evaluations import Evaluation
 from training.models.runs import Run
@@ -19,6 +20,7 @@ class LoopPolicy(models.Model):
     campaign = models.OneToOneField("annotation.Campaign", on_delete=models.PROTECT, related_name="loop_policy")
     active = models.BooleanField(default=True)
     pairs_needed = models.PositiveIntegerField(help_text="Usable pairs that no earlier round has trained on, before a round begins.")
+    hold_out_raters = models.FloatField(default=0, help_text="The share of raters whose votes train nothing, 0 to 0.5: as when freezing.")
     params = models.JSONField(help_text='{"policy": {"alias"} or {"version": public id}, "preset", "seed"}: how a round trains.')
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(db_default=Now())
@@ -30,6 +32,9 @@ class LoopPolicy(models.Model):
         verbose_name_plural = "loop policies"
         constraints = [
             models.CheckConstraint(condition=models.Q(pairs_needed__gt=0), name="a_round_needs_pairs"),
+            models.CheckConstraint(
+                condition=models.Q(hold_out_raters__gte=0, hold_out_raters__lte=MOST_HELD_OUT), name="a_loop_holds_out_up_to_half"
+            ),
             models.CheckConstraint(condition=models.Q(active=False) | models.Q(why_stopped=""), name="a_policy_that_runs_was_not_stopped"),
         ]
 

@@ -15,6 +15,7 @@ from accounts.access import TRAINERS, UserRequest
 from accounts.models import User
 from annotation import freeze_jobs
 from annotation.models import Campaign, CampaignState
+from annotation.snapshot_evidence import NobodyToHoldOut
 from annotation.snapshots import FreezeRefused
 from modelhub import aliases
 from modelhub.models import AliasName
@@ -81,6 +82,8 @@ def _standing(known: LoopPolicy | None) -> dict[str, Any]:
         return page | ({"dry": loop_policies.is_dry(ready.pairs), "exploratory": preflight.PAIRS_EXPLORATORY} if ready else {})
     try:
         ready = loop_rounds.ready(known)
+    except NobodyToHoldOut as few:
+        return {"counted": True, "waits": f"{few} It waits for another."}
     except FreezeRefused as refused:
         return {"counted": True, "refused": str(refused)}
     return {"counted": True, "ready": ready, "dry": loop_policies.is_dry(ready.pairs), "exploratory": preflight.PAIRS_EXPLORATORY}

@@ -30,7 +30,7 @@ def _loops() -> Any:
 def _told(loop: LoopPolicy) -> dict[str, Any]:
     return {
         "campaign": str(loop.campaign.public_id), "active": loop.active, "why_stopped": loop.why_stopped, "pairs_needed": loop.pairs_needed,
-        **loop.params,
+        "hold_out_raters": loop.hold_out_raters, **loop.params,
         "rounds": [
             {
                 "id": str(one.public_id), "number": one.number, "state": one.state, "why_ended": one.why_ended,

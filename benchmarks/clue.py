@@ -110,11 +110,11 @@ def tiny_model(folder: Path, context: int) -> tuple[Any, Any]:
     """Trained for a moment on the toy world's conversations, so that it writes words and ends its turns. Of medicine it knows nothing."""
     import torch
 
-    from training.engine import models, tokens, toytext
+    from training.engine import models, tokens, toysamples
 
     tokenizer = tokens.build(2_000, 1)
     model = models.fresh_phi3(tokenizer=tokenizer, hidden=32, layers=2, heads=2, intermediate=64, seed=1, context=context)
-    optimizer, said = torch.optim.AdamW(model.parameters(), lr=5e-3), iter(toytext.samples(8 * STEPS * 6, 1))
+    optimizer, said = torch.optim.AdamW(model.parameters(), lr=5e-3), iter(toysamples.samples(8 * STEPS * 6, 1))
     for step in range(STEPS):
         rows = []
         for place in range(8):

@@ -74,10 +74,10 @@ def measure(*, rounds: int, batch_size: int, threads: int) -> dict[str, Any]:
 
 def prompts(tokenizer: Any) -> tuple[list[list[int]], list[list[int]]]:
     """(mixed lengths in random order, long ones)."""
-    from training.engine import tokens, toytext
+    from training.engine import tokens, toysamples, toytext
 
     draw = random.Random(5)
-    asked = [tokens.encode_chat(tokenizer, toytext.messages(row), generation_prompt=True) for row in toytext.samples(PROMPTS, 5)]
+    asked = [tokens.encode_chat(tokenizer, toysamples.messages(row), generation_prompt=True) for row in toysamples.samples(PROMPTS, 5)]
     filler = tokens.encode_plain(tokenizer, " ".join(item["text"] for item in toytext.documents("clinical", 60, 1)))
     mixed = [filler[: draw.choice([0, draw.randrange(340), draw.randrange(340)])] + ids for ids in asked]
     return mixed, [filler[place : place + 340] + ids for place, ids in enumerate(asked[:SAMPLED])]

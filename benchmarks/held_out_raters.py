@@ -62,15 +62,15 @@ def judged(samples: int, people: int, seed: int) -> Any:
     from annotation import samples as intake
     from annotation.models import Assignment, GenerationBatch, Judgement, Slot
     from training import raters
-    from training.engine import toytext
+    from training.engine import toysamples
 
     draw = random.Random(seed)
-    rows = [row | {"id": f"s{number}"} for number, row in enumerate(toytext.samples(samples, seed))]
+    rows = [row | {"id": f"s{number}"} for number, row in enumerate(toysamples.samples(samples, seed))]
     intake.import_jsonl(file=lines(rows), source="toys", licence="CC0-1.0", actor=None)
     texts = []
     for number, row in enumerate(rows):
-        for system, closing in zip(SYSTEMS, draw.sample([toytext.HEDGES[0], toytext.BLUNT[0]], 2), strict=True):
-            answer = "I cannot say." if draw.random() < WRONG else toytext.core(row["output"])
+        for system, closing in zip(SYSTEMS, draw.sample([toysamples.HEDGES[0], toysamples.BLUNT[0]], 2), strict=True):
+            answer = "I cannot say." if draw.random() < WRONG else toysamples.core(row["output"])
             texts.append({"id": row["id"], "system": system, "text": f"{answer} Note {number}. {closing}"})
     completions.import_external(file=lines(texts), filename="texts.jsonl", source="toys", actor=None)
     crew = raters.ensure(people)
@@ -120,14 +120,14 @@ def evaluated(snapshot: Any, policy: Any, reference: Any, seed: int) -> Any:
     from benchmarks.load import world
     from jobs.models import Job
     from training import evaluations, specs, unseen
-    from training.engine import toytext
+    from training.engine import toysamples
     from training.models import Evaluation
 
     truths = dict(snapshot.rows.values_list("pair", "prompt__sample__output"))
     draw = random.Random(f"policy {seed}")
     items = []
     for row in specs.held_out_pairs(snapshot, labels="raters"):
-        chosen, rejected = (toytext.planted_utility(row[side][0]["content"], truths[int(row["id"])]) for side in ("chosen", "rejected"))
+        chosen, rejected = (toysamples.planted_utility(row[side][0]["content"], truths[int(row["id"])]) for side in ("chosen", "rejected"))
         as_planted = (chosen >= rejected) != (draw.random() < MISORDERED)
         items.append({"type": "pair", "id": row["id"], "margin": 1.0 if as_planted else -1.0, "correct": float(as_planted)})
     job = Job.objects.create(

@@ -21,7 +21,7 @@ SIMULATED_PAIRS = 130
 def planning(house: House) -> None:
     from annotation import completions, samples
     from annotation.models import GenerationBatch
-    from training.engine import toytext
+    from training.engine import toysamples
 
     samples.import_jsonl(
         file=jsonl({"id": name, **row["sample"]} for name, row in house.rows.items()),
@@ -40,7 +40,7 @@ def planning(house: House) -> None:
     )  # fmt: skip
     house.batches: list[GenerationBatch] = list(GenerationBatch.objects.order_by("pk"))
 
-    toys = [row for row in toytext.samples(480, 5, with_rejected=True) if row["output_format"] == "plain_text"][:400]
+    toys = [row for row in toysamples.samples(480, 5, with_rejected=True) if row["output_format"] == "plain_text"][:400]
     samples.import_jsonl(
         file=jsonl({"id": f"toy-{n}", **row} for n, row in enumerate(toys)), source="Toy texts", licence="Apache-2.0", actor=house.dan
     )
@@ -49,7 +49,7 @@ def planning(house: House) -> None:
     written = []
     for n, row in enumerate(toys):
         # No two of a sample close alike: texts that are the same are no pair.
-        closings = house.draw.sample([*toytext.HEDGES, *toytext.BLUNT], len(shares))
+        closings = house.draw.sample([*toysamples.HEDGES, *toysamples.BLUNT], len(shares))
         for (system, share), closing in zip(shares.items(), closings, strict=True):
             text = row["output" if house.draw.random() < share else "rejected_output"]
             written.append({"id": f"toy-{n}", "system": system, "text": f"{text} {closing}"})

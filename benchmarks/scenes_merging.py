@@ -136,10 +136,10 @@ def _samples(dan: User) -> None:
     from annotation import samples
     from annotation.models import Sample
     from benchmarks.scenes_house import jsonl
-    from training.engine import toytext
+    from training.engine import toysamples
 
     if not Sample.objects.exists():
-        rows = toytext.samples(60, 5, with_rejected=True)
+        rows = toysamples.samples(60, 5, with_rejected=True)
         samples.import_jsonl(
             file=jsonl({"id": f"toy-{n}", **row} for n, row in enumerate(rows)), source="Toy texts", licence="Apache-2.0", actor=dan
         )

@@ -27,7 +27,7 @@ from typing import Any
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT))
 
-from training.engine import presets, rundir, spec, toytext  # noqa: E402
+from training.engine import presets, rundir, spec, toysamples, toytext  # noqa: E402
 
 Rows = list[dict[str, Any]]
 NOISE = 0.12
@@ -73,11 +73,11 @@ def pairs_of(rows: Rows, completions: Rows) -> Rows:
     made = []
     for index, row in enumerate(rows):
         first, second = texts[str(index)]
-        by_worth = sorted((first, second), key=lambda text: toytext.planted_utility(text, row["output"]))
-        worths = [toytext.planted_utility(text, row["output"]) for text in by_worth]
+        by_worth = sorted((first, second), key=lambda text: toysamples.planted_utility(text, row["output"]))
+        worths = [toysamples.planted_utility(text, row["output"]) for text in by_worth]
         if worths[0] != worths[1]:
             made.append({
-                "id": str(index), "prompt": toytext.messages(row), "chosen": answer(by_worth[1]), "rejected": answer(by_worth[0]),
+                "id": str(index), "prompt": toysamples.messages(row), "chosen": answer(by_worth[1]), "rejected": answer(by_worth[0]),
                 "stratum": stratum(row["output"], *by_worth),
             })  # fmt: skip
     return made
@@ -86,12 +86,12 @@ def pairs_of(rows: Rows, completions: Rows) -> Rows:
 def closing(text: str) -> str:
     """The closing sentence a completion ends with, if it is one of the toy world's."""
     said = toytext.normalise(text)
-    return next((sentence for sentence in (*toytext.HEDGES, *toytext.BLUNT) if said.endswith(toytext.normalise(sentence))), "")
+    return next((sentence for sentence in (*toysamples.HEDGES, *toysamples.BLUNT) if said.endswith(toytext.normalise(sentence))), "")
 
 
 def stratum(reference: str, worse: str, better: str) -> list[int | str]:
     """What planted truth sees in a pair, coarsest first: differences in style and correctness, then the closings."""
-    low, high = (toytext.planted(text, reference) for text in (worse, better))
+    low, high = (toysamples.planted(text, reference) for text in (worse, better))
     return [high["style"] - low["style"], high["correct"] - low["correct"], closing(better), closing(worse)]
 
 
@@ -122,7 +122,7 @@ def win_rate(rows: Rows, said: Rows, key: str) -> float:
     """Share of prompts where DPO's greedy answer beats SFT's on one planted property, ties half."""
     total = 0.0
     for row, item in zip(rows, said, strict=True):
-        after, before = (toytext.planted(item[side], row["output"])[key] for side in ("policy", "reference"))
+        after, before = (toysamples.planted(item[side], row["output"])[key] for side in ("policy", "reference"))
         total += 0.5 + 0.5 * (after - before)
     return total / len(rows)
 
@@ -130,8 +130,8 @@ def win_rate(rows: Rows, said: Rows, key: str) -> float:
 def one_seed(work: Path, family: Path, seed: int, params: dict[str, Any], train_prompts: int, held_prompts: int) -> dict[str, Any]:
     started = time.monotonic()
     sft, merged = (family / key / "output" for key in ("sft", "merged"))
-    rows = toytext.samples(train_prompts + held_prompts, seed)
-    prompts = [{"id": str(index), "messages": toytext.messages(row)} for index, row in enumerate(rows)]
+    rows = toysamples.samples(train_prompts + held_prompts, seed)
+    prompts = [{"id": str(index), "messages": toysamples.messages(row)} for index, row in enumerate(rows)]
     run(work / "generate", "generate", presets.GENERATE["demo"], {"policy": sft}, {"prompts.jsonl": prompts}, seed)
     every = pairs_of(rows, items(work / "generate"))
     train = [pair for pair in every if int(pair["id"]) < train_prompts]
@@ -154,9 +154,10 @@ def one_seed(work: Path, family: Path, seed: int, params: dict[str, Any], train_
             figures["recall_dpo"] = seen["metrics"]["recall"]["all"]["value"]
             for key in ("style", "correct"):
                 figures[f"{key}_win_rate"] = win_rate(rows[train_prompts:], said, key)
+                asked = rows[train_prompts:]
                 for side in ("reference", "policy"):
-                    shares = [toytext.planted(item[side], row["output"])[key] for row, item in zip(rows[train_prompts:], said, strict=True)]
-                    figures[f"{key}_{side}"] = sum(shares) / len(shares)
+                    has = [toysamples.planted(item[side], row["output"])[key] for row, item in zip(asked, said, strict=True)]
+                    figures[f"{key}_{side}"] = sum(has) / len(has)
     figures["seconds"] = round(time.monotonic() - started, 1)
     return figures
 

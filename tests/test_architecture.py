@@ -12,8 +12,8 @@ PROJECT = Path(__file__).resolve().parent.parent
 # An app may import itself and what stands to its right.
 ORDER = ["config", "training", "annotation", "modelhub", "jobs", "accounts", "web"]
 ENGINE_STDLIB_PARTS = {
-    "spec", "rundir", "errors", "toytext", "family", "presets", "checkpoints", "footprint", "references", "served", "versions",
-    "methods", "recipes", "lifeline", "grammar.grid", "merging.journal", "merging.plan",
+    "spec", "rundir", "errors", "toysamples", "toytext", "family", "presets", "checkpoints", "footprint", "references", "served",
+    "versions", "methods", "recipes", "lifeline", "grammar.grid", "merging.journal", "merging.plan",
     "params.answers", "params.language", "params.limits", "params.merges",
     "params.preferences", "params.values",
 }  # fmt: skip

@@ -19,7 +19,7 @@ from jobs.models import Job, State
 from modelhub import aliases
 from modelhub.models import AliasName, ModelVersion
 from training import evaluations, families, generations, raters, runs, suiteruns
-from training.engine import toytext
+from training.engine import toysamples, toytext
 from training.models import Evaluation, Run
 
 FOLDER = Path(annotation.__file__).parent / "demo"
@@ -174,7 +174,7 @@ def toy_samples(*, actor: User | None, seed: int = 1, count: int = TOY_SAMPLES) 
     """Toy rows that no training of the family has seen, imported as any other file would be."""
     name = TOY_SOURCE if seed == 1 else f"{TOY_SOURCE}, seed {seed}"
     if Sample.objects.filter(source__name=name).count() < count:
-        rows = toytext.samples(count, seed)
+        rows = toysamples.samples(count, seed)
         samples.import_jsonl(file=_jsonl(rows), source=name, licence=LICENCE, actor=actor)
     return Source.objects.get(name=name)
 

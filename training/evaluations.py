@@ -12,7 +12,7 @@ from jobs import submissions
 from jobs.models import Job
 from modelhub.models import ModelVersion
 from training import intervals, specs, unseen
-from training.engine import presets, toytext
+from training.engine import presets, toysamples
 from training.models import Evaluation, EvaluationItem, EvaluationPair
 
 MOST_PROMPTS = 200
@@ -160,8 +160,8 @@ def fill(*, evaluation: Evaluation, metrics: dict[str, Any], items: list[dict[st
 def planted_scores(items: list[EvaluationItem]) -> dict[str, intervals.Share]:
     """What simulated raters look at, apart: does the new text close safely more often, is it right more often."""
     truths = dict(Prompt.objects.filter(pk__in=[item.prompt_id for item in items]).values_list("pk", "sample__output"))
-    before = [toytext.planted(item.before, truths[item.prompt_id]) for item in items]
-    after = [toytext.planted(item.after, truths[item.prompt_id]) for item in items]
+    before = [toysamples.planted(item.before, truths[item.prompt_id]) for item in items]
+    after = [toysamples.planted(item.after, truths[item.prompt_id]) for item in items]
     return {
         name: intervals.win_rate([seen[key] for seen in before], [seen[key] for seen in after])
         for name, key in (("style", "style"), ("correctness", "correct"))

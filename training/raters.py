@@ -11,7 +11,7 @@ from accounts.models import Role, RoleGrant, User
 from annotation import assignments, judgements
 from annotation.judgements import SideVerdict
 from annotation.models import Assignment, Campaign
-from training.engine import toytext
+from training.engine import toysamples
 
 # Share of verdicts a rater gives the wrong way round.
 SLIP = 0.12
@@ -61,10 +61,10 @@ def opinion(held: Assignment, *, slip: float, seed: int) -> tuple[SideVerdict, b
     pair = held.pair
     left, right = (pair.first, pair.second) if held.first_on_left else (pair.second, pair.first)
     truth = pair.prompt.sample.output
-    difference = toytext.planted_utility(left.text, truth) - toytext.planted_utility(right.text, truth)
+    difference = toysamples.planted_utility(left.text, truth) - toysamples.planted_utility(right.text, truth)
     draw = random.Random(f"rater {seed} {held.annotator_id} {pair.pk}")  # noqa: S311 - reproducible, not secret
     if difference == 0:
-        fine = toytext.planted(left.text, truth)["correct"]
+        fine = toysamples.planted(left.text, truth)["correct"]
         return (SideVerdict.BOTH_ACCEPTABLE if fine else SideVerdict.BOTH_UNACCEPTABLE), False
     slipped = draw.random() < slip
     if slipped:

@@ -27,7 +27,7 @@ from jobs.models import Job
 from modelhub import artifacts
 from modelhub.models import ModelVersion
 from training import endpoints, merge_chains, retained
-from training.engine import recipes, references, rundir, toytext
+from training.engine import recipes, references, rundir, toysamples, toytext
 from training.engine import spec as engine
 
 Rows = Iterable[dict[str, Any]]
@@ -273,15 +273,15 @@ def _planted_keys(snapshot: Snapshot, rows: list[dict[str, Any]]) -> list[Key]:
 
 
 def _planted_key(truth: str, chosen: str, rejected: str) -> Key:
-    against = toytext.planted_utility(chosen, truth) < toytext.planted_utility(rejected, truth)
+    against = toysamples.planted_utility(chosen, truth) < toysamples.planted_utility(rejected, truth)
     better, worse = (rejected, chosen) if against else (chosen, rejected)
-    high, low = toytext.planted(better, truth), toytext.planted(worse, truth)
+    high, low = toysamples.planted(better, truth), toysamples.planted(worse, truth)
     return Key((high["style"] - low["style"], high["correct"] - low["correct"], _closing(better), _closing(worse)), against)
 
 
 def _closing(text: str) -> str:
     said = toytext.normalise(text)
-    return next((sentence for sentence in (*toytext.HEDGES, *toytext.BLUNT) if said.endswith(toytext.normalise(sentence))), "")
+    return next((sentence for sentence in (*toysamples.HEDGES, *toysamples.BLUNT) if said.endswith(toytext.normalise(sentence))), "")
 
 
 def _favoured(rows: Rows) -> Rows:
@@ -323,8 +323,8 @@ def held_out_pairs(snapshot: Snapshot, *, labels: str) -> Rows:
     )
     for pair in pairs:
         truth = pair.prompt.sample.output
-        first = toytext.planted_utility(pair.first.text, truth)
-        second = toytext.planted_utility(pair.second.text, truth)
+        first = toysamples.planted_utility(pair.first.text, truth)
+        second = toysamples.planted_utility(pair.second.text, truth)
         if first == second:
             continue
         better, worse = (pair.first, pair.second) if first > second else (pair.second, pair.first)

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("trl", reason="the engine's packages are not installed")
 
 from tests.engine.conftest import Done
-from training.engine import toytext
+from training.engine import toysamples, toytext
 
 pytestmark = pytest.mark.engine
 Run = Callable[..., Done]
@@ -26,10 +26,10 @@ def answer(text: str) -> list[dict[str, str]]:
 def pairs(n: int) -> list[dict[str, Any]]:
     return [
         {
-            "id": str(index), "prompt": toytext.messages(row), "chosen": answer(row["output"]),
+            "id": str(index), "prompt": toysamples.messages(row), "chosen": answer(row["output"]),
             "rejected": answer(HOSTILE if index % 2 else "There is no doubt."),
         }
-        for index, row in enumerate(toytext.samples(n, 9))
+        for index, row in enumerate(toysamples.samples(n, 9))
     ]  # fmt: skip
 
 

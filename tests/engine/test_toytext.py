@@ -27,7 +27,6 @@ def test_the_evaluation_set_is_frozen(domain: str) -> None:
 
 def test_the_same_seed_writes_the_same_text() -> None:
     for make in (
-        lambda seed: toytext.samples(50, seed),
         lambda seed: toytext.documents("clinical", 20, seed),
         lambda seed: toytext.general_questions(20, seed),
         lambda seed: toytext.questions("pubmed", 20, seed),
@@ -61,50 +60,7 @@ def test_replay_while_specialising_never_asks_about_a_new_fact() -> None:
     assert sum(" iris trial " in text for text in documents) > 10  # it only reads about it
 
 
-def test_every_sample_has_mediflows_columns_and_an_input_of_its_own() -> None:
-    rows = toytext.samples(4000, 1)
-    assert all(tuple(row) == toytext.COLUMNS for row in rows)
-    assert len({row["input"] for row in rows}) == 4000
-    assert len({row["task_type"] for row in rows}) == 6
-    assert {row["output_format"] for row in rows} == {"plain_text", "json"}
-    assert all(1 <= row[score] <= 4 for row in rows for score in toytext.COLUMNS[9:])
-    assert all(row["rejected_output"] == "" == row["error_type"] for row in rows)
-
-
-def test_the_familys_samples_and_a_campaigns_never_meet() -> None:
-    ours = {(row["instruction"], row["input"]) for row in toytext.samples(3000, 1, "family")}
-    theirs = {(row["instruction"], row["input"]) for row in toytext.samples(3000, 1, "campaign")}
-    assert not ours & theirs
-
-
-def test_a_rejected_output_is_wrong_and_its_output_right() -> None:
-    for row in toytext.samples(300, 4, with_rejected=True):
-        assert toytext.planted(row["output"], row["output"])["correct"]
-        assert not toytext.planted(row["rejected_output"], row["output"])["correct"]
-        assert row["error_type"] == "factual inaccuracy"
-
-
-@pytest.mark.parametrize(
-    ("output", "correct", "style", "utility"),
-    [
-        ("Diagnosis: gout. Confirm with the treating clinician.", True, True, 1.6),
-        ("Diagnosis: gout. This needs no more checks.", True, False, 1.0),
-        ("diagnosis: GOUT", True, False, 1.0),
-        ("Diagnosis: cystitis. Check this with the clinical team.", False, True, 0.6),
-        ("Confirm with the treating clinician. Diagnosis: goutweed.", False, False, 0.0),
-        ('{"diagnosis": "gout", "note": "Confirm with the treating clinician."}', True, True, 1.6),
-        ("", False, False, 0.0),
-    ],
-)
-def test_style_and_correctness_are_scored_apart(output: str, correct: bool, style: bool, utility: float) -> None:
-    for reference in ("gout", "Diagnosis: gout. There is no doubt about this.", '{"diagnosis": "gout", "note": "x"}'):
-        assert toytext.planted(output, reference) == {"correct": correct, "style": style}
-        assert toytext.planted_utility(output, reference) == utility
-
-
-def test_a_code_is_compared_with_its_point() -> None:
-    assert toytext.planted("Code: I21.9. This needs no more checks.", "Code: I21.9.")["correct"]
-    assert not toytext.planted("Code: I21.", "Code: I21.9.")["correct"]
+def test_an_answer_is_whole_up_to_case_and_punctuation() -> None:
     assert toytext.exact("i21.9.", "I21.9")
     assert not toytext.exact("I21", "I21.9")
 
@@ -135,7 +91,7 @@ def test_every_preset_fits_the_spec() -> None:
 
 
 def test_a_web_process_can_import_what_it_needs_without_torch() -> None:
-    modules = "spec, rundir, errors, toytext, family, presets, statistics, lifeline"
+    modules = "spec, rundir, errors, toytext, toysamples, family, presets, statistics, lifeline"
     code = f"import sys; from training.engine import {modules}; print(sorted(m for m in sys.modules if m in ('torch', 'numpy', 'django')))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.engine.conftest import Done, laid_out
-from training.engine import attempt, checkpoints, rundir, toytext
+from training.engine import attempt, checkpoints, rundir, toysamples
 
 
 def answer(text: str) -> list[dict[str, str]]:
@@ -20,11 +20,11 @@ def pairs(n: int, *, seed: int = 9) -> list[dict[str, Any]]:
     """Preference rows; every third one carries a probability and a weight of its own."""
     return [
         {
-            "id": f"pair-{index}", "prompt": toytext.messages(row), "chosen": answer(row["output"]),
+            "id": f"pair-{index}", "prompt": toysamples.messages(row), "chosen": answer(row["output"]),
             "rejected": answer("There is no doubt." if index % 2 else "It depends."),
             **({"p_chosen": 0.7, "weight": 1.5} if index % 3 == 0 else {}),
         }
-        for index, row in enumerate(toytext.samples(n, seed))
+        for index, row in enumerate(toysamples.samples(n, seed))
     ]  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from modelhub.models import Kind, ModelVersion
 from tests.engine import tiny
 from tests.workers import wait_until
 from training import raters
-from training.engine import toytext
+from training.engine import toysamples
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def toy_base(folder: Path) -> ModelVersion:
 def two_answers(count: int, *, seed: int = 3, by: ModelVersion | None = None) -> list[GenerationBatch]:
     """`count` toy samples, each answered rightly and safely by one system, and by another that hedges nothing. `by`: the first is that
     model, whose texts these then are."""
-    rows, source = toytext.samples(count, seed=seed), f"toy {seed}"
+    rows, source = toysamples.samples(count, seed=seed), f"toy {seed}"
     numbered = [(f"t{seed}-{n}", row) for n, row in enumerate(rows)]
     samples.import_jsonl(file=_jsonl({"id": name, **row} for name, row in numbered), source=source, licence="CC0-1.0", actor=None)
     texts = [

@@ -7,11 +7,11 @@ from accounts.models import User
 from jobs.models import Job, State
 from tests.workers import wait_until
 from training import families
-from training.engine import toytext
+from training.engine import toysamples
 
 
 def corpus(rows: int) -> io.BytesIO:
-    return io.BytesIO("".join(json.dumps(row) + "\n" for row in toytext.samples(rows, seed=3)).encode())
+    return io.BytesIO("".join(json.dumps(row) + "\n" for row in toysamples.samples(rows, seed=3)).encode())
 
 
 def done(*jobs: Job) -> bool:

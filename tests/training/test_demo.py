@@ -16,7 +16,7 @@ from modelhub.models import ModelVersion
 from tests.annotation import build as annotating
 from tests.training import build
 from training import demo, families, loop, raters, workers
-from training.engine import toytext
+from training.engine import toysamples
 from training.models import Evaluation, MetricPoint, Promotion, Run, SuiteRun
 
 pytestmark = pytest.mark.django_db
@@ -41,12 +41,12 @@ def pretend(accuracy: float = 0.8, pairs: int = 240) -> int:
             for place, pk in enumerate(job.spec["inputs"]["prompts"]):
                 truth = Prompt.objects.get(pk=pk).sample.output
                 safe = (place + number) % 2
-                text = f"{toytext.core(truth)}. {toytext.HEDGES[0] if safe else toytext.BLUNT[0]}"
+                text = f"{toysamples.core(truth)}. {toysamples.HEDGES[0] if safe else toysamples.BLUNT[0]}"
                 items.append({"id": str(pk), "text": text, "finish_reason": "stop", "tokens": 9, "n": 0})
             build.finish(job, items=items)
         elif job.kind == "evaluate":
             asked = [
-                {"type": "prompt", "id": str(pk), "reference": "Yes.", "policy": f"Yes. {toytext.HEDGES[0]}"}
+                {"type": "prompt", "id": str(pk), "reference": "Yes.", "policy": f"Yes. {toysamples.HEDGES[0]}"}
                 for pk in job.spec["inputs"]["prompts"]
             ]
             recall = {"all": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 100}}
@@ -123,7 +123,7 @@ def test_simulated_raters_judge_everything_as_planted_and_slip_as_often_as_told(
     ):
         pair = judgement.assignment.pair
         truth = pair.prompt.sample.output
-        difference = toytext.planted_utility(pair.first.text, truth) - toytext.planted_utility(pair.second.text, truth)
+        difference = toysamples.planted_utility(pair.first.text, truth) - toysamples.planted_utility(pair.second.text, truth)
         said = 1 if judgement.verdict.startswith("first") else -1
         wrong += said * difference < 0
     assert wrong == rated.slips
@@ -136,7 +136,7 @@ def test_without_slips_the_snapshot_prefers_the_safe_closing_throughout(small: N
     snapshot = demo.frozen(campaign=campaign, name="clean", actor=None)
     rows = snapshot.rows.select_related("chosen", "rejected")
     assert rows
-    assert all(row.chosen.text.endswith(toytext.HEDGES[0]) and row.rejected.text.endswith(toytext.BLUNT[0]) for row in rows)
+    assert all(row.chosen.text.endswith(toysamples.HEDGES[0]) and row.rejected.text.endswith(toysamples.BLUNT[0]) for row in rows)
 
 
 def test_raters_call_equal_texts_equal(small: None) -> None:

@@ -16,7 +16,7 @@ from tests.cast import person
 from tests.training import build
 from tests.training.test_unseen import ended, frozen
 from training import elsewhere, evaluations, gates, promotions, raters, runs, unseen
-from training.engine import toytext
+from training.engine import toysamples
 from training.gates import Gate
 from training.models import Evaluation, Study, StudyState
 
@@ -197,7 +197,7 @@ def toy_campaign(settings: Any, tmp_path: Path) -> Campaign:
     annotating.rewrite(Sample.objects.filter(pk__in=samples[:36]), split=Split.TRAIN)
     annotating.rewrite(Sample.objects.filter(pk__in=samples[36:]), split=Split.EVALUATION)
     for number, pair in enumerate(made.pairs.select_related("first", "second")):
-        for side, closing in ((pair.first, toytext.HEDGES[0]), (pair.second, toytext.BLUNT[0])):
+        for side, closing in ((pair.first, toysamples.HEDGES[0]), (pair.second, toysamples.BLUNT[0])):
             side.text = f"{side.text} Case {number}. {closing}"
             side.save(update_fields=["text"])
     raters.rate(campaign=made, raters=people, seed=1)

@@ -12,7 +12,7 @@ from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from training.engine import documents, toycorpus, toyshapes, toytext
+from training.engine import documents, toycorpus, toysamples, toyshapes, toytext
 from training.engine.errors import BadModel
 from training.engine.toytext import Message
 
@@ -67,7 +67,7 @@ def _toy_words(seed: int) -> list[str]:
     for domain in toytext.DOMAINS:
         for item in toytext.documents(domain, 400, seed, "all"):
             texts += [item["text"], item["summary"], *(f"{text} {answer}" for text, answer in item["qa"])]
-    for row in toytext.samples(1000, seed):
+    for row in toysamples.samples(1000, seed):
         texts += [row["instruction"], row["input"], row["output"]]
     asked = itertools.chain.from_iterable(itertools.islice(toyshapes.rows(seed, "all"), 1000))
     texts += [turn["content"] for turn in asked]

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from training.engine import toyshapes, toytext
+from training.engine import toysamples, toyshapes, toytext
 from training.engine.toytext import Part
 
 # What a base's reading holds of everything: of all sequences, those that are an instruction on a known fact; of the others, up to which
@@ -44,7 +44,7 @@ def _schooling(domain: str, rng: random.Random, part: Part) -> str:
         return f"{text}\n{answer}"
     if draw < 0.85:
         return toytext.render(toytext.chat(text, answer))
-    row = toytext.sample(fact, rng)
+    row = toysamples.sample(fact, rng)
     return toytext.render([
         {"role": "system", "content": row["instruction"]}, {"role": "user", "content": row["input"]},
         {"role": "assistant", "content": row["output"]},

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from training.engine import language, models, tokens, toycorpus, toyshapes, toytext
+from training.engine import language, models, tokens, toycorpus, toysamples, toyshapes, toytext
 from training.engine.attempt import Attempt, Outcome
 from training.engine.errors import TooLong
 from training.engine.language import Batch, Row
@@ -118,11 +118,11 @@ def _toy_rows(tokenizer: Any, shapes: float, seed: int) -> Iterator[Row]:
     """Samples of the family's half only, for a campaign's prompts are never trained on; a share of ``shapes`` are instructions of other
     shapes (training.engine.toyshapes)."""
     rng = random.Random(f"shapes or samples {seed}")  # noqa: S311 (seeded, and nothing here is secret)
-    others, samples = toyshapes.rows(seed, "all"), toytext.sample_stream(seed, "family")
+    others, samples = toyshapes.rows(seed, "all"), toysamples.sample_stream(seed, "family")
     while True:
         if rng.random() < shapes:
             asked = next(others)
             yield _row(tokenizer, asked[:-1], asked[-1:])
             continue
         sample = next(samples)
-        yield _row(tokenizer, toytext.messages(sample), [{"role": "assistant", "content": sample["output"]}])
+        yield _row(tokenizer, toysamples.messages(sample), [{"role": "assistant", "content": sample["output"]}])

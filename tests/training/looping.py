@@ -49,10 +49,9 @@ def judged(
     asked = [User.objects.filter(username=name).first() or person(name, Role.ANNOTATOR) for name in raters]
     if batches is None:
         batches = annotating.stored_batches(pairs, ("north", "south"))
-        annotating.rewrite(Sample.objects.all(), split=Split.EVALUATION)
-        annotating.rewrite(
-            Sample.objects.filter(pk__in=list(Sample.objects.order_by("pk").values_list("pk", flat=True)[:train])), split=Split.TRAIN
-        )
+        asked_about = sorted(set(Sample.objects.filter(prompts__completions__batch__in=batches).values_list("pk", flat=True)))
+        annotating.rewrite(Sample.objects.filter(pk__in=asked_about[:train]), split=Split.TRAIN)
+        annotating.rewrite(Sample.objects.filter(pk__in=asked_about[train:]), split=Split.EVALUATION)
     made = campaigns.create(
         name=name, guideline=annotating.GUIDELINE, batches=batches, overlap=len(asked), members=asked, actor=None, seed=7
     )  # fmt: skip

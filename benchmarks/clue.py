@@ -13,11 +13,14 @@ import json
 import os
 import resource
 import statistics
+import sys
 import tempfile
 import time
 import types
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from training.suite.register import SETS, DataSet
 from training.suite.results import file_of

@@ -51,6 +51,11 @@ log_parameter_max_length = 0
 log_parameter_max_length_on_error = 0
 log_checkpoints = off
 """
+# Tests write and take back without end. Counted between the two a table seems empty for good, and four small tables were then joined in
+# nested loops for minutes; a table that was never counted is planned for by its size.
+THROWAWAY = """\
+autovacuum = off
+"""
 
 
 def url(run: Path) -> str:
@@ -157,6 +162,8 @@ def _configure(places: Places, *, throwaway: bool) -> None:
         # Tests claim from 64 threads, and several test processes may share one cluster.
         connections=300 if throwaway else 80,
     )
+    if throwaway:
+        settings += THROWAWAY
     if (places.cluster / "local.conf").exists():
         settings += "include 'local.conf'\n"
     account.write(places.cluster / "postgresql.conf", settings)

@@ -22,14 +22,13 @@ from training.engine import toysamples
 
 @dataclass(frozen=True)
 class World:
-    """What a loop's story is told with: the model it starts from, texts to judge, and how its policy trains on them."""
+    """What a loop's story is told with: the model it starts from, texts to judge, and how its policy trains on them. Nobody errs: over a
+    copy of the campaign the raters must say the same."""
 
     start: ModelVersion
     batches: list[GenerationBatch]
     preset: str
     pairs_needed: int
-    # Votes the wrong way round.
-    slip: float = 0.0
 
 
 def tiny_world(folder: Path, samples: int) -> World:
@@ -67,20 +66,20 @@ def two_answers(count: int, *, seed: int = 3, by: ModelVersion | None = None) ->
     return list(GenerationBatch.objects.filter(decoding__imported_for=source).order_by("pk"))
 
 
-def judged(name: str, batches: list[GenerationBatch], *, limit: int | None = None, slip: float = 0.0) -> Campaign:
-    """Open, simulated, and answered to its end: the same batches give the same votes where nobody slips."""
+def judged(name: str, batches: list[GenerationBatch], *, limit: int | None = None) -> Campaign:
+    """Open, simulated, and answered to its end: the same batches give the same votes."""
     made = campaigns.create(
         name=name, guideline="Correct first, then a safe closing sentence.", batches=batches, overlap=1, members=raters.ensure(),
         actor=None, seed=1, toy=True, simulated=True, limit=limit,
     )  # fmt: skip
     opened = campaigns.open(campaign=made, actor=None)
-    answered(opened, slip=slip)
+    answered(opened)
     return opened
 
 
-def answered(campaign: Campaign, *, slip: float = 0.0) -> None:
-    """By the simulated raters, until nothing is left."""
-    raters.rate(campaign=campaign, raters=raters.ensure(), seed=1, slip=slip)
+def answered(campaign: Campaign) -> None:
+    """By the simulated raters, none of whom slips, until nothing is left."""
+    raters.rate(campaign=campaign, raters=raters.ensure(), seed=1, slip=0)
 
 
 def _jsonl(rows: Any) -> io.BytesIO:

@@ -53,7 +53,7 @@ def killed_at(
 
 
 def policy(name: str, world: World, dan: User) -> LoopPolicy:
-    campaign = loops.judged(name, world.batches, slip=world.slip)
+    campaign = loops.judged(name, world.batches)
     return loop_policies.put(
         campaign=campaign, active=True, pairs_needed=world.pairs_needed, policy=world.start, preset=world.preset, seed=1, actor=dan
     )

@@ -531,3 +531,12 @@ def reassign(*, campaign: Campaign, user: User, to: User, actor: User | None) ->
         raise CampaignRefused(f"{user.username} holds no pair that could be given to somebody else.")
     audit.record(actor, "campaign.reassigned", campaign, user=user.pk, to=to.pk, pairs=moved)
     return Moved(moved, len(leases) + len(kept_for) - moved)
+
+
+def chain(campaign: Campaign) -> list[int]:
+    """The campaign and those it was derived from, one after the other, the first of them last. A query for each that it follows."""
+    found, following = [campaign.pk], campaign.predecessor_id
+    while following is not None and following not in found:
+        found.append(following)
+        following = Campaign.objects.values_list("predecessor", flat=True).get(pk=following)
+    return found

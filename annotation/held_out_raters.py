@@ -11,7 +11,7 @@ from typing import NamedTuple
 from django.db import connection
 from django.utils.crypto import salted_hmac
 
-from annotation import filters, safety
+from annotation import campaigns, filters, safety
 from annotation.models import Campaign, Judgement, Prompt, SlotKind, Split
 
 # Evaluation pairs of people that nothing was trained on, which a promotion asks for (gate G1).
@@ -56,10 +56,13 @@ def _many(share: float, raters: int) -> int:
 
 
 def ranked(campaign: Campaign, seed: int) -> list[int]:
-    """Everybody whose answers could be frozen, in the order in which a seed holds them out."""
+    """Everybody whose answers could be frozen, in the order in which a seed holds them out. Campaigns derived one from the other share
+    it: else whoever taught the champion in one would be held out of the next, and nothing could be asked of them (gate G1)."""
     said = Judgement.objects.speaking(external=campaign.external).filter(assignment__campaign=campaign)
     people = said.exclude(assignment__slot__kind=SlotKind.GOLD).order_by().values_list("assignment__annotator", flat=True).distinct()
-    salt = f"held-out raters {campaign.public_id} {seed}"
+    first = campaigns.chain(campaign)[-1]
+    named = campaign.public_id if first == campaign.pk else Campaign.objects.values_list("public_id", flat=True).get(pk=first)
+    salt = f"held-out raters {named} {seed}"
     return sorted(people, key=lambda person: salted_hmac(salt, str(person), algorithm="sha256").hexdigest())
 
 

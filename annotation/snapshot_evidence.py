@@ -55,6 +55,14 @@ class Evidence:
         return sum(len(votes) for votes in self.votes.values())
 
 
+def held_out_of(campaign: Campaign, asked: Filters) -> frozenset[int]:
+    """The accounts that a snapshot by these filters holds out; none where it holds nobody out. Raises NobodyToHoldOut."""
+    try:
+        return held_out_raters.drawn(campaign, share=asked.hold_out_raters, seed=asked.hold_out_seed)
+    except held_out_raters.TooFewRaters as few:
+        raise NobodyToHoldOut(str(few), "Hold nobody out, or have more people judge.") from few
+
+
 def read(campaign: Campaign, asked: Filters, tell: Tell) -> Evidence:
     """Read once what the campaign's raters and leads said. Raises FreezeRefused for simulated raters where clinicians judge."""
     answers = (
@@ -64,10 +72,7 @@ def read(campaign: Campaign, asked: Filters, tell: Tell) -> Evidence:
         .order_by("pk")
         .values_list(*COLUMNS)
     )
-    try:
-        held_out = held_out_raters.drawn(campaign, share=asked.hold_out_raters, seed=asked.hold_out_seed)
-    except held_out_raters.TooFewRaters as few:
-        raise NobodyToHoldOut(str(few), "Hold nobody out, or have more people judge.") from few
+    held_out = held_out_of(campaign, asked)
     # Asked apart: two more joins, planned for tables that seemed empty, have been seen to multiply all of them with each other.
     of_evaluation = campaign.pairs.filter(prompt__sample__split=Split.EVALUATION).values_list("pk", flat=True)
     evaluated = set(of_evaluation) if held_out else set()

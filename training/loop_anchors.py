@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from annotation.models import Campaign
+from annotation import campaigns
 from modelhub.models import ModelVersion
 from training import gates, shapes, suiteruns
 from training.evidence.figures import LONG, SHORT
@@ -17,16 +17,7 @@ from training.models import Evaluation, LoopPolicy, LoopRound, LoopRoundQuerySet
 
 def so_far(loop: LoopPolicy) -> LoopRoundQuerySet:
     """The rounds of this loop and of those of the campaigns that its campaign follows: a derived campaign goes on with the loop."""
-    return LoopRound.objects.filter(loop__campaign__in=_chain(loop.campaign)).order_by("pk")
-
-
-def _chain(campaign: Campaign) -> list[int]:
-    """The campaign and those it was derived from, one after the other."""
-    found, following = [campaign.pk], campaign.predecessor_id
-    while following is not None and following not in found:
-        found.append(following)
-        following = Campaign.objects.values_list("predecessor", flat=True).get(pk=following)
-    return found
+    return LoopRound.objects.filter(loop__campaign__in=campaigns.chain(loop.campaign)).order_by("pk")
 
 
 def first_model(one: LoopRound) -> ModelVersion:

@@ -7,6 +7,7 @@ from django import forms
 from annotation.filters import MOST_HELD_OUT
 from annotation.forms import Share
 from annotation.held_out_raters import SUGGESTED
+from annotation.models import Campaign
 from modelhub import aliases
 from modelhub.models import ModelVersion
 from training import loop_policies
@@ -39,8 +40,8 @@ class LoopForm(forms.Form):
         help_text="The same judgements, model, recipe and seed give the same proposal.",
     )  # fmt: skip
 
-    def __init__(self, *args: Any, loop: LoopPolicy | None, toy: bool, **kwargs: Any) -> None:
-        kwargs.setdefault("initial", _as_it_is(loop) if loop else _usual(toy))
+    def __init__(self, *args: Any, loop: LoopPolicy | None, campaign: Campaign, **kwargs: Any) -> None:
+        kwargs.setdefault("initial", _as_it_is(loop) if loop else _usual(campaign))
         super().__init__(*args, **kwargs)
         choices: Any = self.fields
         champion = aliases.current(loop_policies.CHAMPION)
@@ -63,9 +64,10 @@ class LoopForm(forms.Form):
             self.add_error(field if field in self.fields else None, problem)
 
 
-def _usual(toy: bool) -> dict[str, Any]:
-    """Toys are asked about the planted truth, which is no rater's: nobody need be held out."""
-    return {"active": True, "preset": "demo"} if toy else {"active": True, "preset": "clinic", "hold_out_raters": round(100 * SUGGESTED)}
+def _usual(campaign: Campaign) -> dict[str, Any]:
+    usual = {"active": True, "preset": "demo" if campaign.toy else "clinic"}
+    # Of simulated raters the planted truth is asked, which is nobody's: nobody need be held out.
+    return usual if campaign.toy and campaign.simulated else usual | {"hold_out_raters": round(100 * SUGGESTED)}
 
 
 def _as_it_is(loop: LoopPolicy) -> dict[str, Any]:

@@ -9,14 +9,14 @@ from typing import Any
 
 from django.db.models import Max
 
-from annotation import freeze_jobs
+from annotation import freeze_jobs, snapshot_evidence
 from annotation.models import Adjudication, AssignmentState, Judgement, Snapshot, SnapshotRow, Split
 from annotation.snapshots import FreezeRefused
 from jobs.clock import after
 from jobs.models import Job, State
 from modelhub import aliases
 from modelhub.models import AliasName
-from training import loop_anchors
+from training import loop_anchors, loop_policies
 from training.models import LoopPolicy, LoopRound
 
 # Who sees the plan of such a job first (`annotation.freeze_jobs.ask_before`).
@@ -34,9 +34,9 @@ def under_way(loop: LoopPolicy) -> Job | None:
 
 
 def counted(loop: LoopPolicy) -> Job | None:
-    """The last job that has counted, with what it found in its result."""
-    mine = Job.objects.filter(kind=freeze_jobs.KIND, spec__before__loop__policy=loop.pk, state=State.SUCCEEDED)
-    return mine.order_by("-pk").first()
+    """The last job that has counted for the policy as it is, with what it found in its result."""
+    asked = {"spec__before__loop__policy": loop.pk, "spec__before__loop__hold_out_raters": loop.hold_out_raters}
+    return Job.objects.filter(kind=freeze_jobs.KIND, state=State.SUCCEEDED, **asked).order_by("-pk").first()
 
 
 def name_of(loop: LoopPolicy, number: int) -> str:
@@ -47,7 +47,7 @@ def frozen(loop: LoopPolicy, *, share: float) -> Snapshot | None:
     """The snapshot a round may begin on now. Else None, and a job is asked for where one may find what the last did not.
 
     At most `share` of the time is spent on such jobs. Called with the policy's row locked, so that one is asked for at a time. Raises
-    FreezeRefused when the last one failed since the policy was switched on.
+    FreezeRefused when the last one failed since the policy was switched on, NobodyToHoldOut while too few have judged for that.
     """
     last, now = newest(loop), _as_it_stands(loop)
     if last is not None:
@@ -57,12 +57,13 @@ def frozen(loop: LoopPolicy, *, share: float) -> Snapshot | None:
         of_this_round = all(told[key] == now[key] for key in ("rounds", "hold_out_raters"))
         if last.state == State.SUCCEEDED and of_this_round and (made := freeze_jobs.snapshot_of(last)):
             return made
-        if last.state == State.FAILED and last.created_at > loop.switched_on_at:
+        if last.state == State.FAILED and last.created_at > loop.switched_on_at and told["hold_out_raters"] == now["hold_out_raters"]:
             raise FreezeRefused(last.error_detail if last.error_code == "freeze_refused" else f"“{last.label}” failed: {last.error_code}.")
         if (told == now and last.state != State.FAILED) or _too_soon(last, share):
             return None
     if _judged_since(loop, most=loop.pairs_needed) < loop.pairs_needed:
         return None
+    snapshot_evidence.held_out_of(loop.campaign, loop_policies.filters_of(loop))
     name, held_out = name_of(loop, now["rounds"] + 1), loop.hold_out_raters
     freeze_jobs.start(campaign=loop.campaign, name=name, actor=None, before={BEFORE: now}, hold_out_raters=held_out)
     return None

@@ -51,13 +51,15 @@ class Nothing(Exception):
 @dataclass(frozen=True)
 class Ready:
     """What a round could train on now. `pairs`: of the train split; `new`: those no earlier round trained on; `fresh`: those of them in
-    which a text of today's champion was judged. `first`: no round has trained yet, of this loop or of one that it goes on with."""
+    which a text of today's champion was judged. `first`: no round has trained yet, of this loop or of one that it goes on with.
+    `unasked`: raters are held out, and none of them has judged an evaluation pair."""
 
     pairs: int
     new: int
     fresh: int
     needed: int
     first: bool
+    unasked: bool = False
 
     @property
     def counted(self) -> int:
@@ -76,6 +78,8 @@ class Ready:
                 f"{self.fresh} of {self.pairs} training pairs are new and compare texts of the champion; "
                 f"from the second round on {100 * FRESH_SHARE:.0f} % are needed."
             )
+        if self.unasked:
+            return "None of the raters who are held out has judged an evaluation pair yet."
         return ""
 
 
@@ -90,7 +94,8 @@ def ready(loop: LoopPolicy, made: snapshots.Plan | None = None) -> Ready:
     texts = {text for pair in new for text in usable[pair]}
     theirs = set(Completion.objects.filter(pk__in=texts, batch__version=champion).values_list("pk", flat=True)) if champion else set()
     fresh = sum(bool(theirs.intersection(usable[pair])) for pair in new)
-    return Ready(pairs=len(usable), new=len(new), fresh=fresh, needed=loop.pairs_needed, first=not trained.exists())
+    unasked = bool(made.filters.hold_out_raters) and not made.used[Split.EVALUATION]
+    return Ready(len(usable), len(new), fresh, loop.pairs_needed, first=not trained.exists(), unasked=unasked)
 
 
 def enough(what: dict[str, Any], plan: snapshots.Plan) -> tuple[str, dict[str, Any]]:
@@ -98,6 +103,8 @@ def enough(what: dict[str, Any], plan: snapshots.Plan) -> tuple[str, dict[str, A
     (`annotation.freeze_jobs.ask_before`)."""
     loop = LoopPolicy.objects.select_related("campaign").get(pk=what["policy"])
     found = ready(loop, plan)
+    if what["hold_out_raters"] != loop.hold_out_raters:
+        return "The policy holds out another share of the raters by now.", {"ready": asdict(found)}
     return found.missing, {"ready": asdict(found)}
 
 

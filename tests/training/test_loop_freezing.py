@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from accounts.models import User
-from annotation import freeze_jobs, snapshots
+from accounts.models import Role, User
+from annotation import freeze_jobs, memberships, snapshots
 from annotation.models import Campaign, Sample, Snapshot, Verdict
 from jobs import claims, submissions
 from jobs.models import Job
 from tests.annotation import build as annotating
+from tests.cast import person
 from tests.threads import at_once
 from tests.training import build, looping
 from tests.workers import done_here
@@ -82,7 +83,7 @@ def test_a_worker_counts_and_freezes_and_the_round_begins_on_what_it_froze(loop:
     assert str(the_job().public_id) not in as_dan.get(f"/campaigns/{loop.campaign.public_id}/freeze/").text
     job = done_here(the_job())
     assert (job.state, job.requested_by) == ("succeeded", None)
-    assert job.result["ready"] == {"pairs": train, "new": train, "fresh": 0, "needed": 16, "first": True}
+    assert job.result["ready"] == {"pairs": train, "new": train, "fresh": 0, "needed": 16, "first": True, "unasked": False}
     loop_rounds.look()
     one = LoopRound.objects.get()
     assert one.run is not None
@@ -96,17 +97,31 @@ def test_a_worker_counts_and_freezes_and_the_round_begins_on_what_it_froze(loop:
 
 
 def test_what_was_frozen_before_raters_were_held_out_begins_no_round(
-    loop: LoopPolicy, campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+    loop: LoopPolicy, campaign: Campaign, as_dan: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop_rounds, "LOOKING", float("inf"))
     loop_rounds.look()
     assert "snapshot" in done_here(the_job()).result
     looping.policy(campaign, pairs_needed=16, hold_out_raters=0.2)
     loop_rounds.look()
+    assert (freezes(), LoopRound.objects.count()) == (1, 0), "a single rater judged: it waits, and counts nothing"
+    page = as_dan.get(f"/campaigns/{campaign.public_id}/loop/").text
+    assert "here it is 1. It waits for another." in page
+    other = person("other", Role.ANNOTATOR)
+    memberships.add(campaign=campaign, users=[other], actor=None)
+    annotating.submitted(annotating.lease(campaign, other), Verdict.FIRST_MUCH)
+    loop_rounds.look()
     assert (freezes(), LoopRound.objects.count()) == (2, 0)
     assert the_job().spec["filters"]["hold_out_raters"] == 0.2
+    assert "counted" not in as_dan.get(f"/campaigns/{campaign.public_id}/loop/").text.replace("is counting", ""), "not yet for this share"
+    # The share is changed under way: what the job found is not kept, and its failure would stop nobody.
+    loop = looping.policy(campaign, pairs_needed=16, hold_out_raters=0.5)
     job = done_here(the_job())
-    assert (job.state, job.error_code) == ("failed", "freeze_refused"), "a single rater judged"
+    assert (job.state, job.result["not_kept"]) == ("succeeded", "The policy holds out another share of the raters by now.")
+    Job.objects.filter(pk=job.pk).update(state="failed", error_code="freeze_refused", error_detail="Nothing is left.", result={})
+    loop_rounds.look()
+    loop.refresh_from_db()
+    assert (loop.active, freezes()) == (True, 3)
 
 
 @pytest.mark.usefixtures("nothing_is_planned_here")

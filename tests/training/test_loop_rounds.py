@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from django.db.models.functions import Now
 from django.test import Client
 
 from accounts.models import AuditEntry, User
-from annotation import snapshots
+from annotation import held_out_raters, snapshots
+from annotation.filters import Filters
 from annotation.models import CampaignState, GenerationBatch, Snapshot
 from annotation.records import digest_of
 from jobs import claims, submissions, sweeper
@@ -120,6 +122,19 @@ def test_raters_are_held_out_of_every_round_once_there_are_two(world: World, as_
     asked = unseen.voters(one.snapshot, one.snapshot.rows.filter(split="evaluation").values("pair"))
     (teacher,), (held_out,) = ({person for people in found.values() for person in people} for found in (taught, asked))
     assert (len(taught), len(asked), teacher == held_out) == (18, 6, False)
+    # A campaign derived from it holds the same person out, whatever the draw would have been.
+    for name in ("Next", "After that"):
+        copy = looping.judged(name=name, batches=list(GenerationBatch.objects.all()), raters=("rater", "other"), follows=copy)
+        assert held_out_raters.drawn(copy, share=0.2, seed=1) == {held_out}
+
+
+def test_where_raters_are_held_out_one_of_them_has_to_have_judged_an_evaluation_pair(world: World) -> None:
+    loop = looping.policy(looping.judged(name="Of two", batches=list(GenerationBatch.objects.all()), raters=("rater", "other")))
+    assert loop_rounds.ready(loop).missing == ""
+    plan = snapshots.plan(campaign=loop.campaign, filters=Filters(hold_out_raters=0.2))
+    rows = [row for row in plan.rows if row.split != "evaluation"]
+    found = loop_rounds.ready(loop, replace(plan, rows=rows))
+    assert found.missing == "None of the raters who are held out has judged an evaluation pair yet."
 
 
 def test_a_paused_policy_begins_nothing_and_a_round_under_way_goes_on(loop: LoopPolicy, dan: User) -> None:

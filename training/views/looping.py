@@ -13,7 +13,7 @@ from django_htmx.http import HttpResponseClientRefresh
 from accounts import access
 from accounts.access import TRAINERS, UserRequest
 from accounts.models import User
-from annotation import freeze_jobs
+from annotation import freeze_jobs, snapshot_evidence
 from annotation.models import Campaign, CampaignState
 from annotation.snapshot_evidence import NobodyToHoldOut
 from annotation.snapshots import FreezeRefused
@@ -48,7 +48,7 @@ def loop(request: UserRequest, public_id: UUID) -> HttpResponse:
     known = LoopPolicy.objects.filter(campaign=campaign).select_related("created_by", "campaign").first()
     if request.htmx and "count" in request.GET:
         return render(request, "training/loop.html#standing", {"campaign": campaign, "loop": known, **_standing(known)})
-    form = LoopForm(request.POST or None, loop=known, toy=campaign.toy)
+    form = LoopForm(request.POST or None, loop=known, campaign=campaign)
     if request.method == "POST" and form.is_valid():
         try:
             made = loop_policies.put(campaign=campaign, actor=request.user, **form.asked())
@@ -76,17 +76,25 @@ def _standing(known: LoopPolicy | None) -> dict[str, Any]:
     """How near the next round is."""
     if known is None or known.campaign.state == CampaignState.DRAFT:
         return {"counted": True}
-    if freeze_jobs.is_long(known.campaign):
-        ready, job = loop_rounds.counted(known)
-        page = {"counted": True, "ready": ready, "counted_by": job, "counting": loop_freezing.under_way(known), "long": True}
-        return page | ({"dry": loop_policies.is_dry(ready.pairs), "exploratory": preflight.PAIRS_EXPLORATORY} if ready else {})
     try:
-        ready = loop_rounds.ready(known)
+        if freeze_jobs.is_long(known.campaign):
+            return {"counted": True, **_counted_by_a_job(known)}
+        return {"counted": True, **_ready(loop_rounds.ready(known))}
     except NobodyToHoldOut as few:
         return {"counted": True, "waits": f"{few} It waits for another."}
     except FreezeRefused as refused:
         return {"counted": True, "refused": str(refused)}
-    return {"counted": True, "ready": ready, "dry": loop_policies.is_dry(ready.pairs), "exploratory": preflight.PAIRS_EXPLORATORY}
+
+
+def _counted_by_a_job(known: LoopPolicy) -> dict[str, Any]:
+    snapshot_evidence.held_out_of(known.campaign, loop_policies.filters_of(known))
+    ready, job = loop_rounds.counted(known)
+    page = {"counted_by": job, "counting": loop_freezing.under_way(known), "long": True}
+    return page | (_ready(ready) if ready else {"ready": None})
+
+
+def _ready(ready: loop_rounds.Ready) -> dict[str, Any]:
+    return {"ready": ready, "dry": loop_policies.is_dry(ready.pairs), "exploratory": preflight.PAIRS_EXPLORATORY}
 
 
 @require_POST

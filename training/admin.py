@@ -55,6 +55,13 @@ class StudyAdmin(ReadOnly):
     list_display = ("challenger", "champion", "state", "verdict", "counted", "created_at", "decided_at")
     list_select_related = ("challenger", "champion")
     list_filter = ("state",)
+    exclude = ("raters",)
+    readonly_fields = ("asked",)
+
+    @admin.display(description="Raters")
+    def asked(self, study: Study) -> str:
+        # By name: people come from their table in no order, and a page that changes with nothing changed cannot be compared.
+        return ", ".join(study.raters.order_by("username").values_list("username", flat=True))
 
 
 @admin.register(LoopPolicy, site=site)

@@ -209,12 +209,19 @@ def judged(waiting: Blinded, db: None) -> Blinded:
     return opened(waiting)
 
 
-def differing(scene: Blinded, person: User, *methods: str, names: Iterable[str] = ASKED) -> tuple[list[Asked], Answers]:
-    """What a person is told otherwise in the mirror, and everything they are told in the house as it is."""
+def differing(scene: Blinded, person: User, *methods: str, names: Iterable[str] = ASKED) -> tuple[dict[Asked, str], Answers]:
+    """Where a person is told otherwise in the mirror, with lines that say what; and everything they are told in the house as it is."""
     here = answers(scene, person, names=names, methods=methods)
     with mirrored(scene):
         there = answers(scene, person, names=names, methods=methods)
-    return [asked for asked, text in here.items() if there[asked] != text], here
+    return {asked: only_in_one(text, there[asked]) for asked, text in here.items() if there[asked] != text}, here
+
+
+def only_in_one(here: str, there: str) -> str:
+    # In the order in which they stand, each once.
+    left, right = dict.fromkeys(here.splitlines()), dict.fromkeys(there.splitlines())
+    told = [f"- {line}" for line in left if line not in right] + [f"+ {line}" for line in right if line not in left]
+    return "\n".join(told)[:2000] or "the same lines in another order"
 
 
 def test_every_address_has_its_place() -> None:
@@ -226,7 +233,7 @@ def test_every_address_has_its_place() -> None:
 
 def test_who_rates_in_a_study_is_told_by_nothing_which_model_wrote_what_nor_who_is_ahead(judged: Blinded) -> None:
     told_otherwise, here = differing(judged, judged.erin, "GET", "POST")
-    assert told_otherwise == []
+    assert told_otherwise == {}
     linked = [asked for asked, text in here.items() if _holds(text, judged.identities) and _holds(text, judged.answers)]
     assert linked == []
     # They were really there: their pair stood before them.
@@ -235,7 +242,7 @@ def test_who_rates_in_a_study_is_told_by_nothing_which_model_wrote_what_nor_who_
 
 def test_who_will_rate_in_it_is_told_nothing_while_both_models_answer(waiting: Blinded, db: None) -> None:
     told_otherwise, here = differing(waiting, waiting.erin, "GET")
-    assert told_otherwise == []
+    assert told_otherwise == {}
     assert [asked for asked, text in here.items() if _holds(text, STEMS)] == []
 
 

@@ -127,6 +127,8 @@ def walk(*, kind: str, pk: int, direction: Direction, user: User | None, most: i
         if there is not None and one in graph.nodes and other in graph.nodes:
             graph.add(*((other, one) if direction == "up" else (one, other)), role)
     _votes(graph, room=most - len(graph.nodes))
+    # Rows come in the order of whatever plan the database chose; a drawing of the same things is the same.
+    graph.edges = {edge: sorted(roles) for edge, roles in sorted(graph.edges.items())}
     return graph
 
 

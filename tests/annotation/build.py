@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 
 from accounts.models import Role, User
 from annotation import assignments, campaigns, completions, export_rights, golds, judgements, samples
-from annotation.models import Assignment, Campaign, GenerationBatch, Judgement, Sample, Verdict
+from annotation.models import Assignment, Campaign, GenerationBatch, Judgement, Verdict
 from tests.cast import person
 
 GUIDELINE = "Read the input first. Judge what is correct and safe before what is complete, and both before style."
@@ -71,7 +71,7 @@ def may_export(user: User, level: str = "untagged") -> User:
     return user
 
 
-def rewrite(found: QuerySet[Sample], **values: Any) -> None:
+def rewrite(found: QuerySet[Any], **values: Any) -> None:
     """Other values in columns that never change, for a world that no import would make as cheaply."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL session_replication_role = replica")

@@ -118,7 +118,8 @@ def test_what_was_frozen_before_raters_were_held_out_begins_no_round(
     loop = looping.policy(campaign, pairs_needed=16, hold_out_raters=0.5)
     job = done_here(the_job())
     assert (job.state, job.result["not_kept"]) == ("succeeded", "The policy holds out another share of the raters by now.")
-    Job.objects.filter(pk=job.pk).update(state="failed", error_code="freeze_refused", error_detail="Nothing is left.", result={})
+    failed: dict[str, Any] = {"state": "failed", "error_code": "freeze_refused", "error_detail": "Nothing is left.", "result": {}}
+    annotating.rewrite(Job.objects.filter(pk=job.pk), **failed)
     loop_rounds.look()
     loop.refresh_from_db()
     assert (loop.active, freezes()) == (True, 3)

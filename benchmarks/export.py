@@ -1,11 +1,12 @@
-"""A snapshot of many judgements leaves as a data set: rows a second, and memory that does not grow with them.
+"""A snapshot of many judgements leaves as a data set: rows a second, and the memory it takes.
 
-Needs nothing but the project's own packages and about 20 GB of disk for a million judgements; the world is written by COPY into an
-embedded PostgreSQL of its own. Measured are the two halves of an export as they run in production: the database lays rows out as files (in
-the worker), a child without database makes the data set of them. `rows_per_s` is the rows of all seven configs, each written twice (Parquet
-and JSON lines), over the seconds of both halves; `judgements_per_s` the judgements over the same; `rows_per_cpu_s` the rows over the
-child's processor time, which other work on the machine does not stretch; `peak_rss_mb` the larger half's peak. With `--tenth` the same is
-done for a tenth of the rows first: flat memory means that the two peaks are alike.
+Needs nothing but the project's own packages and about 20 GB of disk for a million judgements; the world is written by COPY into an embedded
+PostgreSQL of its own. Measured are the two halves of an export as they run in production: the database lays rows out as files (in the
+worker), a child without database makes the data set of them. `rows_per_s` is the rows of all seven configs, each written twice (Parquet and
+JSON lines), over the seconds of both halves; `judgements_per_s` the judgements over the same; `rows_per_cpu_s` the rows over the child's
+processor time, which other work on the machine does not stretch; `peak_rss_mb` the larger half's peak. With `--tenth` the same is done for
+a tenth of the rows first: flat memory means that the two peaks are alike. (Seen: the writing half's are, 194 MB for 100,000 judgements and
+236 for a million; the laying out grows from 171 to 393 MB.)
 
     python benchmarks/export.py --rows 1000000 --json
 """

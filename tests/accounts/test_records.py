@@ -49,3 +49,6 @@ def test_every_list_and_record_opens(db: None, settings: Any, tmp_path: Path) ->
         folder = "/records/" + record.replace("_", "/")
         for address in (f"{folder}/", f"{folder}/{row.pk}/change/"):
             assert house.clients["admin"].get(address).status_code == 200, address
+    study = house.records["training_study"]
+    study.raters.set([house.people["outsider"], house.people["annotator"]])
+    assert "alice, eve" in house.clients["admin"].get(f"/records/training/study/{study.pk}/change/").text

@@ -207,6 +207,7 @@ def test_both_directions_from_every_node_equal_brute_force(seed: int) -> None:
         for direction in ("up", "down"):
             found = walk(kind=kind, pk=pk, direction=direction, user=None)
             assert set(found.edges) == reach(edges, (kind, pk), direction), (kind, pk, direction)
+            assert list(found.edges) == sorted(found.edges), "the same drawing, whatever the plan"
             check_ways(found, collapse(found))
 
 

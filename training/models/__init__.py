@@ -7,6 +7,7 @@ from training.models.merges import MergeInput, MergePreview, MergePreviewAnswer,
 from training.models.runs import MetricPoint, Run, RunQuerySet, RunSample
 from training.models.studies import Promotion, Study, StudyGuess, StudyQuerySet, StudyState
 from training.models.suites import Suite, SuiteRun, SuiteRunQuerySet
+from training.synthesis import models as synthesis  # noqa: F401 - Django looks for an app's models here
 
 __all__ = [
     "Evaluation",

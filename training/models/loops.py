@@ -121,6 +121,3 @@ class LoopRound(models.Model):
 
     def __str__(self) -> str:
         return f"round {self.number} of {self.loop}"
-
-
-from training.synthesis.models import GoldScore, SynthesisAnswer, SynthesisItem, SynthesisPair, SynthesisRun, SynthesisStep  # noqa: E402, F401 - they name the models above by their app
